@@ -1,0 +1,1 @@
+//! The binary of uplift, with one file per verb.

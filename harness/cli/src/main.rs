@@ -1,0 +1,2 @@
+//! The `uplift` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Runs trials: plan, launch, link, probes and store.

@@ -1,0 +1,1 @@
+//! The vocabulary of uplift: pure data, shared by every crate of the harness.

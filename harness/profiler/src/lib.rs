@@ -1,0 +1,1 @@
+//! A sampling profiler inside the process that it observes.

@@ -1,0 +1,1 @@
+//! Draws verdicts: terminal, markdown, JSON; computes none.

@@ -1,0 +1,1 @@
+//! What a target links: the Target trait, load generators, recorders, the sync probe and the agent.

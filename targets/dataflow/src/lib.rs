@@ -1,0 +1,1 @@
+//! The dataflow target of uplift.

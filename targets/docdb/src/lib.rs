@@ -1,0 +1,1 @@
+//! The docdb target of uplift.

@@ -1,0 +1,1 @@
+//! A duroxide provider on SQLite with one writer and group commit.
