@@ -1,1 +1,25 @@
 //! The vocabulary of uplift: pure data, shared by every crate of the harness.
+//!
+//! Nothing here measures, launches, decides or draws. A type is here because it crosses a boundary: from a
+//! scenario file into the harness, between the harness and an agent, or from a run on disk to a report.
+//! `docs/GLOSSARY.md` has one line for each word.
+
+pub mod durability;
+pub mod duration;
+pub mod histogram;
+pub mod metric;
+pub mod protocol;
+pub mod run;
+pub mod scenario;
+pub mod trial;
+pub mod verdict;
+
+pub use durability::Durability;
+pub use histogram::Histogram;
+pub use metric::{Better, MetricSpec, Tier, Unit};
+pub use scenario::{Scenario, ScenarioError};
+pub use trial::Trial;
+pub use verdict::Verdicts;
+
+/// A free-form table of settings or workload parameters, as written in a scenario.
+pub type Table = serde_json::Map<String, serde_json::Value>;

@@ -1,0 +1,176 @@
+//! What harness and agent say to each other: JSON lines, one message a line, requests answered in order.
+//!
+//! The agent reads requests from its standard input and answers on its standard output, both of which it first moves
+//! to descriptors of its own, so that a library that prints cannot break into the conversation. A target in another
+//! language speaks the same lines. A message that either side does not know ends the trial with a sentence.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Durability, Table,
+    scenario::Load,
+    trial::{Ceiling, Failure, Measured, TurnRecord},
+};
+
+/// The version of the conversation. Both sides name theirs in the first exchange, and unequal versions end it.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest line that either side reads, in bytes.
+pub const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Harness to agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Who are you?
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the harness.
+        protocol: u32,
+    },
+    /// Set up the target; untimed.
+    Prepare(Prepare),
+    /// Take a turn.
+    Turn(TurnRequest),
+    /// Start sampling stacks; answered by [`Reply::Profiling`].
+    ProfileStart {
+        /// Samples a second and thread.
+        frequency_hz: u32,
+        /// Whether stacks of threads that wait are wanted as well.
+        off_cpu: bool,
+    },
+    /// Stop sampling and give the folded stacks; answered by [`Reply::Profiled`].
+    ProfileStop,
+    /// Drain, check, tear down and report.
+    Finish {
+        /// How many turns at the beginning are warm-up and must be left out of everything summed.
+        drop_turns: u32,
+    },
+}
+
+/// All that a target needs to be set up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    /// The target's name.
+    pub target: String,
+    /// The scenario's workload table.
+    pub workload: Table,
+    /// The variant's settings.
+    pub settings: Table,
+    /// The load.
+    pub load: Load,
+    /// A fresh and empty directory, absolute as the agent sees it.
+    pub data_dir: String,
+    /// The seed of everything random in load and target.
+    pub seed: u64,
+    /// The longest turn that will be asked for, in nanoseconds: buffers are made for it beforehand.
+    pub longest_turn_ns: u64,
+    /// Width of a slice in nanoseconds; 0: no slices.
+    pub slice_ns: u64,
+}
+
+/// One turn.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnRequest {
+    /// The round.
+    pub index: u32,
+    /// Whether it counts; a turn that does not is warm-up.
+    pub measured: bool,
+    /// When it ends.
+    pub length: TurnLength,
+}
+
+/// When a turn ends. Operations under way are always finished.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TurnLength {
+    /// After so many nanoseconds.
+    Nanoseconds(u64),
+    /// After so many calls of the client, over all clients.
+    Operations(u64),
+}
+
+/// Agent to harness.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "one message at a time is alive")]
+pub enum Reply {
+    /// I am.
+    Hello(AgentHello),
+    /// The target is set up.
+    Ready(Ready),
+    /// The turn is over and the variant is quiet.
+    Turn(TurnRecord),
+    /// Sampling runs.
+    Profiling {
+        /// What samples: "perf cpu-clock", "pprof".
+        sampler: String,
+        /// What it cannot do here, each with its remedy.
+        warnings: Vec<String>,
+    },
+    /// The folded stacks.
+    Profiled(Profiled),
+    /// Everything the trial measured.
+    Finished(Box<Measured>),
+    /// The request failed; the trial is over.
+    Failed(Failure),
+}
+
+/// Who the agent is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentHello {
+    /// [`PROTOCOL_VERSION`] of the agent.
+    pub protocol: u32,
+    /// Version of the agent's build.
+    pub version: String,
+    /// Whether it was built with debug assertions: its numbers then mean nothing.
+    pub debug_assertions: bool,
+    /// Whether the sync probe answered when it was tried.
+    pub sync_probe_live: bool,
+    /// The targets it can drive.
+    pub targets: Vec<String>,
+}
+
+/// The target is set up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ready {
+    /// The settings in force.
+    pub effective: BTreeMap<String, String>,
+    /// What an acknowledged write survives.
+    pub durability: Durability,
+    /// The workload's own limit.
+    pub ceiling: Option<Ceiling>,
+    /// How long set-up took.
+    pub setup_ns: u64,
+}
+
+/// The stacks of one profiled stretch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profiled {
+    /// What sampled.
+    pub sampler: String,
+    /// Samples a second that were asked for.
+    pub frequency_hz: u32,
+    /// On-CPU stacks, folded: "root;…;leaf count" lines.
+    pub folded: String,
+    /// Off-CPU stacks in microseconds, where they were asked for and could be had.
+    pub folded_off_cpu: Option<String>,
+    /// Samples lost.
+    pub lost: u64,
+    /// Share of samples whose every frame has a name.
+    pub symbolised_share: f64,
+    /// Whether kernel frames are in it.
+    pub kernel_frames: bool,
+    /// Length of the stretch.
+    pub duration_ns: u64,
+    /// Successful operations in the stretch.
+    pub operations: u64,
+    /// What could not be had, each with its remedy.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,125 @@
+//! The `[load]` table: how many ask, and when.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Complaint;
+use crate::duration::HumanDuration;
+
+/// The most clients that a scenario may ask for: each is a thread.
+const CLIENTS_MAX: u32 = 4096;
+
+/// How operations arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "mode", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Load {
+    /// Every client sends its next operation when the last one is done.
+    Closed {
+        /// Threads that send.
+        #[serde(default = "one")]
+        clients: u32,
+        /// Pause of a client between operations.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        think: Option<HumanDuration>,
+        /// Operations that a client hands over in one call.
+        #[serde(default = "one")]
+        batch: u32,
+    },
+    /// Operations arrive at a rate, whether or not the last ones are done.
+    Open {
+        /// Operations a second, over all clients.
+        rate: f64,
+        /// How they are spaced.
+        #[serde(default)]
+        arrival: Arrival,
+        /// Threads that send; more are needed where the target answers slowly.
+        #[serde(default = "sixteen")]
+        clients: u32,
+        /// The most operations that a client hands over in one call.
+        #[serde(default = "one")]
+        batch: u32,
+        /// How long a client may wait to fill such a batch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        batch_window: Option<HumanDuration>,
+    },
+}
+
+/// The spacing of arrivals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrival {
+    /// Equal distances.
+    Constant,
+    /// Exponential distances: arrivals that know nothing of each other.
+    #[default]
+    Poisson,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn sixteen() -> u32 {
+    16
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::Closed { clients: 1, think: None, batch: 1 }
+    }
+}
+
+impl Load {
+    /// Threads that send.
+    pub const fn clients(&self) -> u32 {
+        match self {
+            Self::Closed { clients, .. } | Self::Open { clients, .. } => *clients,
+        }
+    }
+
+    /// The most operations that a client hands over in one call.
+    pub const fn batch(&self) -> u32 {
+        match self {
+            Self::Closed { batch, .. } | Self::Open { batch, .. } => *batch,
+        }
+    }
+
+    /// Whether response and service time are the same by construction: a closed loop that never pauses.
+    pub fn response_is_service(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Complaint> {
+        if self.clients() == 0 || self.clients() > CLIENTS_MAX {
+            return Err((
+                "clients",
+                format!("{} clients cannot be had", self.clients()),
+                "write a number between 1 and 4096: each client is a thread",
+            ));
+        }
+        if self.batch() == 0 {
+            return Err((
+                "batch",
+                "a batch of 0 operations sends nothing".to_owned(),
+                "write at least 1, or leave the key out",
+            ));
+        }
+        if let Self::Open { rate, batch, batch_window, .. } = self {
+            if !(rate.is_finite() && *rate > 0.0) {
+                return Err((
+                    "rate",
+                    format!("a rate of {rate} operations a second sends nothing"),
+                    "write a positive number",
+                ));
+            }
+            if batch_window.is_some() && *batch == 1 {
+                return Err((
+                    "batch_window",
+                    "a batch window without a batch has no effect".to_owned(),
+                    "write `batch = 1000` or so as well, or leave the window out",
+                ));
+            }
+        }
+        Ok(())
+    }
+}

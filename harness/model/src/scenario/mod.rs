@@ -1,0 +1,380 @@
+//! The scenario file: what is measured, on what load, in which variants.
+//!
+//! [`Scenario::parse`] turns text into a validated [`Scenario`] once; nothing downstream checks it again. What only a
+//! target can know (its workload and its settings) stays a table here and is validated by the target, whose complaint
+//! [`ScenarioError::at`] pins to the line where the key stands. `scenarios/README.md` is the format's reference.
+
+mod bound;
+mod error;
+mod load;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    bound::{Bound, Comparison},
+    error::ScenarioError,
+    load::{Arrival, Load},
+};
+use crate::{Table, duration::HumanDuration};
+
+/// The version of the scenario format.
+pub const SCENARIO_SCHEMA: u32 = 1;
+
+/// The fewest operations that a turn should hold.
+pub const OPERATIONS_PER_TURN_MIN: u64 = 20;
+
+/// A key of a variant that is the harness's own and not a setting of the target.
+pub const VARIANT_RESERVED_KEY: &str = "uplift";
+
+/// A validated scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// `target/file stem`.
+    pub name: String,
+    /// The target's name.
+    pub target: String,
+    /// One line.
+    pub title: String,
+    /// Why anybody should care, shown in the report.
+    pub story: String,
+    /// The metric that decides.
+    pub primary: String,
+    /// The target's workload.
+    pub workload: Table,
+    /// The load.
+    pub load: Load,
+    /// How trials are taken.
+    pub trial: TrialSpec,
+    /// What must hold for every variant: metric → rule.
+    pub expect: BTreeMap<String, Bound>,
+    /// The variants in the order of the file.
+    pub variants: Vec<Variant>,
+    /// Thresholds of the gate: metric → rule.
+    pub gate: BTreeMap<String, Bound>,
+    /// What the source published.
+    pub claims: Vec<Claim>,
+    /// Order in which the steps of a sprint ledger were taken: names of variants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ledger: Vec<String>,
+}
+
+/// A variant: settings of the target, and how it is launched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// The target's settings, those that all variants share included.
+    pub settings: Table,
+    /// What the harness does differently for it.
+    #[serde(default)]
+    pub uplift: VariantOptions,
+}
+
+/// The reserved table of a variant: `uplift = { launch = "docker" }`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VariantOptions {
+    /// One line shown beside the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// How its agent is started; absent: as the command line says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<Launcher>,
+    /// Processors that it gets (`launch = "docker"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Memory that it gets, in bytes (`launch = "docker"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+/// How an agent is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Launcher {
+    /// As a child process.
+    #[default]
+    Process,
+    /// In a container.
+    Docker,
+}
+
+impl Launcher {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
+    }
+}
+
+/// How variants take turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interleave {
+    /// Both resident, short turns in random order. For everything that a turn does not falsify.
+    #[default]
+    Turns,
+    /// A fresh trial of each in random order: for state that grows, long queues, start-up costs.
+    Trials,
+}
+
+/// The `[trial]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrialSpec {
+    /// How variants take turns.
+    pub interleave: Interleave,
+    /// Load before anything counts.
+    pub warmup: HumanDuration,
+    /// Length of a turn; lengthened where it would hold fewer than 20 operations.
+    pub turn: HumanDuration,
+    /// Length of a turn in calls of the client instead of time.
+    pub turn_operations: Option<u64>,
+    /// Rounds of a block (`interleave = "turns"`).
+    pub rounds: u32,
+    /// Length of the measured window (`interleave = "trials"`).
+    pub window: HumanDuration,
+    /// The longest that set-up, a turn, or the final check may each take before the agent is killed.
+    pub timeout: HumanDuration,
+}
+
+impl Default for TrialSpec {
+    fn default() -> Self {
+        Self {
+            interleave: Interleave::Turns,
+            warmup: HumanDuration::from_millis(500),
+            turn: HumanDuration::from_millis(25),
+            turn_operations: None,
+            rounds: 40,
+            window: HumanDuration::from_secs(3),
+            timeout: HumanDuration::from_secs(60),
+        }
+    }
+}
+
+/// A published figure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The variant it is about.
+    pub variant: String,
+    /// The variant it was compared against; absent: the baseline of the comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
+    /// The metric.
+    pub metric: String,
+    /// The published value of the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// The published value of the variant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<f64>,
+    /// The published change as a ratio − 1, where no values were published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<f64>,
+    /// Where it was published.
+    pub source: String,
+    /// What the source meant by the metric, where it differs from ours.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+impl Claim {
+    /// The published change as a ratio − 1.
+    pub fn published_change(&self) -> Option<f64> {
+        self.change.or_else(|| match (self.baseline, self.candidate) {
+            (Some(baseline), Some(candidate)) if baseline != 0.0 => Some(candidate / baseline - 1.0),
+            _ => None,
+        })
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ScenarioFile {
+    /// 1.
+    schema: u32,
+    /// The target's name.
+    target: String,
+    /// One line.
+    title: String,
+    /// Why anybody should care.
+    #[serde(default)]
+    story: String,
+    /// The metric that decides; "throughput" where it is not said.
+    #[serde(default = "throughput")]
+    primary: String,
+    /// The target's own table.
+    #[serde(default)]
+    workload: Table,
+    /// The load.
+    #[serde(default)]
+    load: Load,
+    /// How trials are taken.
+    #[serde(default)]
+    trial: TrialSpec,
+    /// Settings that every variant shares.
+    #[serde(default)]
+    settings: Table,
+    /// What must hold for every variant.
+    #[serde(default)]
+    expect: BTreeMap<String, Bound>,
+    /// The variants: name → settings.
+    variants: Table,
+    /// Thresholds of the gate.
+    #[serde(default)]
+    gate: BTreeMap<String, Bound>,
+    /// Published figures.
+    #[serde(default)]
+    claims: Vec<Claim>,
+    /// The steps of a sprint, in order.
+    #[serde(default)]
+    ledger: Vec<String>,
+}
+
+fn throughput() -> String {
+    "throughput".to_owned()
+}
+
+/// The JSON Schema of a scenario file, without what each target adds.
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(ScenarioFile).to_value()
+}
+
+impl Scenario {
+    /// Reads a scenario from the text of the file `path`; `name` is `target/file stem`.
+    ///
+    /// # Errors
+    /// Every error points at the line and column, says the rule and what is allowed.
+    pub fn parse(name: &str, path: &str, text: &str) -> Result<Self, ScenarioError> {
+        let file: ScenarioFile = toml::from_str(text).map_err(|error| ScenarioError::from_toml(path, text, &error))?;
+        let at = |keys: &[&str], message: String, help: &str| ScenarioError::at(path, text, keys, message, help);
+
+        if file.schema != SCENARIO_SCHEMA {
+            return Err(at(
+                &["schema"],
+                format!("schema {} is not known: this uplift reads schema {SCENARIO_SCHEMA}", file.schema),
+                "write `schema = 1`, or use the uplift that wrote the file",
+            ));
+        }
+        if file.title.trim().is_empty() {
+            return Err(at(&["title"], "the title is empty".to_owned(), "say in one line what the scenario measures"));
+        }
+        if file.variants.is_empty() {
+            return Err(at(
+                &["variants"],
+                "the scenario has no variant".to_owned(),
+                "add a table such as `[variants.baseline]`",
+            ));
+        }
+        file.load.validate().map_err(|(key, message, help)| at(&["load", key], message, help))?;
+        validate_trial(&file.trial).map_err(|(key, message, help)| at(&["trial", key], message, help))?;
+
+        let mut variants = Vec::new();
+        for (variant, settings) in &file.variants {
+            let serde_json::Value::Object(own) = settings else {
+                return Err(at(
+                    &["variants", variant],
+                    format!("variant `{variant}` is not a table"),
+                    "write `[variants.name]` and its settings below, or `name = { key = value }`",
+                ));
+            };
+            let mut settings = file.settings.clone();
+            let mut uplift = VariantOptions::default();
+            for (key, value) in own {
+                if key == VARIANT_RESERVED_KEY {
+                    uplift = serde_json::from_value(value.clone()).map_err(|error| {
+                        at(
+                            &["variants", variant, key],
+                            format!("variant `{variant}`: {error}"),
+                            "known keys: title, launch, cpus, memory_bytes",
+                        )
+                    })?;
+                } else {
+                    settings.insert(key.clone(), value.clone());
+                }
+            }
+            variants.push(Variant { name: variant.clone(), settings, uplift });
+        }
+        let known = |wanted: &str| variants.iter().any(|variant| variant.name == wanted);
+        let names = || variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>().join(", ");
+        for step in &file.ledger {
+            if !known(step) {
+                return Err(at(
+                    &["ledger"],
+                    format!("the ledger names `{step}`, which is not a variant"),
+                    &format!("variants here: {}", names()),
+                ));
+            }
+        }
+        for claim in &file.claims {
+            for variant in [Some(&claim.variant), claim.against.as_ref()].into_iter().flatten() {
+                if !known(variant) {
+                    return Err(at(
+                        &["claims"],
+                        format!("a claim names `{variant}`, which is not a variant"),
+                        &format!("variants here: {}", names()),
+                    ));
+                }
+            }
+        }
+
+        Ok(Self {
+            name: name.to_owned(),
+            target: file.target,
+            title: file.title,
+            story: file.story,
+            primary: file.primary,
+            workload: file.workload,
+            load: file.load,
+            trial: file.trial,
+            expect: file.expect,
+            variants,
+            gate: file.gate,
+            claims: file.claims,
+            ledger: file.ledger,
+        })
+    }
+
+    /// The variant of that name.
+    pub fn variant(&self, name: &str) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.name == name)
+    }
+}
+
+/// A key, what is wrong with it, and what to do.
+type Complaint = (&'static str, String, &'static str);
+
+fn validate_trial(trial: &TrialSpec) -> Result<(), Complaint> {
+    if trial.rounds == 0 {
+        return Err(("rounds", "0 rounds measure nothing".to_owned(), "write at least 1; the default is 40"));
+    }
+    if trial.turn.0.is_zero() && trial.turn_operations.is_none() {
+        return Err(("turn", "a turn of no length measures nothing".to_owned(), "write a duration such as \"25ms\""));
+    }
+    if trial.turn_operations == Some(0) {
+        return Err((
+            "turn_operations",
+            "a turn of 0 operations measures nothing".to_owned(),
+            "write at least 1, or leave the key out",
+        ));
+    }
+    if trial.window.0.is_zero() {
+        return Err(("window", "a window of no length measures nothing".to_owned(), "write a duration such as \"3s\""));
+    }
+    if trial.timeout.0.is_zero() {
+        return Err(("timeout", "a timeout of 0 kills every trial".to_owned(), "write a duration such as \"60s\""));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+use super::*;
+
+const GOOD: &str = r#"
+schema = 1
+target = "docdb"
+title = "CRUD mix"
+
+[workload]
+databases = 3
+
+[load]
+mode = "closed"
+clients = 30
+
+[settings]
+fsync = "always"
+
+[expect]
+success_rate = ">= 0.999"
+
+[variants.baseline]
+[variants.optimized]
+fsync = "group"
+uplift = { title = "one sync for many" }
+
+[gate]
+throughput = ">= -3%"
+
+[[claims]]
+variant = "optimized"
+metric = "throughput"
+baseline = 220.0
+candidate = 298.2
+source = "docdb-sprint1.md"
+"#;
+
+fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+    Scenario::parse("docdb/crud", "scenarios/docdb/crud.toml", text)
+}
+
+#[test]
+fn a_good_file_becomes_a_scenario() {
+    let scenario = parse(GOOD).unwrap();
+    assert_eq!(scenario.variants.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["baseline", "optimized"]);
+    assert_eq!(scenario.variant("baseline").unwrap().settings["fsync"], "always");
+    assert_eq!(scenario.variant("optimized").unwrap().settings["fsync"], "group");
+    assert!(!scenario.variant("optimized").unwrap().settings.contains_key("uplift"));
+    assert_eq!(scenario.load.clients(), 30);
+    assert!((scenario.claims[0].published_change().unwrap() - 0.3555).abs() < 1e-3);
+    let stored = serde_json::to_string(&scenario).unwrap();
+    assert_eq!(serde_json::from_str::<Scenario>(&stored).unwrap(), scenario);
+}
+
+/// Each error names what is wrong and stands on the line where it is wrong.
+#[test]
+fn errors_point_at_their_line() {
+    let cases = [
+        ("clients = 30", "clinets = 30", "unknown field `clinets`", 11),
+        ("clients = 30", "clients = \"many\"", "invalid type", 11),
+        ("clients = 30", "clients = 0", "0 clients cannot be had", 11),
+        ("mode = \"closed\"", "mode = \"ajar\"", "unknown variant `ajar`", 9),
+        (">= 0.999", "about 1", "is not a rule", 17),
+        ("schema = 1", "schema = 7", "schema 7 is not known", 2),
+        ("variant = \"optimized\"", "variant = \"optimised\"", "is not a variant", 27),
+        ("title = \"CRUD mix\"", "title = \" \"", "the title is empty", 4),
+        ("one sync for many\"", "one sync for many\", cpu = 1", "unknown field `cpu`", 22),
+    ];
+    for (from, to, message, line) in cases {
+        let text = GOOD.replace(from, to);
+        assert_ne!(text, GOOD, "{from}");
+        let error = parse(&text).unwrap_err();
+        assert!(error.message().contains(message), "{}: {}", to, error.message());
+        let (at, _) = error.line_column().unwrap_or((0, 0));
+        assert!(at.abs_diff(line) <= 2, "{to}: line {at}, wanted about {line}");
+    }
+}
+
+#[test]
+fn a_complaint_about_a_missing_key_points_at_its_table() {
+    let error = ScenarioError::at("x.toml", GOOD, &["variants", "optimized", "absent"], "x", "");
+    assert_eq!(error.line_column().map(|(line, _)| line), Some(20));
+}

@@ -1,0 +1,260 @@
+//! `verdicts.json`: what was decided. Computed by the analysis, drawn by the report.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Better, Tier, Unit, trial::Ceiling};
+
+/// The version of `verdicts.json`.
+pub const VERDICTS_SCHEMA: u32 = 1;
+
+/// `verdicts.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdicts {
+    /// [`VERDICTS_SCHEMA`] of the writer.
+    pub schema: u32,
+    /// The variant compared against.
+    pub baseline: String,
+    /// The variant in question.
+    pub candidate: String,
+    /// One entry for each scenario of the run.
+    pub scenarios: Vec<ScenarioVerdict>,
+    /// What holds for the whole report: partial runs, contamination, corrections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Whether a scenario could be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It was compared.
+    Compared,
+    /// Something that must be equal differs, or a trial was wrong.
+    Incomparable,
+    /// It needs something that is not there.
+    Skipped,
+    /// It failed.
+    Failed,
+}
+
+/// What was decided for one scenario.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioVerdict {
+    /// `target/name`.
+    pub name: String,
+    /// Whether it was compared.
+    pub status: Status,
+    /// Why not, where it was not.
+    pub reason: Option<String>,
+    /// Blocks that were compared.
+    pub blocks: u32,
+    /// The candidate's durability against the baseline's.
+    pub durability: Parity,
+    /// That in a sentence.
+    pub durability_reason: Option<String>,
+    /// Settings: asked for and in force.
+    pub settings: Vec<SettingRow>,
+    /// The workload's own limit.
+    pub ceiling: Option<Ceiling>,
+    /// Every metric.
+    pub metrics: Vec<MetricVerdict>,
+    /// What the source published, and what became of it.
+    pub claims: Vec<ClaimVerdict>,
+    /// What the scenario expects of every variant.
+    #[serde(default)]
+    pub expectations: Vec<ExpectationVerdict>,
+    /// Why measuring stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// What the reader must know about this scenario.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl ScenarioVerdict {
+    /// The primary metric, where it was measured.
+    pub fn primary(&self) -> Option<&MetricVerdict> {
+        self.metrics.iter().find(|metric| metric.primary)
+    }
+}
+
+/// One durability against another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parity {
+    /// The candidate's acknowledged writes survive more.
+    Stronger,
+    /// The same.
+    Equal,
+    /// The candidate's acknowledged writes survive less: no improvement counts.
+    Weaker,
+    /// Nothing was measured that tells.
+    Unknown,
+}
+
+/// One setting in both variants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingRow {
+    /// The setting.
+    pub key: String,
+    /// In the baseline.
+    pub baseline: SettingValue,
+    /// In the candidate.
+    pub candidate: SettingValue,
+}
+
+/// What was asked for and what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingValue {
+    /// As the scenario says; `None`: not said, the target's default.
+    pub requested: Option<String>,
+    /// As the target read it back; `None`: the target does not tell.
+    pub effective: Option<String>,
+}
+
+impl SettingValue {
+    /// Whether something else is in force than was asked for.
+    pub fn is_ignored(&self) -> bool {
+        matches!((&self.requested, &self.effective), (Some(asked), Some(got)) if !asked.eq_ignore_ascii_case(got))
+    }
+}
+
+/// The five verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Better, beyond the margin and beyond chance.
+    Improved,
+    /// Worse, beyond the margin and beyond chance.
+    Regressed,
+    /// The same within the margin, shown and not assumed.
+    Unchanged,
+    /// The data decide nothing yet.
+    Inconclusive,
+    /// The two must not be compared.
+    Incomparable,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Improved => "improved",
+            Self::Regressed => "regressed",
+            Self::Unchanged => "unchanged",
+            Self::Inconclusive => "inconclusive",
+            Self::Incomparable => "incomparable",
+        }
+    }
+}
+
+/// One variant's value over blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Median over blocks.
+    pub median: f64,
+    /// Interval of that median; `None` with fewer blocks than an interval needs.
+    pub ci: Option<[f64; 2]>,
+    /// Blocks.
+    pub n: u32,
+}
+
+/// What was decided for one metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricVerdict {
+    /// The metric.
+    pub metric: String,
+    /// Its unit.
+    pub unit: Unit,
+    /// Its good direction.
+    pub better: Better,
+    /// How it was compared.
+    pub tier: Tier,
+    /// Whether it is the scenario's primary metric.
+    pub primary: bool,
+    /// One line that says what it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The baseline; `None` where it could not be had.
+    pub baseline: Option<Estimate>,
+    /// The candidate.
+    pub candidate: Option<Estimate>,
+    /// candidate / baseline − 1 (for proportions: the difference).
+    pub change: Option<f64>,
+    /// The corrected interval of the change.
+    pub ci: Option<[f64; 2]>,
+    /// The p value before correction.
+    pub p: Option<f64>,
+    /// The smallest change that this many blocks would have found 8 times in 10.
+    pub minimum_detectable: Option<f64>,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// What became of a published figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimOutcome {
+    /// Our interval holds the published change, or lies beyond it in its direction.
+    Reproduced,
+    /// A change in the published direction, but smaller than published.
+    NotReproduced,
+    /// A change in the other direction.
+    Contradicted,
+    /// Our data decide nothing about it.
+    Undecided,
+    /// It was not measured in this run.
+    NotMeasured,
+}
+
+/// A published figure beside ours.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimVerdict {
+    /// The metric.
+    pub metric: String,
+    /// The variant it is about.
+    pub variant: String,
+    /// The published change as a ratio − 1; `None`: only a value was published.
+    pub published: Option<f64>,
+    /// The published value for the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_baseline: Option<f64>,
+    /// The published value for the variant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_candidate: Option<f64>,
+    /// Our change.
+    pub measured: Option<f64>,
+    /// Its interval.
+    pub ci: Option<[f64; 2]>,
+    /// What became of it.
+    pub outcome: ClaimOutcome,
+    /// Where it was published.
+    pub source: String,
+    /// In a sentence.
+    pub reason: String,
+}
+
+/// What a scenario expects of every variant, and whether it held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectationVerdict {
+    /// The metric.
+    pub metric: String,
+    /// The rule as written: ">= 0.999".
+    pub rule: String,
+    /// The variant.
+    pub variant: String,
+    /// The value; `None` where it could not be had.
+    pub value: Option<f64>,
+    /// Whether it held.
+    pub held: bool,
+}
