@@ -1,0 +1,563 @@
+//! The agent: serves one trial over its standard input and output, and ends.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead, BufReader, Read as _, Write as _},
+    os::fd::{AsRawFd as _, FromRawFd as _},
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+};
+
+use uplift_model::{
+    Histogram,
+    protocol::{AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Profiled, Ready, Reply, Request, TurnRequest},
+    trial::{Failure, FailureKind, Idle, Measured, OperationRecord, Slice, TurnRecord},
+};
+
+use crate::{
+    clock,
+    contract::{Description, OpenContext, Samples, Target, TargetError, TargetErrorKind, TargetFactory},
+    load::Pool,
+    recorder::{Cell, REASONS_MAX, Recorder, SparseCounts},
+    resources, sync_probe,
+    timeline::EventLog,
+};
+
+/// Samples stacks of the agent's process. Implemented outside, so that targets do not depend on a profiler.
+pub trait StackSampler: Sync {
+    /// Starts sampling every thread, those born later included.
+    ///
+    /// # Errors
+    /// Why nothing can be sampled here, and the remedy.
+    fn start(&self, frequency_hz: u32, off_cpu: bool) -> Result<Box<dyn RunningSampler>, String>;
+}
+
+/// A sampler at work.
+pub trait RunningSampler {
+    /// What it is: "perf cpu-clock".
+    fn name(&self) -> String;
+    /// What it cannot do here, each with its remedy.
+    fn warnings(&self) -> Vec<String>;
+    /// Stops and gives what was sampled; `operations` of the result is filled in by the agent.
+    ///
+    /// # Errors
+    /// Why the samples could not be had.
+    fn stop(self: Box<Self>) -> Result<Profiled, String>;
+}
+
+/// Serves one trial and returns the process's exit code: 0 when the conversation ended in order.
+pub fn serve(factories: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) -> ExitCode {
+    let mut link = match Link::take_over() {
+        Ok(link) => link,
+        Err(error) => {
+            eprintln!("uplift agent: cannot take over standard input and output: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match converse(&mut link, factories, sampler) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("uplift agent: {}: {}", failure.phase, failure.message);
+            let _ = link.send(&Reply::Failed(failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn failure(kind: FailureKind, phase: impl Into<String>, message: impl Into<String>) -> Failure {
+    Failure { kind, phase: phase.into(), message: message.into(), stderr_tail: String::new() }
+}
+
+fn target_failure(phase: &str, error: &TargetError) -> Failure {
+    let kind = match &error.kind {
+        TargetErrorKind::Settings(_) => FailureKind::Settings,
+        TargetErrorKind::Unavailable { .. } => FailureKind::Unavailable,
+        TargetErrorKind::Io(io) if io.kind() == io::ErrorKind::StorageFull => FailureKind::DiskFull,
+        TargetErrorKind::Io(_) | TargetErrorKind::Engine(_) => FailureKind::Target,
+    };
+    failure(kind, phase, error.to_string())
+}
+
+/// The conversation's two ends, moved away from standard input and output so that nothing else can speak on them.
+struct Link {
+    requests: BufReader<File>,
+    replies: File,
+}
+
+impl Link {
+    fn take_over() -> io::Result<Self> {
+        let null = File::open("/dev/null")?;
+        // SAFETY: dup and dup2 of descriptors that the process was started with; the new ones are owned by the files.
+        unsafe {
+            let input = check(libc::dup(0))?;
+            let output = check(libc::dup(1))?;
+            check(libc::dup2(null.as_raw_fd(), 0))?;
+            check(libc::dup2(2, 1))?;
+            for descriptor in [input, output] {
+                check(libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC))?;
+            }
+            Ok(Self { requests: BufReader::new(File::from_raw_fd(input)), replies: File::from_raw_fd(output) })
+        }
+    }
+
+    fn send(&mut self, reply: &Reply) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(reply).map_err(|error| {
+            failure(FailureKind::Protocol, "answering", format!("a reply cannot be written: {error}"))
+        })?;
+        line.push(b'\n');
+        self.replies.write_all(&line).map_err(|error| {
+            failure(FailureKind::Protocol, "answering", format!("the harness does not listen: {error}"))
+        })
+    }
+
+    /// The next request; `None` when the harness has hung up.
+    fn receive(&mut self) -> Result<Option<Request>, Failure> {
+        read_request(&mut self.requests).map_err(|message| failure(FailureKind::Protocol, "reading a request", message))
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Reads one request line; `None` at the end of the stream.
+///
+/// # Errors
+/// A sentence about a line that is too long, cut off, not JSON, or not a request of this protocol.
+pub fn read_request(reader: &mut impl BufRead) -> Result<Option<Request>, String> {
+    let mut line = Vec::new();
+    let read = reader
+        .take(LINE_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| format!("the stream cannot be read: {error}"))?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') {
+        return Err(if read == LINE_BYTES_MAX {
+            format!("a line is longer than {LINE_BYTES_MAX} bytes")
+        } else {
+            "the stream ended in the middle of a line".to_owned()
+        });
+    }
+    serde_json::from_slice(&line)
+        .map(Some)
+        .map_err(|error| format!("a line is not a request of protocol {PROTOCOL_VERSION}: {error}"))
+}
+
+fn converse(
+    link: &mut Link,
+    factories: &[&dyn TargetFactory],
+    sampler: Option<&dyn StackSampler>,
+) -> Result<(), Failure> {
+    let Some(first) = link.receive()? else { return Ok(()) };
+    let Request::Hello { protocol } = first else {
+        return Err(failure(FailureKind::Protocol, "hello", "the first request must be hello"));
+    };
+    link.send(&Reply::Hello(AgentHello {
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        debug_assertions: cfg!(debug_assertions),
+        sync_probe_live: sync_probe::is_live(),
+        targets: factories.iter().map(|factory| factory.name().to_owned()).collect(),
+    }))?;
+    if protocol != PROTOCOL_VERSION {
+        return Err(failure(
+            FailureKind::Protocol,
+            "hello",
+            format!(
+                "the harness speaks protocol {protocol} and this agent {PROTOCOL_VERSION}; both must be built from versions of uplift with the same protocol"
+            ),
+        ));
+    }
+    let Some(second) = link.receive()? else { return Ok(()) };
+    let Request::Prepare(prepare) = second else {
+        return Err(failure(FailureKind::Protocol, "hello", "the second request must be prepare"));
+    };
+    let Some(factory) = factories.iter().find(|factory| factory.name() == prepare.target) else {
+        let known: Vec<_> = factories.iter().map(|factory| factory.name()).collect();
+        return Err(failure(
+            FailureKind::Settings,
+            "set-up",
+            format!("this agent has no target `{}`; it has {}", prepare.target, known.join(", ")),
+        ));
+    };
+    serve_trial(link, *factory, &prepare, sampler)
+}
+
+fn serve_trial(
+    link: &mut Link,
+    factory: &dyn TargetFactory,
+    prepare: &Prepare,
+    sampler: Option<&dyn StackSampler>,
+) -> Result<(), Failure> {
+    let setup_start_ns = clock::now_ns();
+    let description = factory.describe();
+    let events = EventLog::new(setup_start_ns);
+    factory
+        .validate(&prepare.workload, &prepare.settings)
+        .map_err(|error| failure(FailureKind::Settings, "set-up", error.to_string()))?;
+    let target = factory
+        .open(OpenContext {
+            workload: prepare.workload.clone(),
+            settings: prepare.settings.clone(),
+            load: prepare.load.clone(),
+            data_dir: PathBuf::from(&prepare.data_dir),
+            seed: prepare.seed,
+            events: events.clone(),
+        })
+        .map_err(|error| target_failure("set-up", &error))?;
+    let groups = target.groups();
+    // Slices beyond the turn hold what an open loop sends late.
+    let slices = if prepare.slice_ns == 0 { 0 } else { 3 * (prepare.longest_turn_ns / prepare.slice_ns) as usize + 16 };
+    let recorder = Recorder::new(
+        description.operations.len(),
+        groups.len(),
+        prepare.slice_ns,
+        slices,
+        !prepare.load.response_is_service(),
+    );
+    let pool = Pool::new(prepare.load.clone(), prepare.seed, recorder);
+
+    let outcome = thread::scope(|scope| {
+        let outcome = pool
+            .spawn(scope, target.as_ref())
+            .map_err(|error| target_failure("set-up", &error))
+            .and_then(|()| target.quiesce().map_err(|error| target_failure("set-up", &error)))
+            .and_then(|()| {
+                let ready = Ready {
+                    effective: target.effective(),
+                    durability: target.durability(),
+                    ceiling: target.ceiling(),
+                    setup_ns: clock::now_ns() - setup_start_ns,
+                };
+                let session = Session {
+                    target: target.as_ref(),
+                    pool: &pool,
+                    description: &description,
+                    groups: &groups,
+                    ready,
+                    origin_ns: events.origin_ns(),
+                    slice_ns: prepare.slice_ns,
+                    events: &events,
+                    turns: Vec::new(),
+                    idle: Idle { sync_calls: sync_probe::is_live().then_some(0), ..Idle::default() },
+                    quiet_since: None,
+                    separate_service: !prepare.load.response_is_service(),
+                };
+                session.serve(link, sampler)
+            });
+        pool.close();
+        outcome
+    })?;
+    if let Some(measured) = outcome {
+        drop(target);
+        link.send(&Reply::Finished(Box::new(measured)))?;
+    }
+    Ok(())
+}
+
+/// One trial under way.
+struct Session<'a> {
+    target: &'a dyn Target,
+    pool: &'a Pool,
+    description: &'a Description,
+    groups: &'a [String],
+    ready: Ready,
+    origin_ns: u64,
+    slice_ns: u64,
+    events: &'a EventLog,
+    turns: Vec<KeptTurn>,
+    idle: Idle,
+    quiet_since: Option<Quiet>,
+    separate_service: bool,
+}
+
+/// The moment since which the variant should have been idle.
+struct Quiet {
+    wall_ns: u64,
+    cpu_ns: u64,
+    sync_calls: u64,
+}
+
+/// Everything of one measured turn, in a form that can still be left out of the sums.
+struct KeptTurn {
+    record: TurnRecord,
+    cells: Vec<KeptCell>,
+    slices: Vec<Slice>,
+    usage: (resources::Usage, resources::Usage),
+    syncs: (sync_probe::Snapshot, sync_probe::Snapshot),
+    counters: BTreeMap<String, f64>,
+}
+
+struct KeptCell {
+    ok: u64,
+    nothing: [u64; REASONS_MAX],
+    failed: [u64; REASONS_MAX],
+    response: SparseCounts,
+    service: SparseCounts,
+    failed_response: SparseCounts,
+}
+
+impl KeptCell {
+    fn take(cell: &mut Cell) -> Self {
+        Self {
+            ok: cell.ok,
+            nothing: cell.nothing,
+            failed: cell.failed,
+            response: cell.response.take(),
+            service: cell.service.take(),
+            failed_response: cell.failed_response.take(),
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Answers requests until the trial is finished. `None`: the harness hung up.
+    fn serve(mut self, link: &mut Link, sampler: Option<&dyn StackSampler>) -> Result<Option<Measured>, Failure> {
+        link.send(&Reply::Ready(self.ready.clone()))?;
+        let mut profiling: Option<(Box<dyn RunningSampler>, u64)> = None;
+        let mut operations = 0;
+        loop {
+            let Some(request) = link.receive()? else { return Ok(None) };
+            match request {
+                Request::Turn(turn) => {
+                    let record = self.turn(&turn)?;
+                    operations += record.ok;
+                    link.send(&Reply::Turn(record))?;
+                    self.quiet_since = Some(Quiet {
+                        wall_ns: clock::now_ns(),
+                        cpu_ns: clock::process_cpu_ns(),
+                        sync_calls: sync_probe::calls(),
+                    });
+                }
+                Request::ProfileStart { frequency_hz, off_cpu } => {
+                    let sampler = sampler.ok_or_else(|| {
+                        failure(FailureKind::Unavailable, "profiling", "this agent was built without a profiler")
+                    })?;
+                    let running = sampler
+                        .start(frequency_hz, off_cpu)
+                        .map_err(|message| failure(FailureKind::Unavailable, "profiling", message))?;
+                    link.send(&Reply::Profiling { sampler: running.name(), warnings: running.warnings() })?;
+                    profiling = Some((running, operations));
+                }
+                Request::ProfileStop => {
+                    let (running, before) = profiling
+                        .take()
+                        .ok_or_else(|| failure(FailureKind::Protocol, "profiling", "no profile was started"))?;
+                    let mut profiled =
+                        running.stop().map_err(|message| failure(FailureKind::Target, "profiling", message))?;
+                    profiled.operations = operations - before;
+                    link.send(&Reply::Profiled(profiled))?;
+                }
+                Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
+                Request::Hello { .. } | Request::Prepare(_) => {
+                    return Err(failure(
+                        FailureKind::Protocol,
+                        "trial",
+                        "hello and prepare come once, at the beginning",
+                    ));
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, request: &TurnRequest) -> Result<TurnRecord, Failure> {
+        let phase = || if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
+        if request.measured
+            && let Some(quiet) = self.quiet_since.take()
+        {
+            self.idle.wall_ns += clock::now_ns().saturating_sub(quiet.wall_ns);
+            self.idle.cpu_ns += clock::process_cpu_ns().saturating_sub(quiet.cpu_ns);
+            if let Some(calls) = &mut self.idle.sync_calls {
+                *calls += sync_probe::calls() - quiet.sync_calls;
+            }
+        }
+        if request.measured && self.turns.is_empty() {
+            self.target.reset_stages();
+        }
+        self.target.resume();
+        let mut samples_before = Samples::default();
+        self.target.sample(&mut samples_before);
+        let syncs_before = sync_probe::snapshot();
+        let usage_before = resources::read();
+        let cpu_before_ns = clock::process_cpu_ns();
+
+        let mut run =
+            self.pool.run(request.length).map_err(|message| failure(FailureKind::Target, phase(), message))?;
+        let start_ns = run.start_ns;
+        let recorder = run.recorder();
+        let (last_done_ns, unsent) = (recorder.last_done_ns, recorder.unsent);
+        let cells: Vec<KeptCell> = recorder.cells_mut().iter_mut().map(KeptCell::take).collect();
+        let slices = self.slices(start_ns, last_done_ns, recorder);
+        drop(run);
+
+        let quiesce_start_ns = clock::now_ns();
+        self.target.quiesce().map_err(|error| target_failure(&phase(), &error))?;
+        let quiesce_ns = clock::now_ns() - quiesce_start_ns;
+        let cpu_ns = clock::process_cpu_ns() - cpu_before_ns;
+        let usage_after = resources::read();
+        let syncs_after = sync_probe::snapshot();
+        let mut samples_after = Samples::default();
+        self.target.sample(&mut samples_after);
+
+        let mut response = Histogram::new();
+        for cell in &cells {
+            cell.response.add_to(&mut response);
+        }
+        let sum = |of: fn(&KeptCell) -> u64| cells.iter().map(of).sum::<u64>();
+        let (ok, nothing, failed) =
+            (sum(|cell| cell.ok), sum(|cell| cell.nothing.iter().sum()), sum(|cell| cell.failed.iter().sum()));
+        let record = TurnRecord {
+            index: request.index,
+            start_ns: start_ns.saturating_sub(self.origin_ns),
+            wall_ns: last_done_ns.saturating_sub(start_ns),
+            attempts: ok + nothing + failed,
+            ok,
+            nothing,
+            failed,
+            unsent,
+            response_p50_ns: response.quantile(0.5),
+            response_max_ns: response.max(),
+            cpu_ns,
+            sync_calls: syncs_after.calls() - syncs_before.calls(),
+            quiesce_ns,
+        };
+        if request.measured {
+            let counters = samples_after
+                .counters()
+                .iter()
+                .map(|(name, after)| {
+                    let before = samples_before.counters().get(name).copied().unwrap_or(0.0);
+                    (name.to_string(), after - before)
+                })
+                .collect();
+            self.turns.push(KeptTurn {
+                record: record.clone(),
+                cells,
+                slices,
+                usage: (usage_before, usage_after),
+                syncs: (syncs_before, syncs_after),
+                counters,
+            });
+        }
+        Ok(record)
+    }
+
+    fn slices(&self, start_ns: u64, last_done_ns: u64, recorder: &Recorder) -> Vec<Slice> {
+        recorder
+            .slices()
+            .iter()
+            .enumerate()
+            .map(|(index, cell)| Slice {
+                start_ns: (start_ns + index as u64 * self.slice_ns).saturating_sub(self.origin_ns),
+                duration_ns: self.slice_ns,
+                ok: cell.ok,
+                response_max_ns: cell.response_max_ns,
+            })
+            // A slice that the last operation did not fill is not comparable with the others.
+            .take_while(|slice| slice.start_ns + self.slice_ns <= last_done_ns.saturating_sub(self.origin_ns))
+            .collect()
+    }
+
+    fn finish(self, drop_turns: u32) -> Result<Measured, Failure> {
+        let drain_start_ns = clock::now_ns();
+        let mut drain = self.target.drain().map_err(|error| target_failure("drain", &error))?;
+        drain.duration_ns = clock::now_ns() - drain_start_ns;
+        let mut samples = Samples::default();
+        self.target.sample(&mut samples);
+        let stages = self.target.stages();
+        let distributions = self.target.distributions();
+        let mut total = resources::empty();
+        // Before the check: its memory is not the workload's.
+        resources::add_peak_memory_to(&mut total);
+        let check = self.target.check().map_err(|error| target_failure("check", &error))?;
+
+        let kept = self.turns.get(drop_turns as usize..).unwrap_or(&[]);
+        let mut syncs = sync_probe::empty_record();
+        let mut counters = BTreeMap::new();
+        for turn in kept {
+            turn.usage.0.add_growth_to(&turn.usage.1, turn.record.wall_ns, &mut total);
+            turn.syncs.0.add_growth_to(&turn.syncs.1, &mut syncs);
+            for (name, growth) in &turn.counters {
+                *counters.entry(name.clone()).or_insert(0.0) += growth;
+            }
+        }
+        Ok(Measured {
+            effective: self.ready.effective.clone(),
+            durability: self.ready.durability,
+            ceiling: self.ready.ceiling.clone(),
+            setup_ns: self.ready.setup_ns,
+            operations: self.operations(kept),
+            slices: kept.iter().flat_map(|turn| turn.slices.iter().copied()).collect(),
+            turns: self.turns.into_iter().map(|turn| turn.record).collect(),
+            dropped_turns: drop_turns,
+            resources: total,
+            syncs,
+            counters,
+            gauges: samples.gauges().iter().map(|(name, value)| (name.to_string(), *value)).collect(),
+            distributions,
+            stages,
+            events: self.events.events(),
+            idle: self.idle,
+            drain,
+            check,
+        })
+    }
+
+    /// The merged counts of every kind and group in which anything was attempted.
+    fn operations(&self, kept: &[KeptTurn]) -> Vec<OperationRecord> {
+        let groups = self.groups.len().max(1);
+        let named = |counts: &[u64; REASONS_MAX], names: &[std::borrow::Cow<'static, str>]| -> BTreeMap<String, u64> {
+            counts
+                .iter()
+                .enumerate()
+                .filter(|(_, count)| **count > 0)
+                .map(|(index, count)| {
+                    (names.get(index).map_or_else(|| format!("undeclared {index}"), ToString::to_string), *count)
+                })
+                .collect()
+        };
+        let mut records = Vec::new();
+        for (kind_index, kind) in self.description.operations.iter().enumerate() {
+            for group in 0..groups {
+                let index = kind_index * groups + group;
+                let mut record = OperationRecord {
+                    kind: kind.to_string(),
+                    group: self.groups.get(group).cloned(),
+                    ok: 0,
+                    nothing: BTreeMap::new(),
+                    failed: BTreeMap::new(),
+                    response: Histogram::new(),
+                    service: self.separate_service.then(Histogram::new),
+                    failed_response: None,
+                };
+                let (mut nothing, mut failed) = ([0; REASONS_MAX], [0; REASONS_MAX]);
+                for cell in kept.iter().filter_map(|turn| turn.cells.get(index)) {
+                    record.ok += cell.ok;
+                    for (sum, count) in nothing.iter_mut().zip(cell.nothing) {
+                        *sum += count;
+                    }
+                    for (sum, count) in failed.iter_mut().zip(cell.failed) {
+                        *sum += count;
+                    }
+                    cell.response.add_to(&mut record.response);
+                    if let Some(service) = &mut record.service {
+                        cell.service.add_to(service);
+                    }
+                    if cell.failed_response.count() > 0 {
+                        cell.failed_response.add_to(record.failed_response.get_or_insert_with(Histogram::new));
+                    }
+                }
+                record.nothing = named(&nothing, &self.description.nothing_reasons);
+                record.failed = named(&failed, &self.description.failure_categories);
+                if record.attempts() > 0 {
+                    records.push(record);
+                }
+            }
+        }
+        records
+    }
+}

@@ -1,0 +1,346 @@
+//! Recording operations without allocation: latency cells and counters of one load thread.
+//!
+//! A [`LatencyCounts`] has the buckets of an HdrHistogram with three significant digits, as a flat array of counts and
+//! the range of it that was touched, so that emptying it at the end of a turn costs what was recorded and not what
+//! could have been. It becomes a [`Histogram`] when it leaves the thread.
+
+use uplift_model::{Histogram, histogram::HIGHEST_TRACKABLE_NS};
+
+use crate::contract::{Outcome, OutcomeKind};
+
+/// The most reasons for doing nothing, and the most failure categories, that a target may declare.
+pub const REASONS_MAX: usize = 16;
+
+/// Values below this have a bucket each; above, every power of two has half as many.
+const SUB_BUCKETS: u64 = 2048;
+const SUB_BUCKET_HALF_BITS: u32 = 10;
+
+/// The bucket of a value: the layout of HdrHistogram for three significant digits and a smallest value of 1.
+#[inline]
+pub const fn bucket_of(value_ns: u64) -> usize {
+    let value = if value_ns > HIGHEST_TRACKABLE_NS { HIGHEST_TRACKABLE_NS } else { value_ns };
+    if value < SUB_BUCKETS {
+        return value as usize;
+    }
+    let shift = 63 - value.leading_zeros() - SUB_BUCKET_HALF_BITS;
+    ((shift as usize) << SUB_BUCKET_HALF_BITS) + (value >> shift) as usize
+}
+
+/// The smallest value of a bucket.
+pub const fn lowest_value_of(bucket: usize) -> u64 {
+    if bucket < SUB_BUCKETS as usize {
+        return bucket as u64;
+    }
+    let shift = (bucket >> SUB_BUCKET_HALF_BITS) - 1;
+    ((bucket - (shift << SUB_BUCKET_HALF_BITS)) as u64) << shift
+}
+
+/// How many buckets there are.
+pub const BUCKETS: usize = bucket_of(HIGHEST_TRACKABLE_NS) + 1;
+
+/// Counts of latencies, in buckets. Not shared between threads.
+#[derive(Clone, Debug)]
+pub struct LatencyCounts {
+    counts: Vec<u64>,
+    /// Buckets `low..=high` may be touched; `low > high` where none is.
+    low: usize,
+    high: usize,
+}
+
+impl Default for LatencyCounts {
+    fn default() -> Self {
+        // Zeroed memory comes lazily from the system: only the buckets that are used cost memory.
+        Self { counts: vec![0; BUCKETS], low: usize::MAX, high: 0 }
+    }
+}
+
+impl LatencyCounts {
+    /// Counts `value_ns` `n` times.
+    #[inline]
+    pub fn record_n(&mut self, value_ns: u64, n: u64) {
+        let bucket = bucket_of(value_ns);
+        self.counts[bucket] += n;
+        if bucket < self.low {
+            self.low = bucket;
+        }
+        if bucket > self.high {
+            self.high = bucket;
+        }
+    }
+
+    /// Adds another's counts and empties it.
+    pub fn absorb(&mut self, other: &mut Self) {
+        if other.low > other.high {
+            return;
+        }
+        let range = other.low..=other.high;
+        for (mine, theirs) in self.counts[range.clone()].iter_mut().zip(&mut other.counts[range]) {
+            *mine += std::mem::take(theirs);
+        }
+        self.low = self.low.min(other.low);
+        self.high = self.high.max(other.high);
+        (other.low, other.high) = (usize::MAX, 0);
+    }
+
+    /// The buckets that hold something, smallest first, and empties them.
+    pub fn take(&mut self) -> SparseCounts {
+        let mut sparse = SparseCounts::default();
+        if self.low <= self.high {
+            for bucket in self.low..=self.high {
+                let count = std::mem::take(&mut self.counts[bucket]);
+                if count > 0 {
+                    sparse.0.push((bucket as u32, count));
+                }
+            }
+        }
+        (self.low, self.high) = (usize::MAX, 0);
+        sparse
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        if self.low <= self.high {
+            self.counts[self.low..=self.high].fill(0);
+        }
+        (self.low, self.high) = (usize::MAX, 0);
+    }
+}
+
+/// Counts of one turn, small enough to be kept for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SparseCounts(Vec<(u32, u64)>);
+
+impl SparseCounts {
+    /// Adds them to a histogram.
+    pub fn add_to(&self, histogram: &mut Histogram) {
+        for &(bucket, count) in &self.0 {
+            histogram.record_n(lowest_value_of(bucket as usize), count);
+        }
+    }
+
+    /// How many values.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|&(_, count)| count).sum()
+    }
+}
+
+/// What one load thread counted for one kind and group.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Successful operations.
+    pub ok: u64,
+    /// Operations that did nothing, by reason.
+    pub nothing: [u64; REASONS_MAX],
+    /// Failed operations, by category.
+    pub failed: [u64; REASONS_MAX],
+    /// Intended start to done, of everything that did not fail.
+    pub response: LatencyCounts,
+    /// Sent to done; not used where it equals the response time.
+    pub service: LatencyCounts,
+    /// Intended start to done, of failures.
+    pub failed_response: LatencyCounts,
+}
+
+impl Cell {
+    fn new() -> Self {
+        Self {
+            ok: 0,
+            nothing: [0; REASONS_MAX],
+            failed: [0; REASONS_MAX],
+            response: LatencyCounts::default(),
+            service: LatencyCounts::default(),
+            failed_response: LatencyCounts::default(),
+        }
+    }
+
+    fn absorb(&mut self, other: &mut Self) {
+        self.ok += std::mem::take(&mut other.ok);
+        for (mine, theirs) in self.nothing.iter_mut().zip(&mut other.nothing) {
+            *mine += std::mem::take(theirs);
+        }
+        for (mine, theirs) in self.failed.iter_mut().zip(&mut other.failed) {
+            *mine += std::mem::take(theirs);
+        }
+        self.response.absorb(&mut other.response);
+        self.service.absorb(&mut other.service);
+        self.failed_response.absorb(&mut other.failed_response);
+    }
+
+    fn clear(&mut self) {
+        self.ok = 0;
+        self.nothing = [0; REASONS_MAX];
+        self.failed = [0; REASONS_MAX];
+        self.response.clear();
+        self.service.clear();
+        self.failed_response.clear();
+    }
+}
+
+/// Successful operations that ended in one slice, and the longest response time among them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SliceCell {
+    /// Successful operations.
+    pub ok: u64,
+    /// The longest response time.
+    pub response_max_ns: u64,
+}
+
+/// The recorder of one load thread.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    groups: usize,
+    cells: Vec<Cell>,
+    slices: Vec<SliceCell>,
+    slice_ns: u64,
+    turn_start_ns: u64,
+    separate_service: bool,
+    /// When the last operation ended.
+    pub last_done_ns: u64,
+    /// Arrivals that could not be sent.
+    pub unsent: u64,
+}
+
+impl Recorder {
+    /// A recorder for `kinds` × `groups` cells. `slices` of `slice_ns` each are kept where `slice_ns` is not 0.
+    pub fn new(kinds: usize, groups: usize, slice_ns: u64, slices: usize, separate_service: bool) -> Self {
+        let groups = groups.max(1);
+        Self {
+            groups,
+            cells: (0..kinds.max(1) * groups).map(|_| Cell::new()).collect(),
+            slices: vec![SliceCell::default(); if slice_ns == 0 { 0 } else { slices }],
+            slice_ns,
+            turn_start_ns: 0,
+            separate_service,
+            last_done_ns: 0,
+            unsent: 0,
+        }
+    }
+
+    /// Forgets everything and begins a turn.
+    pub fn begin(&mut self, turn_start_ns: u64) {
+        for cell in &mut self.cells {
+            cell.clear();
+        }
+        self.slices.fill(SliceCell::default());
+        self.turn_start_ns = turn_start_ns;
+        self.last_done_ns = turn_start_ns;
+        self.unsent = 0;
+    }
+
+    /// Counts one call's outcome whose operations were all intended for `intended_ns`, sent at `sent_ns` and done at
+    /// `done_ns`.
+    #[inline]
+    pub fn record(&mut self, outcome: Outcome, intended_ns: u64, sent_ns: u64, done_ns: u64) {
+        self.record_units(outcome, u64::from(outcome.units), intended_ns, sent_ns, done_ns);
+        self.last_done_ns = done_ns;
+    }
+
+    /// As [`Recorder::record`] for `units` of the outcome's operations, when each has an intended start of its own.
+    #[inline]
+    pub fn record_units(&mut self, outcome: Outcome, units: u64, intended_ns: u64, sent_ns: u64, done_ns: u64) {
+        let index = usize::from(outcome.kind) * self.groups + usize::from(outcome.group);
+        // An index that the target did not declare is its bug; it must not take the measurement down.
+        let index = index.min(self.cells.len() - 1);
+        let cell = &mut self.cells[index];
+        let response_ns = done_ns.saturating_sub(intended_ns);
+        match outcome.result {
+            OutcomeKind::Ok => {
+                cell.ok += units;
+                if self.slice_ns != 0 {
+                    let slice = (done_ns.saturating_sub(self.turn_start_ns) / self.slice_ns) as usize;
+                    if let Some(slice) = self.slices.get_mut(slice) {
+                        slice.ok += units;
+                        slice.response_max_ns = slice.response_max_ns.max(response_ns);
+                    }
+                }
+            }
+            OutcomeKind::Nothing(reason) => cell.nothing[usize::from(reason) % REASONS_MAX] += units,
+            OutcomeKind::Failed(category) => {
+                cell.failed[usize::from(category) % REASONS_MAX] += units;
+                cell.failed_response.record_n(response_ns, units);
+                return;
+            }
+        }
+        cell.response.record_n(response_ns, units);
+        if self.separate_service {
+            cell.service.record_n(done_ns.saturating_sub(sent_ns), units);
+        }
+    }
+
+    /// Adds another recorder's turn to this one and empties that.
+    pub fn absorb(&mut self, other: &mut Self) {
+        for (mine, theirs) in self.cells.iter_mut().zip(&mut other.cells) {
+            mine.absorb(theirs);
+        }
+        for (mine, theirs) in self.slices.iter_mut().zip(&mut other.slices) {
+            mine.ok += theirs.ok;
+            mine.response_max_ns = mine.response_max_ns.max(theirs.response_max_ns);
+        }
+        self.last_done_ns = self.last_done_ns.max(other.last_done_ns);
+        self.unsent += other.unsent;
+    }
+
+    /// The cells, kind-major.
+    pub fn cells_mut(&mut self) -> &mut [Cell] {
+        &mut self.cells
+    }
+
+    /// The slices of this turn.
+    pub fn slices(&self) -> &[SliceCell] {
+        &self.slices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The buckets are those of the library, so that nothing is rounded twice.
+    #[test]
+    fn buckets_agree_with_hdrhistogram() {
+        let hdr = Histogram::new();
+        let mut value = 1u64;
+        while value < HIGHEST_TRACKABLE_NS {
+            for near in [value - 1, value, value + 1, value + value / 3] {
+                let low = lowest_value_of(bucket_of(near));
+                let capped = near.min(HIGHEST_TRACKABLE_NS);
+                assert_eq!(low, hdr.as_hdr().lowest_equivalent(capped), "{near}");
+            }
+            value = value * 17 / 16 + 1;
+        }
+        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn absorbing_and_taking_keep_every_count() {
+        let (mut a, mut b) = (LatencyCounts::default(), LatencyCounts::default());
+        a.record_n(5, 1);
+        b.record_n(5_000_000, 2);
+        b.record_n(u64::MAX, 1);
+        a.absorb(&mut b);
+        assert_eq!(b.take().count(), 0);
+        let sparse = a.take();
+        assert_eq!(sparse.count(), 4);
+        let mut histogram = Histogram::new();
+        sparse.add_to(&mut histogram);
+        assert_eq!(histogram.count(), 4);
+        assert_eq!(a.take().count(), 0);
+    }
+
+    #[test]
+    fn outcomes_are_counted_apart() {
+        let mut recorder = Recorder::new(2, 1, 100, 4, true);
+        recorder.begin(1_000);
+        recorder.record(Outcome::ok(0), 1_000, 1_010, 1_020);
+        recorder.record(Outcome::nothing(1, 3), 1_020, 1_020, 1_030);
+        recorder.record(Outcome::failed(1, 2).of(7), 1_030, 1_030, 1_040);
+        let cells = recorder.cells_mut();
+        assert_eq!(cells[0].ok, 1);
+        assert_eq!(cells[1].nothing[3], 1);
+        assert_eq!(cells[1].failed[2], 7);
+        assert_eq!(cells[1].response.take().count(), 1);
+        assert_eq!(cells[1].failed_response.take().count(), 7);
+        assert_eq!(recorder.slices()[0].ok, 1);
+        assert_eq!(recorder.slices()[0].response_max_ns, 20);
+    }
+}

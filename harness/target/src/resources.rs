@@ -1,0 +1,102 @@
+//! What the process used: processor time, bytes, switches, faults, memory.
+
+use std::{collections::BTreeMap, fs};
+
+use uplift_model::trial::Resources;
+
+/// Readings that only grow, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    cpu_user_ns: u64,
+    cpu_system_ns: u64,
+    voluntary_switches: u64,
+    involuntary_switches: u64,
+    major_faults: u64,
+    io: Option<Io>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Io {
+    written_bytes: u64,
+    write_calls: u64,
+    storage_read_bytes: u64,
+    storage_written_bytes: u64,
+}
+
+/// Reads them for the calling process.
+pub fn read() -> Usage {
+    // SAFETY: an all-zero rusage is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: RUSAGE_SELF with a valid pointer cannot fail.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let nanos = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
+    Usage {
+        cpu_user_ns: nanos(usage.ru_utime),
+        cpu_system_ns: nanos(usage.ru_stime),
+        voluntary_switches: usage.ru_nvcsw as u64,
+        involuntary_switches: usage.ru_nivcsw as u64,
+        major_faults: usage.ru_majflt as u64,
+        io: fs::read_to_string("/proc/self/io").ok().map(|text| {
+            let field = |name: &str| {
+                text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
+            };
+            Io {
+                written_bytes: field("wchar"),
+                write_calls: field("syscw"),
+                storage_read_bytes: field("read_bytes"),
+                storage_written_bytes: field("write_bytes"),
+            }
+        }),
+    }
+}
+
+impl Usage {
+    /// Adds what was used between `self` and the later `end` to `total`.
+    pub fn add_growth_to(&self, end: &Self, wall_ns: u64, total: &mut Resources) {
+        total.wall_ns += wall_ns;
+        total.cpu_user_ns += end.cpu_user_ns.saturating_sub(self.cpu_user_ns);
+        total.cpu_system_ns += end.cpu_system_ns.saturating_sub(self.cpu_system_ns);
+        total.voluntary_switches += end.voluntary_switches.saturating_sub(self.voluntary_switches);
+        total.involuntary_switches += end.involuntary_switches.saturating_sub(self.involuntary_switches);
+        total.major_faults += end.major_faults.saturating_sub(self.major_faults);
+        if let (Some(before), Some(after)) = (self.io, end.io) {
+            let add = |sum: &mut Option<u64>, before: u64, after: u64| {
+                *sum = Some(sum.unwrap_or(0) + after.saturating_sub(before));
+            };
+            add(&mut total.written_bytes, before.written_bytes, after.written_bytes);
+            add(&mut total.write_calls, before.write_calls, after.write_calls);
+            add(&mut total.storage_read_bytes, before.storage_read_bytes, after.storage_read_bytes);
+            add(&mut total.storage_written_bytes, before.storage_written_bytes, after.storage_written_bytes);
+        }
+    }
+}
+
+/// Resources of nothing yet: the cores, and the reason for everything that cannot be had here.
+pub fn empty() -> Resources {
+    let mut missing = BTreeMap::new();
+    if let Err(error) = fs::read_to_string("/proc/self/io") {
+        for field in ["storage_written_bytes", "storage_read_bytes", "written_bytes", "write_calls"] {
+            missing.insert(field.to_owned(), format!("/proc/self/io cannot be read: {error}"));
+        }
+    }
+    Resources { cores: cores(), missing, ..Resources::default() }
+}
+
+/// Writes the peak of resident memory into `total`.
+pub fn add_peak_memory_to(total: &mut Resources) {
+    let status = fs::read_to_string("/proc/self/status");
+    let peak = status.as_deref().ok().and_then(|text| {
+        let kib: u64 =
+            text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib * 1024)
+    });
+    total.rss_peak_bytes = peak;
+    if peak.is_none() {
+        total.missing.insert("rss_peak_bytes".to_owned(), "/proc/self/status has no VmHWM".to_owned());
+    }
+}
+
+/// Processors that the process may use.
+pub fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)
+}

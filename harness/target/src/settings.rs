@@ -1,0 +1,84 @@
+//! Tables of a scenario become typed settings, once, with errors that name the key.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use uplift_model::Table;
+
+/// A key of the workload or settings table that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct SettingsError {
+    /// Which table: "workload" or "settings".
+    pub table: &'static str,
+    /// The key's path within it, outermost first; empty where the table as a whole is wrong.
+    pub keys: Vec<String>,
+    /// The rule that was broken, with the value.
+    pub message: String,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.keys.is_empty() {
+            write!(f, "{}: {}", self.table, self.message)
+        } else {
+            write!(f, "{}.{}: {}", self.table, self.keys.join("."), self.message)
+        }
+    }
+}
+
+impl SettingsError {
+    /// A rule that only the target knows: `key` of `table` has a value that cannot be.
+    pub fn new(table: &'static str, key: &str, message: impl Into<String>) -> Self {
+        Self { table, keys: vec![key.to_owned()], message: message.into() }
+    }
+}
+
+/// Reads `values` as a `T`, which should `deny_unknown_fields`. `table` is "workload" or "settings".
+///
+/// # Errors
+/// The path of the key that does not fit, and what would.
+pub fn typed<T: DeserializeOwned>(table: &'static str, values: &Table) -> Result<T, SettingsError> {
+    serde_path_to_error::deserialize(serde_json::Value::Object(values.clone())).map_err(|error| {
+        let mut keys: Vec<String> = error
+            .path()
+            .iter()
+            .filter_map(|segment| match segment {
+                serde_path_to_error::Segment::Map { key } => Some(key.clone()),
+                serde_path_to_error::Segment::Enum { variant } => Some(variant.clone()),
+                _ => None,
+            })
+            .collect();
+        let message = error.into_inner().to_string();
+        // The path of an unknown field ends at its table; the name is in the sentence.
+        if let Some(name) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next())
+            && keys.last().is_none_or(|last| last != name)
+        {
+            keys.push(name.to_owned());
+        }
+        SettingsError { table, keys, message }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {
+        #[expect(dead_code, reason = "only the reading is tested")]
+        shards: u32,
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_what_is_allowed() {
+        let table = serde_json::json!({ "shard": 3 }).as_object().unwrap().clone();
+        let error = typed::<Settings>("settings", &table).unwrap_err();
+        assert_eq!(error.keys, ["shard"]);
+        assert!(error.to_string().contains("expected `shards`"), "{error}");
+        let table = serde_json::json!({ "shards": "three" }).as_object().unwrap().clone();
+        let error = typed::<Settings>("settings", &table).unwrap_err();
+        assert_eq!(error.keys, ["shards"]);
+        assert!(error.to_string().contains("invalid type"), "{error}");
+    }
+}
