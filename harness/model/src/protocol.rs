@@ -30,7 +30,7 @@ pub enum Request {
         protocol: u32,
     },
     /// Set up the target; untimed.
-    Prepare(Prepare),
+    Prepare(Box<Prepare>),
     /// Take a turn.
     Turn(TurnRequest),
     /// Start sampling stacks; answered by [`Reply::Profiling`].
@@ -96,7 +96,6 @@ pub enum TurnLength {
 /// Agent to harness.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(clippy::large_enum_variant, reason = "one message at a time is alive")]
 pub enum Reply {
     /// I am.
     Hello(AgentHello),

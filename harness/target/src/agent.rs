@@ -211,7 +211,7 @@ fn serve_trial(
         .map_err(|error| target_failure("set-up", &error))?;
     let groups = target.groups();
     // Slices beyond the turn hold what an open loop sends late.
-    let slices = if prepare.slice_ns == 0 { 0 } else { 3 * (prepare.longest_turn_ns / prepare.slice_ns) as usize + 16 };
+    let slices = prepare.longest_turn_ns.checked_div(prepare.slice_ns).map_or(0, |slices| 3 * slices as usize + 16);
     let recorder = Recorder::new(
         description.operations.len(),
         groups.len(),

@@ -246,12 +246,12 @@ impl Recorder {
         match outcome.result {
             OutcomeKind::Ok => {
                 cell.ok += units;
-                if self.slice_ns != 0 {
-                    let slice = (done_ns.saturating_sub(self.turn_start_ns) / self.slice_ns) as usize;
-                    if let Some(slice) = self.slices.get_mut(slice) {
-                        slice.ok += units;
-                        slice.response_max_ns = slice.response_max_ns.max(response_ns);
-                    }
+                let since_start_ns = done_ns.saturating_sub(self.turn_start_ns);
+                if let Some(slice) = since_start_ns.checked_div(self.slice_ns)
+                    && let Some(slice) = self.slices.get_mut(slice as usize)
+                {
+                    slice.ok += units;
+                    slice.response_max_ns = slice.response_max_ns.max(response_ns);
                 }
             }
             OutcomeKind::Nothing(reason) => cell.nothing[usize::from(reason) % REASONS_MAX] += units,
