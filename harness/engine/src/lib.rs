@@ -1,1 +1,19 @@
-//! Runs trials: plan, launch, link, probes and store.
+//! Runs trials: plans them, starts agents, talks to them, watches the machine and writes down what happened.
+//!
+//! The engine decides nothing about results. When to stop and which turns are warm-up it asks a [`Judge`]; what happens
+//! it tells an [`Observer`]. It knows agents only by their protocol and targets not at all.
+
+pub mod block;
+pub mod environment;
+pub mod interrupt;
+pub mod launch;
+pub mod link;
+pub mod plan;
+pub mod runner;
+pub mod sentinel;
+pub mod store;
+
+pub use interrupt::Interrupt;
+pub use launch::{AgentHandle, Launch, LaunchOrder, process::ProcessLauncher};
+pub use runner::{Engine, EngineError, Judge, Look, Observer, Progress};
+pub use store::{RunStore, StoreError, StoredRun};

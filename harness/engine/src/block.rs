@@ -1,0 +1,305 @@
+//! One block: a fresh agent of each variant, its turns, and the trials that come of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use uplift_model::{
+    Scenario, Trial,
+    protocol::{Prepare, TurnLength, TurnRequest},
+    scenario::{Interleave, OPERATIONS_PER_TURN_MIN},
+    trial::{Failure, FailureKind, Measured, Sentinels, TRIAL_SCHEMA, TrialOutcome, TurnRecord},
+};
+
+use crate::{
+    interrupt::Interrupt,
+    launch::{Launch, LaunchOrder},
+    link::Link,
+    plan::{BlockPlan, shape_turns},
+    sentinel::Watch,
+};
+
+/// Width of a slice in `trials` mode.
+const SLICE_NS: u64 = 100_000_000;
+/// The longest turn for which agents make room, in `turns` mode.
+const LONGEST_TURN_NS: u64 = 5_000_000_000;
+
+/// One variant as a block runs it.
+pub struct Contender<'a> {
+    /// The variant's name.
+    pub name: String,
+    /// Its settings.
+    pub settings: uplift_model::Table,
+    /// How its agent is started.
+    pub launcher: &'a dyn Launch,
+    /// Its binary, where it is not the harness's own.
+    pub binary: Option<PathBuf>,
+    /// Processors it gets, where the launcher can limit them.
+    pub cpus: Option<f64>,
+    /// Memory it gets.
+    pub memory_bytes_max: u64,
+}
+
+/// What a block needs to know beside its plan.
+pub struct BlockContext<'a> {
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// Its variants.
+    pub contenders: &'a [Contender<'a>],
+    /// Where data directories are made.
+    pub data_root: &'a Path,
+    /// Whether the user wants the run to end.
+    pub interrupt: &'a Interrupt,
+    /// How many turns at the beginning of the block are warm-up, given the turns of every variant.
+    pub dropped_turns: &'a dyn Fn(&[&[TurnRecord]]) -> u32,
+    /// Whether a build with debug assertions may be measured.
+    pub allow_debug: bool,
+    /// Called whenever something was finished: turns done and turns planned of this block.
+    pub progress: &'a mut dyn FnMut(u32, u32),
+}
+
+/// Runs a block. Every contender yields one trial, in the order in which they were started, whatever happened.
+pub fn run_block(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
+    match context.scenario.trial.interleave {
+        Interleave::Turns => run_turns(context, plan),
+        Interleave::Trials => {
+            let mut trials = Vec::new();
+            let total = plan.start_order.len() as u32;
+            for (position, &index) in plan.start_order.iter().enumerate() {
+                let alone = BlockPlan { start_order: vec![index], ..plan.clone() };
+                trials.extend(run_window(context, &alone, position as u32));
+                (context.progress)(position as u32 + 1, total);
+            }
+            trials
+        }
+    }
+}
+
+/// A trial that is under way.
+struct Running {
+    index: usize,
+    position: u32,
+    started_unix_ns: u64,
+    data_dir: PathBuf,
+    state: State,
+    turns: Vec<TurnRecord>,
+}
+
+enum State {
+    Alive(Box<Link>),
+    Failed(Failure),
+}
+
+impl Running {
+    fn start(context: &BlockContext<'_>, plan: &BlockPlan, index: usize, position: u32) -> Self {
+        let contender = &context.contenders[index];
+        let label = format!("{}-{}-{}", context.scenario.name.replace('/', "-"), plan.block, contender.name);
+        let data_dir = context.data_root.join(&label);
+        let started_unix_ns = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
+        let state = match prepare(context, plan, contender, &label, &data_dir) {
+            Ok(link) => State::Alive(Box::new(link)),
+            Err(failure) => State::Failed(failure),
+        };
+        Self { index, position, started_unix_ns, data_dir, state, turns: Vec::new() }
+    }
+
+    /// Does something with the agent, if it is alive; a failure ends it.
+    fn with<T>(&mut self, action: impl FnOnce(&mut Link) -> Result<T, Failure>) -> Option<T> {
+        let State::Alive(link) = &mut self.state else { return None };
+        match action(link) {
+            Ok(value) => Some(value),
+            Err(failure) => {
+                self.state = State::Failed(failure);
+                None
+            }
+        }
+    }
+
+    fn turn(&mut self, request: TurnRequest) -> Option<TurnRecord> {
+        self.with(|link| link.turn(request))
+    }
+
+    fn is_alive(&self) -> bool {
+        matches!(self.state, State::Alive(_))
+    }
+
+    /// Ends the trial and removes its data.
+    fn end(
+        mut self,
+        context: &BlockContext<'_>,
+        plan: &BlockPlan,
+        drop_turns: Option<u32>,
+        sentinels: &Sentinels,
+    ) -> Trial {
+        let measured: Option<Measured> = match drop_turns {
+            Some(drop_turns) => self.with(|link| link.finish(drop_turns)),
+            None => None,
+        };
+        let outcome = match self.state {
+            State::Failed(failure) => TrialOutcome::Failed(failure),
+            State::Alive(link) => {
+                // Dropping the link ends an agent that was not finished.
+                drop(link);
+                match &measured {
+                    Some(measured) if !measured.check.passed => TrialOutcome::Failed(Failure {
+                        kind: FailureKind::Check,
+                        phase: "check".to_owned(),
+                        message: measured.check.detail.clone(),
+                        stderr_tail: String::new(),
+                    }),
+                    Some(_) => TrialOutcome::Ok,
+                    None => TrialOutcome::Failed(Failure {
+                        kind: FailureKind::Interrupted,
+                        phase: "block".to_owned(),
+                        message: "ended because the other variant of its block failed".to_owned(),
+                        stderr_tail: String::new(),
+                    }),
+                }
+            }
+        };
+        let _ = fs::remove_dir_all(&self.data_dir);
+        Trial {
+            schema: TRIAL_SCHEMA,
+            scenario: context.scenario.name.clone(),
+            variant: context.contenders[self.index].name.clone(),
+            block: plan.block,
+            position: self.position,
+            started_unix_ns: self.started_unix_ns,
+            seed: plan.seed,
+            outcome,
+            sentinels: sentinels.clone(),
+            measured,
+        }
+    }
+}
+
+fn prepare(
+    context: &BlockContext<'_>,
+    plan: &BlockPlan,
+    contender: &Contender<'_>,
+    label: &str,
+    data_dir: &Path,
+) -> Result<Link, Failure> {
+    let launch_failure = |message: String| Failure {
+        kind: FailureKind::Launch,
+        phase: "launch".to_owned(),
+        message,
+        stderr_tail: String::new(),
+    };
+    // What a killed run left behind under the same name is not a fresh directory.
+    let _ = fs::remove_dir_all(data_dir);
+    fs::create_dir_all(data_dir).map_err(|error| {
+        launch_failure(format!("the data directory `{}` cannot be made: {error}", data_dir.display()))
+    })?;
+    let data_dir = data_dir.canonicalize().map_err(|error| {
+        launch_failure(format!("the data directory `{}` cannot be found: {error}", data_dir.display()))
+    })?;
+    let handle = contender.launcher.start(&LaunchOrder {
+        binary: contender.binary.clone(),
+        data_dir,
+        label: label.to_owned(),
+        memory_bytes_max: contender.memory_bytes_max,
+        cpus: contender.cpus,
+    })?;
+    let trial = &context.scenario.trial;
+    let mut link = Link::open(handle, context.interrupt.clone(), contender.memory_bytes_max, trial.timeout.0)?;
+    if link.hello.debug_assertions && !context.allow_debug {
+        return Err(launch_failure(
+            "the agent was built with debug assertions and its numbers mean nothing; build it with the dev or release profile of this project, or pass --allow-debug".to_owned(),
+        ));
+    }
+    let windowed = trial.interleave == Interleave::Trials;
+    link.prepare(Prepare {
+        target: context.scenario.target.clone(),
+        workload: context.scenario.workload.clone(),
+        settings: contender.settings.clone(),
+        load: context.scenario.load.clone(),
+        data_dir: String::new(),
+        seed: plan.seed,
+        longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
+        slice_ns: if windowed { SLICE_NS } else { 0 },
+    })?;
+    Ok(link)
+}
+
+fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Option<TurnRecord> {
+    let trial = &context.scenario.trial;
+    let length = if trial.warmup.0.is_zero() {
+        TurnLength::Operations(1)
+    } else if let (Some(operations), true) = (trial.turn_operations, trial.warmup.0.is_zero()) {
+        TurnLength::Operations(operations)
+    } else {
+        TurnLength::Nanoseconds(trial.warmup.as_nanos())
+    };
+    running.turn(TurnRequest { index: 0, measured: false, length })
+}
+
+/// Both resident, short turns in random order.
+fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
+    let watch = Watch::begin(context.data_root);
+    let mut running: Vec<Running> = Vec::new();
+    for (position, &index) in plan.start_order.iter().enumerate() {
+        let trial = Running::start(context, plan, index, position as u32);
+        let alive = trial.is_alive();
+        running.push(trial);
+        if !alive {
+            break;
+        }
+    }
+    let mut slowest_per_second = f64::INFINITY;
+    for trial in &mut running {
+        if let Some(record) = warm_up(context, trial) {
+            let per_second = record.attempts as f64 / (record.wall_ns.max(1) as f64 / 1e9);
+            slowest_per_second = slowest_per_second.min(per_second);
+        }
+    }
+    let spec = &context.scenario.trial;
+    let shape = shape_turns(
+        spec,
+        plan.rounds.len() as u32,
+        if slowest_per_second.is_finite() { slowest_per_second } else { 0.0 },
+        OPERATIONS_PER_TURN_MIN,
+        context.scenario.load.clients(),
+    );
+    let length = spec.turn_operations.map_or(TurnLength::Nanoseconds(shape.turn_ns), TurnLength::Operations);
+    let everybody = running.len() == context.contenders.len();
+    'rounds: for (round, order) in plan.rounds.iter().take(shape.rounds as usize).enumerate() {
+        if !everybody || !running.iter().all(Running::is_alive) {
+            break;
+        }
+        for &index in order {
+            let Some(trial) = running.iter_mut().find(|trial| trial.index == index) else { break 'rounds };
+            let Some(record) = trial.turn(TurnRequest { index: round as u32, measured: true, length }) else {
+                break 'rounds;
+            };
+            trial.turns.push(record);
+        }
+        (context.progress)(round as u32 + 1, shape.rounds);
+    }
+    let complete = everybody && running.iter().all(Running::is_alive);
+    let drop_turns = complete.then(|| {
+        let turns: Vec<&[TurnRecord]> = running.iter().map(|trial| trial.turns.as_slice()).collect();
+        (context.dropped_turns)(&turns)
+    });
+    let sentinels = watch.end(context.data_root);
+    running.into_iter().map(|trial| trial.end(context, plan, drop_turns, &sentinels)).collect()
+}
+
+/// One fresh trial with one window.
+fn run_window(context: &mut BlockContext<'_>, plan: &BlockPlan, position: u32) -> Vec<Trial> {
+    let watch = Watch::begin(context.data_root);
+    let mut trial = Running::start(context, plan, plan.start_order[0], position);
+    warm_up(context, &mut trial);
+    let spec = &context.scenario.trial;
+    let length = spec.turn_operations.map_or(TurnLength::Nanoseconds(spec.window.as_nanos()), TurnLength::Operations);
+    if let Some(record) = trial.turn(TurnRequest { index: 0, measured: true, length }) {
+        trial.turns.push(record);
+    }
+    let drop_turns = trial.is_alive().then_some(0);
+    let sentinels = watch.end(context.data_root);
+    vec![trial.end(context, plan, drop_turns, &sentinels)]
+}

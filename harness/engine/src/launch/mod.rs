@@ -1,0 +1,77 @@
+//! Ways to start an agent.
+
+pub mod process;
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::PathBuf,
+};
+
+use uplift_model::trial::Failure;
+
+/// Starts agents in one way. A new way is a new implementation; nothing else changes.
+pub trait Launch {
+    /// Its name in records: "process", "docker".
+    fn name(&self) -> &'static str;
+
+    /// Starts an agent.
+    ///
+    /// # Errors
+    /// [`uplift_model::trial::FailureKind::Launch`] or `Unavailable`, with the remedy in the message.
+    fn start(&self, order: &LaunchOrder) -> Result<Box<dyn AgentHandle>, Failure>;
+}
+
+/// What is to be started.
+#[derive(Clone, Debug)]
+pub struct LaunchOrder {
+    /// The binary; `None`: the one that is running.
+    pub binary: Option<PathBuf>,
+    /// A fresh and empty directory on the host for the agent's data.
+    pub data_dir: PathBuf,
+    /// A short name for what runs: scenario, block and variant.
+    pub label: String,
+    /// The most memory that the agent may use before it is killed.
+    pub memory_bytes_max: u64,
+    /// Processors that it gets, where the launcher can limit them.
+    pub cpus: Option<f64>,
+}
+
+/// An agent that was started. Dropping it kills it and everything it started.
+pub trait AgentHandle {
+    /// Where to write requests and read replies. Called once.
+    fn take_streams(&mut self) -> (Box<dyn Write + Send>, Box<dyn Read + Send>);
+
+    /// The data directory as the agent sees it.
+    fn data_dir(&self) -> String;
+
+    /// Resident memory of the agent at the moment; `None` where it cannot be read or is limited by other means.
+    fn memory_bytes(&self) -> Option<u64>;
+
+    /// The end of what it wrote to stderr.
+    fn stderr_tail(&self) -> String;
+
+    /// Ends it and everything it started, at once.
+    fn kill(&mut self);
+
+    /// Waits for the end of the agent, which has closed its stream or was killed, and says how it ended.
+    fn wait(&mut self) -> Exit;
+
+    /// What the launcher can tell about the agent's use of resources (container statistics), for the trial's gauges.
+    fn gauges(&mut self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+}
+
+/// How an agent ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Killed by the system or the engine for want of memory; the limit in bytes where there is one.
+    OutOfMemory(Option<u64>),
+    /// It cannot be told.
+    Unknown,
+}

@@ -1,0 +1,125 @@
+//! The plan of a run: which variant starts when, in which order turns are taken. All of it follows from one seed.
+
+use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+use uplift_model::scenario::TrialSpec;
+
+/// One block: a fresh agent of each variant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockPlan {
+    /// The block's number, from 0.
+    pub block: u32,
+    /// Seed of load and target: the same for every variant of the block, so that they are asked the same.
+    pub seed: u64,
+    /// Indices of the variants in the order in which their agents are started.
+    pub start_order: Vec<usize>,
+    /// For each round the indices of the variants in the order of their turns.
+    pub rounds: Vec<Vec<usize>>,
+}
+
+/// Plans block `block` of scenario `scenario` for `variants` variants.
+///
+/// Orders are random, not alternating: an alternating order meets a disturbance of the same period always on the same
+/// side. Every block has a random stream of its own, so a plan does not depend on how many blocks are run.
+pub fn plan_block(seed: u64, scenario: &str, block: u32, variants: usize, rounds: u32) -> BlockPlan {
+    let mut random = ChaCha8Rng::seed_from_u64(seed ^ fnv1a(scenario.as_bytes()));
+    random.set_stream(u64::from(block) + 1);
+    let mut shuffled = || {
+        let mut order: Vec<usize> = (0..variants).collect();
+        order.shuffle(&mut random);
+        order
+    };
+    let start_order = shuffled();
+    let rounds = (0..rounds).map(|_| shuffled()).collect();
+    BlockPlan { block, seed: random.random(), start_order, rounds }
+}
+
+/// FNV-1a (Fowler, Noll, Vo), 64 bits: tells names apart, the same on every machine.
+pub const fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut index = 0;
+    while index < bytes.len() {
+        hash = (hash ^ bytes[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        index += 1;
+    }
+    hash
+}
+
+/// Turns as they will be taken: their length, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnShape {
+    /// Length in nanoseconds.
+    pub turn_ns: u64,
+    /// Rounds.
+    pub rounds: u32,
+}
+
+/// The fewest rounds over which a median is taken.
+const ROUNDS_MIN: u32 = 8;
+/// The longest turn that the harness chooses by itself.
+const TURN_NS_MAX: u64 = 2_000_000_000;
+
+/// Lengthens turns so that each holds at least `operations_min` operations of the slowest variant and some four per
+/// client, and takes fewer rounds to make up for it. `slowest_per_second` is what the warm-up showed.
+pub fn shape_turns(
+    spec: &TrialSpec,
+    rounds: u32,
+    slowest_per_second: f64,
+    operations_min: u64,
+    clients: u32,
+) -> TurnShape {
+    let asked_ns = spec.turn.as_nanos().max(1);
+    if spec.turn_operations.is_some() || slowest_per_second <= 0.0 {
+        return TurnShape { turn_ns: asked_ns, rounds };
+    }
+    let operations = operations_min.max(4 * u64::from(clients)) as f64;
+    let needed_ns = (operations / slowest_per_second * 1e9).min(TURN_NS_MAX as f64) as u64;
+    if needed_ns <= asked_ns {
+        return TurnShape { turn_ns: asked_ns, rounds };
+    }
+    let total_ns = asked_ns.saturating_mul(u64::from(rounds));
+    let fitting = u32::try_from(total_ns / needed_ns).unwrap_or(u32::MAX);
+    TurnShape { turn_ns: needed_ns, rounds: fitting.clamp(ROUNDS_MIN.min(rounds), rounds) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plan_follows_from_its_seed_and_is_fair(seed: u64, block in 0u32..500, variants in 1usize..6) {
+            let plan = plan_block(seed, "docdb/crud", block, variants, 200);
+            prop_assert_eq!(&plan, &plan_block(seed, "docdb/crud", block, variants, 200));
+            let everybody: Vec<usize> = (0..variants).collect();
+            for round in plan.rounds.iter().chain([&plan.start_order]) {
+                let mut sorted = round.clone();
+                sorted.sort_unstable();
+                prop_assert_eq!(&sorted, &everybody);
+            }
+            if variants == 2 {
+                // 200 fair coins stay within 60..=140 but once in 10^8 plans.
+                let first = plan.rounds.iter().filter(|round| round[0] == 0).count();
+                prop_assert!((58..=142).contains(&first), "{}", first);
+            }
+        }
+    }
+
+    #[test]
+    fn plans_of_blocks_and_scenarios_differ() {
+        let plan = plan_block(1, "a/b", 0, 2, 40);
+        assert_ne!(plan.rounds, plan_block(1, "a/b", 1, 2, 40).rounds);
+        assert_ne!(plan.seed, plan_block(1, "a/c", 0, 2, 40).seed);
+    }
+
+    #[test]
+    fn slow_operations_get_longer_turns_and_fewer_rounds() {
+        let spec = TrialSpec::default();
+        assert_eq!(shape_turns(&spec, 40, 1e6, 20, 1), TurnShape { turn_ns: 25_000_000, rounds: 40 });
+        assert_eq!(shape_turns(&spec, 40, 400.0, 20, 1), TurnShape { turn_ns: 50_000_000, rounds: 20 });
+        assert_eq!(shape_turns(&spec, 40, 400.0, 20, 30), TurnShape { turn_ns: 300_000_000, rounds: 8 });
+        assert_eq!(shape_turns(&spec, 40, 1.0, 20, 1).turn_ns, TURN_NS_MAX);
+    }
+}

@@ -1,0 +1,320 @@
+//! Runs scenarios: block after block until the judge has decided, the budget is spent, or the user has had enough.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use uplift_model::{
+    Scenario, Trial,
+    run::Run,
+    trial::{FailureKind, TrialOutcome, TurnRecord},
+};
+
+use crate::{
+    block::{BlockContext, Contender, run_block},
+    environment::{FREE_BYTES_MIN, free_bytes},
+    interrupt::Interrupt,
+    launch::Launch,
+    plan::plan_block,
+    store::{RunStore, StoreError},
+};
+
+/// The fewest blocks for which a verdict is possible; the budget may be overdrawn up to twice for them.
+pub const BLOCKS_MIN: u32 = 6;
+/// The most blocks of one scenario.
+pub const BLOCKS_MAX: u32 = 1_000;
+/// A scenario is given up after so many blocks in a row that failed.
+const FAILED_BLOCKS_MAX: u32 = 2;
+
+/// Decides what the engine must not: which turns are warm-up, and when enough is measured.
+pub trait Judge {
+    /// How many turns at the beginning of a block are warm-up, given the turns of each variant.
+    fn dropped_turns(&self, turns: &[&[TurnRecord]]) -> u32;
+
+    /// Called after each whole block of a scenario. `blocks_max` is how many the budget was thought to pay for.
+    fn look(&mut self, scenario: &Scenario, trials: &[Trial], blocks_max: u32) -> Look;
+}
+
+/// What a judge says after a look at the data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Not decided.
+    Continue,
+    /// Decided, and why.
+    Decided(String),
+}
+
+/// What happens while a run goes on.
+#[derive(Clone, Debug)]
+pub enum Progress<'a> {
+    /// A scenario begins.
+    ScenarioStarted {
+        /// Its index in the run.
+        index: usize,
+        /// How many there are.
+        of: usize,
+        /// Its name.
+        name: &'a str,
+        /// Its share of the budget.
+        budget: Duration,
+    },
+    /// Some of a block is done.
+    BlockProgress {
+        /// The block.
+        block: u32,
+        /// How many blocks the budget is thought to pay for; `None` before the first is done.
+        blocks_max: Option<u32>,
+        /// Turns or trials done of this block.
+        done: u32,
+        /// Of how many.
+        of: u32,
+    },
+    /// A block is done.
+    BlockFinished {
+        /// The block.
+        block: u32,
+        /// How many blocks the budget is thought to pay for.
+        blocks_max: u32,
+        /// Time left of the scenario's budget.
+        left: Duration,
+    },
+    /// A trial failed.
+    TrialFailed(&'a Trial),
+    /// A scenario is done.
+    ScenarioFinished {
+        /// Its name.
+        name: &'a str,
+        /// Why it ended.
+        stopped: &'a str,
+    },
+}
+
+/// Is told what happens.
+pub trait Observer {
+    /// Something happened.
+    fn progress(&mut self, progress: &Progress<'_>);
+}
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The run's folder cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The data directory cannot be made.
+    #[error("the data directory `{path}` cannot be made: {error}; name a folder that can be written with --data-dir")]
+    DataDir {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The disk is full.
+    #[error(
+        "the disk that holds `{path}` has {free_mib} MiB left and a trial wants {} MiB; free some space or name another place with --data-dir",
+        FREE_BYTES_MIN >> 20
+    )]
+    DiskFull {
+        /// Where.
+        path: PathBuf,
+        /// What is left.
+        free_mib: u64,
+    },
+}
+
+/// How a scenario is to be run.
+pub struct ScenarioOrder<'a> {
+    /// Its index in the run's list.
+    pub index: usize,
+    /// Launcher of each variant, in the order of the plan.
+    pub launchers: Vec<&'a dyn Launch>,
+    /// Binary of each variant; `None`: the harness's own.
+    pub binaries: Vec<Option<PathBuf>>,
+    /// Its budget.
+    pub budget: Duration,
+    /// Exactly so many blocks; `None`: as the judge and the budget say.
+    pub blocks: Option<u32>,
+}
+
+/// Runs the scenarios of one run.
+pub struct Engine<'a> {
+    /// Where records go.
+    pub store: &'a mut RunStore,
+    /// Where data directories are made.
+    pub data_root: &'a Path,
+    /// Whether the user wants the run to end.
+    pub interrupt: Interrupt,
+    /// Decides when enough is measured.
+    pub judge: &'a mut dyn Judge,
+    /// Is told what happens.
+    pub observer: &'a mut dyn Observer,
+    /// The most memory of one trial.
+    pub memory_bytes_max: u64,
+    /// Whether builds with debug assertions may be measured.
+    pub allow_debug: bool,
+}
+
+impl Engine<'_> {
+    /// Runs one scenario of `run`, appends its trials to the store and to `trials`, and notes in `run` why it stopped.
+    ///
+    /// # Errors
+    /// Where nothing more can be measured at all. A trial that fails is a record, not an error.
+    pub fn run_scenario(
+        &mut self,
+        run: &mut Run,
+        order: &ScenarioOrder<'_>,
+        trials: &mut Vec<Trial>,
+    ) -> Result<(), EngineError> {
+        let planned = &run.scenarios[order.index];
+        let scenario = planned.scenario.clone();
+        let contenders: Vec<Contender<'_>> = planned
+            .variants
+            .iter()
+            .zip(order.launchers.iter().zip(&order.binaries))
+            .filter_map(|(name, (launcher, binary))| {
+                let variant = scenario.variant(name)?;
+                Some(Contender {
+                    name: name.clone(),
+                    settings: variant.settings.clone(),
+                    launcher: *launcher,
+                    binary: binary.clone(),
+                    cpus: variant.uplift.cpus,
+                    memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
+                })
+            })
+            .collect();
+        self.observer.progress(&Progress::ScenarioStarted {
+            index: order.index,
+            of: run.scenarios.len(),
+            name: &scenario.name,
+            budget: order.budget,
+        });
+        fs::create_dir_all(self.data_root)
+            .map_err(|error| EngineError::DataDir { path: self.data_root.to_owned(), error })?;
+        let outcome = self.blocks(run.seed, &scenario, &contenders, order, trials);
+        let planned = &mut run.scenarios[order.index];
+        planned.blocks = order.blocks;
+        match &outcome {
+            Ok(end) => {
+                planned.blocks_max = Some(end.blocks_max);
+                planned.skipped = end.skipped.clone();
+                planned.stopped = Some(end.stopped.clone());
+                self.observer.progress(&Progress::ScenarioFinished { name: &scenario.name, stopped: &end.stopped });
+            }
+            Err(error) => planned.stopped = Some(error.to_string()),
+        }
+        self.store.write_run(run)?;
+        outcome.map(drop)
+    }
+
+    fn blocks(
+        &mut self,
+        seed: u64,
+        scenario: &Scenario,
+        contenders: &[Contender<'_>],
+        order: &ScenarioOrder<'_>,
+        trials: &mut Vec<Trial>,
+    ) -> Result<ScenarioEnd, EngineError> {
+        let begun = Instant::now();
+        let first_trial = trials.len();
+        let mut blocks_max = order.blocks;
+        let mut failed_in_a_row = 0;
+        let mut block = 0;
+        let end = |stopped: String, blocks_max: Option<u32>| ScenarioEnd {
+            stopped,
+            skipped: None,
+            blocks_max: blocks_max.unwrap_or(BLOCKS_MIN),
+        };
+        loop {
+            self.check_disk()?;
+            let plan = plan_block(seed, &scenario.name, block, contenders.len(), scenario.trial.rounds);
+            let observer = &mut *self.observer;
+            let judge = &*self.judge;
+            let block_trials = run_block(
+                &mut BlockContext {
+                    scenario,
+                    contenders,
+                    data_root: self.data_root,
+                    interrupt: &self.interrupt,
+                    dropped_turns: &|turns| judge.dropped_turns(turns),
+                    allow_debug: self.allow_debug,
+                    progress: &mut |done, of| {
+                        observer.progress(&Progress::BlockProgress { block, blocks_max, done, of })
+                    },
+                },
+                &plan,
+            );
+            let mut whole = block_trials.len() == contenders.len();
+            let mut unavailable = None;
+            for trial in block_trials {
+                self.store.append(&trial)?;
+                if let TrialOutcome::Failed(failure) = &trial.outcome {
+                    whole = false;
+                    if failure.kind != FailureKind::Interrupted {
+                        self.observer.progress(&Progress::TrialFailed(&trial));
+                    }
+                    if failure.kind == FailureKind::Unavailable {
+                        unavailable = Some(failure.message.clone());
+                    }
+                }
+                trials.push(trial);
+            }
+            if self.interrupt.is_set() {
+                return Ok(end(format!("interrupted after {} blocks", block + u32::from(whole)), blocks_max));
+            }
+            if let Some(message) = unavailable {
+                return Ok(ScenarioEnd { skipped: Some(message.clone()), ..end(message, blocks_max) });
+            }
+            failed_in_a_row = if whole { 0 } else { failed_in_a_row + 1 };
+            if failed_in_a_row >= FAILED_BLOCKS_MAX {
+                return Ok(end(format!("given up after {FAILED_BLOCKS_MAX} failed blocks in a row"), blocks_max));
+            }
+            block += 1;
+            let elapsed = begun.elapsed();
+            let mean = elapsed / block;
+            let affordable = *blocks_max.get_or_insert_with(|| {
+                ((order.budget.as_secs_f64() / mean.as_secs_f64()) as u32).clamp(BLOCKS_MIN, BLOCKS_MAX)
+            });
+            self.observer.progress(&Progress::BlockFinished {
+                block: block - 1,
+                blocks_max: affordable,
+                left: order.budget.saturating_sub(elapsed),
+            });
+            if let Some(blocks) = order.blocks {
+                if block >= blocks {
+                    return Ok(end(format!("the {blocks} blocks that were asked for are done"), blocks_max));
+                }
+                continue;
+            }
+            if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
+                return Ok(end(format!("decided after {block} blocks: {why}"), blocks_max));
+            }
+            let next_would_overdraw = elapsed + mean > order.budget;
+            let needed = block < BLOCKS_MIN && elapsed < 2 * order.budget;
+            if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
+                return Ok(end(
+                    format!("the budget of {:.0} s was spent after {block} blocks", order.budget.as_secs_f64()),
+                    blocks_max,
+                ));
+            }
+        }
+    }
+
+    fn check_disk(&self) -> Result<(), EngineError> {
+        match free_bytes(self.data_root) {
+            Ok(free) if free < FREE_BYTES_MIN => {
+                Err(EngineError::DiskFull { path: self.data_root.to_owned(), free_mib: free >> 20 })
+            }
+            // Where free space cannot be told, the trial will say whether there was any.
+            _ => Ok(()),
+        }
+    }
+}
+
+struct ScenarioEnd {
+    stopped: String,
+    skipped: Option<String>,
+    blocks_max: u32,
+}

@@ -1,0 +1,143 @@
+//! How the machine was while a trial ran: readings around it that tell a disturbed trial from a clean one.
+//!
+//! Nothing is ever dropped because of them; the report says which trials were disturbed.
+
+use std::{
+    fs::{self, OpenOptions},
+    hint::black_box,
+    io::Write as _,
+    path::Path,
+    time::Instant,
+};
+
+use uplift_model::trial::Sentinels;
+
+/// Steps of the spin probe: some 2 ms.
+const SPIN_STEPS: u64 = 1_000_000;
+/// Calls of the sync probe.
+const SYNC_CALLS: usize = 5;
+
+/// Readings before a trial.
+#[derive(Debug)]
+pub struct Watch {
+    machine: Option<MachineTimes>,
+    ours: u64,
+    spin_ns: u64,
+    fdatasync_ns: Option<u64>,
+}
+
+/// Processor time of the whole machine, in clock ticks.
+#[derive(Clone, Copy, Debug)]
+struct MachineTimes {
+    busy: u64,
+    idle: u64,
+    steal: u64,
+}
+
+impl Watch {
+    /// Takes the readings before a trial; `data_root` is where the sync probe writes.
+    pub fn begin(data_root: &Path) -> Self {
+        Self { spin_ns: spin(), fdatasync_ns: sync_probe(data_root), machine: machine_times(), ours: our_ticks() }
+    }
+
+    /// Takes the readings after it. Of the probes the slower of before and after counts.
+    pub fn end(self, data_root: &Path) -> Sentinels {
+        let (machine, ours) = (machine_times(), our_ticks());
+        let mut sentinels = Sentinels {
+            spin_ns: Some(self.spin_ns.max(spin())),
+            fdatasync_ns: self.fdatasync_ns.max(sync_probe(data_root)),
+            load_1m: fs::read_to_string("/proc/loadavg")
+                .ok()
+                .and_then(|text| text.split_whitespace().next()?.parse().ok()),
+            cpu_mhz: cpu_mhz(),
+            ..Sentinels::default()
+        };
+        if let (Some(before), Some(after)) = (self.machine, machine) {
+            let busy = after.busy.saturating_sub(before.busy);
+            let steal = after.steal.saturating_sub(before.steal);
+            let total = busy + steal + after.idle.saturating_sub(before.idle);
+            if total > 0 {
+                let own = ours.saturating_sub(self.ours).min(busy);
+                sentinels.steal_share = Some(steal as f64 / total as f64);
+                sentinels.foreign_cpu_share = Some((busy - own) as f64 / total as f64);
+            }
+        }
+        sentinels
+    }
+}
+
+/// A fixed computation; its time tells whether the processor was slower or shared.
+fn spin() -> u64 {
+    let start = Instant::now();
+    let mut value = 1u64;
+    for _ in 0..SPIN_STEPS {
+        value = black_box(value ^ (value >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+    black_box(value);
+    start.elapsed().as_nanos() as u64
+}
+
+/// The median of a few small fdatasync calls.
+fn sync_probe(data_root: &Path) -> Option<u64> {
+    let path = data_root.join("sentinel");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&path).ok()?;
+    let mut times = [0; SYNC_CALLS];
+    for time in &mut times {
+        file.write_all(&[0; 512]).ok()?;
+        let start = Instant::now();
+        file.sync_data().ok()?;
+        *time = start.elapsed().as_nanos() as u64;
+    }
+    drop(file);
+    let _ = fs::remove_file(&path);
+    times.sort_unstable();
+    Some(times[SYNC_CALLS / 2])
+}
+
+fn machine_times() -> Option<MachineTimes> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        text.lines().next()?.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal
+    let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = ticks[..] else { return None };
+    Some(MachineTimes { busy: user + nice + system + irq + softirq, idle: idle + iowait, steal })
+}
+
+/// Ticks of the harness and of every agent that it has waited for or still runs.
+fn our_ticks() -> u64 {
+    // SAFETY: times only fills the structure.
+    let own = unsafe {
+        let mut times: libc::tms = std::mem::zeroed();
+        libc::times(&raw mut times);
+        (times.tms_utime + times.tms_stime + times.tms_cutime + times.tms_cstime) as u64
+    };
+    own + living_children_ticks()
+}
+
+/// Ticks of children that are not waited for yet.
+fn living_children_ticks() -> u64 {
+    let me = std::process::id();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{me}/task")) else { return 0 };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|child| {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+            // Fields 14 to 17 (times of the process and of its waited-for children), counted after the name, which may
+            // hold spaces.
+            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+            Some(fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum::<u64>())
+        })
+        .sum()
+}
+
+fn cpu_mhz() -> Option<f64> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let speeds: Vec<f64> = text
+        .lines()
+        .filter(|line| line.starts_with("cpu MHz"))
+        .filter_map(|line| line.split(':').nth(1)?.trim().parse().ok())
+        .collect();
+    (!speeds.is_empty()).then(|| speeds.iter().sum::<f64>() / speeds.len() as f64)
+}
