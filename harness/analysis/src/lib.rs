@@ -1,1 +1,28 @@
-//! Pure functions from records to verdicts.
+//! Pure functions from records to verdicts: estimators, intervals, corrections, and what they decide.
+//!
+//! Nothing here reads a clock, a file or a random number: the same records give the same verdicts, byte for byte.
+//! `docs/METHODOLOGY.md` says why each rule is what it is and how it fared on recorded runs.
+
+pub mod claims;
+pub mod correction;
+pub mod estimate;
+pub mod judge;
+pub mod metrics;
+pub mod pairing;
+pub mod proportion;
+pub mod rank;
+pub mod settings;
+pub mod spending;
+pub mod strict;
+pub mod warmup;
+
+pub use judge::{Decision, decided, judge, judge_pair};
+
+/// Family-wise error over the primary metrics of a report, and over the secondary metrics of a scenario.
+pub const FAMILY_ALPHA: f64 = 0.01;
+
+/// The margin within which a metric that depends on time counts as unchanged, where nothing else is known.
+pub const DEFAULT_MARGIN: f64 = 0.02;
+
+/// The fewest blocks for a verdict.
+pub const BLOCKS_MIN: usize = 5;

@@ -1,1 +1,63 @@
-//! The binary of uplift, with one file per verb.
+//! The command line of uplift, for the targets that a binary registers.
+//!
+//! A crate that implements [`uplift_target::TargetFactory`] and a `main` that calls [`main`] has every verb.
+
+pub mod exit;
+
+mod args;
+mod catalogue;
+mod cmd;
+mod error;
+mod output;
+mod overrides;
+mod progress;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use uplift_target::TargetFactory;
+
+pub use uplift_target as target;
+
+use crate::args::{Cli, Verb};
+
+/// Carries out the command line of the process for these targets.
+pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
+    // `uplift agent` is what the harness starts for each trial: no parsing, no signal handlers, nothing in its way.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == "agent") {
+        return cmd::agent::serve(targets);
+    }
+    let matches = match Cli::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(exit::USAGE);
+        }
+    };
+    let terminal = output::Terminal::of(&cli.output);
+    let outcome = match &cli.verb {
+        Verb::Compare(args) => cmd::compare::run(args, targets, &terminal),
+        Verb::Run(args) => cmd::run::run(args, targets, &terminal),
+        Verb::Verify(args) => cmd::verify::run(args, targets, &terminal),
+        Verb::List(args) => cmd::list::run(args, targets, &terminal),
+        Verb::Show(args) => cmd::show::run(args, &terminal),
+        Verb::Report(args) => cmd::report::run(args, &terminal),
+        Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
+        Verb::Completions(args) => cmd::completions::run(args),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            terminal.complain(&error);
+            ExitCode::from(error.exit)
+        }
+    }
+}

@@ -1,2 +1,7 @@
-//! The `uplift` binary.
-fn main() {}
+//! The `uplift` binary: the targets of this repository and nothing else.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    uplift::main(&[uplift_reference::FACTORY])
+}

@@ -119,7 +119,10 @@ pub struct SettingValue {
 impl SettingValue {
     /// Whether something else is in force than was asked for.
     pub fn is_ignored(&self) -> bool {
-        matches!((&self.requested, &self.effective), (Some(asked), Some(got)) if !asked.eq_ignore_ascii_case(got))
+        let (Some(asked), Some(got)) = (&self.requested, &self.effective) else { return false };
+        // `5` and `5.0` are the same number.
+        let numbers = (asked.parse::<f64>(), got.parse::<f64>());
+        !asked.eq_ignore_ascii_case(got) && !matches!(numbers, (Ok(a), Ok(b)) if a == b)
     }
 }
 

@@ -1,1 +1,32 @@
-//! Draws verdicts: terminal, markdown, JSON; computes none.
+//! Draws verdicts: terminal, markdown, JSON. It prints what the analysis decided and decides nothing itself.
+//!
+//! Every function here is pure: the same run gives the same bytes. What is added up here is only what a table shows
+//! (merged histograms, counts by kind); nothing of it enters a verdict.
+
+pub mod headline;
+pub mod markdown;
+pub mod number;
+pub mod terminal;
+
+use uplift_model::{Trial, Verdicts, run::Run};
+
+/// Everything that a report is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportInput<'a> {
+    /// The run's record.
+    pub run: &'a Run,
+    /// Its trials.
+    pub trials: &'a [Trial],
+    /// What was decided; `None` for a run that compares nothing.
+    pub verdicts: Option<&'a Verdicts>,
+}
+
+/// `verdicts.json`.
+///
+/// # Errors
+/// Where a number has no JSON form, which would be a defect of the analysis.
+pub fn verdicts_json(verdicts: &Verdicts) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(verdicts)?;
+    text.push('\n');
+    Ok(text)
+}

@@ -1,0 +1,64 @@
+//! Blocks and rounds paired: what of the records is compared with what.
+
+use std::collections::BTreeSet;
+
+use uplift_model::{Trial, trial::TurnRecord};
+
+use crate::estimate::median;
+
+/// The trials of one block, one of each variant, both successful.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// The baseline's.
+    pub baseline: &'a Trial,
+    /// The candidate's.
+    pub candidate: &'a Trial,
+}
+
+/// The blocks of `scenario` in which both variants succeeded, in order.
+///
+/// Where a variant is compared with itself, the block's seed says which of its two trials is the baseline's: the order
+/// in which they were started must not.
+pub fn pairs<'a>(trials: &'a [Trial], scenario: &str, baseline: &str, candidate: &str) -> Vec<Pair<'a>> {
+    let of = |block: u32, variant: &str| -> Vec<&'a Trial> {
+        trials
+            .iter()
+            .filter(|trial| {
+                trial.block == block && trial.scenario == scenario && trial.variant == variant && trial.succeeded()
+            })
+            .collect()
+    };
+    let blocks: BTreeSet<u32> =
+        trials.iter().filter(|trial| trial.scenario == scenario).map(|trial| trial.block).collect();
+    blocks
+        .into_iter()
+        .filter_map(|block| {
+            if baseline != candidate {
+                return Some(Pair { baseline: of(block, baseline).first()?, candidate: of(block, candidate).first()? });
+            }
+            match of(block, baseline)[..] {
+                [first, second, ..] if first.seed & 1 == 0 => Some(Pair { baseline: first, candidate: second }),
+                [first, second, ..] => Some(Pair { baseline: second, candidate: first }),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// The turns of a trial that count.
+pub fn kept(trial: &Trial) -> &[TurnRecord] {
+    trial.measured.as_ref().map_or(&[], |measured| measured.turns.get(measured.dropped_turns as usize..).unwrap_or(&[]))
+}
+
+/// The median over rounds of ln(candidate / baseline) of throughput; `None` where no round has both.
+pub fn throughput_log_ratio(pair: &Pair<'_>) -> Option<f64> {
+    let rate = |turn: &TurnRecord| (turn.wall_ns > 0 && turn.ok > 0).then(|| turn.ok as f64 / turn.wall_ns as f64);
+    let ratios: Vec<f64> = kept(pair.baseline)
+        .iter()
+        .filter_map(|a| {
+            let b = kept(pair.candidate).iter().find(|b| b.index == a.index)?;
+            Some((rate(b)? / rate(a)?).ln())
+        })
+        .collect();
+    median(&ratios)
+}

@@ -1,0 +1,50 @@
+//! Settings asked for and in force, and durability against durability.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uplift_model::{
+    Durability, Table,
+    verdict::{Parity, SettingRow, SettingValue},
+};
+
+/// One row for every setting that either variant names or the target reads back, by key.
+pub fn rows(requested: [&Table; 2], effective: [Option<&BTreeMap<String, String>>; 2]) -> Vec<SettingRow> {
+    let mut keys: BTreeSet<&str> = BTreeSet::new();
+    keys.extend(requested.iter().flat_map(|table| table.keys().map(String::as_str)));
+    keys.extend(effective.iter().flatten().flat_map(|map| map.keys().map(String::as_str)));
+    let value = |side: usize, key: &str| SettingValue {
+        requested: requested[side].get(key).map(text),
+        effective: effective[side].and_then(|map| map.get(key).cloned()),
+    };
+    keys.into_iter()
+        .map(|key| SettingRow { key: key.to_owned(), baseline: value(0, key), candidate: value(1, key) })
+        .collect()
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Whether something was asked for differently and nothing came into force differently.
+pub fn differ_only_on_paper(rows: &[SettingRow]) -> bool {
+    let told = rows.iter().any(|row| row.baseline.effective.is_some() && row.candidate.effective.is_some());
+    let asked = rows.iter().any(|row| row.baseline.requested != row.candidate.requested);
+    let in_force = rows.iter().any(|row| row.baseline.effective != row.candidate.effective);
+    told && asked && !in_force
+}
+
+/// The candidate's durability against the baseline's, and that in a sentence where they differ.
+pub fn parity(baseline: Durability, candidate: Durability) -> (Parity, Option<String>) {
+    let sentence = || {
+        format!(
+            "an acknowledged write of the baseline survives {}, one of the candidate {}",
+            baseline.survives(),
+            candidate.survives()
+        )
+    };
+    match candidate.cmp(&baseline) {
+        std::cmp::Ordering::Less => (Parity::Weaker, Some(sentence())),
+        std::cmp::Ordering::Equal => (Parity::Equal, None),
+        std::cmp::Ordering::Greater => (Parity::Stronger, Some(sentence())),
+    }
+}

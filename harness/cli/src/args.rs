@@ -1,0 +1,238 @@
+//! The command line as it is written. Resolution into something runnable is `session.rs`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uplift_model::duration::HumanDuration;
+
+/// Did my change make it faster, by how much, at what cost in durability, and where did the time go?
+#[derive(Debug, Parser)]
+#[command(name = "uplift", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "exit codes: 0 fine · 1 the gate found a regression · 2 usage or scenario error · 3 gate inconclusive (--strict) · 4 incomparable · 5 a target or the environment failed · 130 interrupted"
+)]
+pub struct Cli {
+    /// How results are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Measure two variants in interleaved trials and say which is better: the main job
+    Compare(CompareArgs),
+    /// Measure variants without comparing them
+    Run(RunArgs),
+    /// Run every scenario once at its smallest and check that it is correct
+    Verify(VerifyArgs),
+    /// List scenarios, variants and targets
+    List(ListArgs),
+    /// Print a stored run
+    Show(StoredArgs),
+    /// Rebuild the documents of a stored run from its records
+    Report(StoredArgs),
+    /// Say what this machine can measure, and how to make it measure more
+    Doctor(DoctorArgs),
+    /// Print shell completions
+    Completions(CompletionsArgs),
+}
+
+/// How results are shown.
+#[derive(Clone, Debug, Args)]
+pub struct OutputArgs {
+    /// When to use colours; NO_COLOR is obeyed
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+    /// Print no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more about what happens
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The form of the results on standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// The report as markdown.
+    Markdown,
+    /// verdicts.json.
+    Json,
+}
+
+/// Where scenarios are and which are meant.
+#[derive(Clone, Debug, Args)]
+pub struct SelectionArgs {
+    /// Scenarios: `target/name`, `name` where it is unique, or `target` for all of a target
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
+    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
+    pub scenario_dir: Option<PathBuf>,
+    /// Override a value: `key=v` for a setting of every variant, `workload.key=v`, `load.key=v`, `trial.key=v`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// How trials are run: shared by every verb that runs any.
+#[derive(Clone, Debug, Args)]
+pub struct TrialArgs {
+    /// Time for all scenarios together, such as 5m [default: 1m for each]
+    #[arg(long, value_name = "DURATION")]
+    pub budget: Option<HumanDuration>,
+    /// A first impression: short blocks, at most 2.5 minutes for everything
+    #[arg(long)]
+    pub quick: bool,
+    /// Exactly so many blocks of each scenario instead of a budget
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: Option<u32>,
+    /// Seed of the plan, the load and the data [default: from the clock, recorded in the run]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Folder for the data of trials; its disk is what is measured [default: inside the run's folder]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The most memory of one trial, in MiB [default: three quarters of the machine's]
+    #[arg(long, value_name = "MIB")]
+    pub memory_max: Option<u64>,
+    /// Measure builds with debug assertions too
+    #[arg(long)]
+    pub allow_debug: bool,
+}
+
+/// `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// The variant to compare against
+    pub baseline: String,
+    /// The variant in question
+    pub candidate: String,
+    /// Which scenarios [default: every scenario that has both variants]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Another metric as the one that decides
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Binary of the baseline, instead of this one
+    #[arg(long, value_name = "PATH")]
+    pub baseline_bin: Option<PathBuf>,
+    /// Binary of the candidate, instead of this one
+    #[arg(long, value_name = "PATH")]
+    pub candidate_bin: Option<PathBuf>,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
+}
+
+/// `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Which scenarios
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant; may be given several times
+    #[arg(long = "variant", value_name = "VARIANT", required = true)]
+    pub variants: Vec<String>,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
+}
+
+/// `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Which scenarios [default: all]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Folder for the data of trials [default: a temporary folder beside the results]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+}
+
+/// `list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Which scenarios [default: all]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// List the targets with their settings instead
+    #[arg(long)]
+    pub targets: bool,
+    /// Print the JSON Schema of scenario files and of every target's settings
+    #[arg(long)]
+    pub schema: bool,
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Verbs on a stored run.
+#[derive(Clone, Debug, Args)]
+pub struct StoredArgs {
+    /// The run: a folder, a name in the results folder or the beginning of one, or `latest`
+    pub run: String,
+    /// Folder with results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
+}
+
+/// `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// The folder whose disk is tried
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub data_dir: PathBuf,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,97 @@
+//! `uplift compare BASE CAND [SCENARIO…]`: the main job.
+
+use uplift_model::run::Intent;
+use uplift_target::TargetFactory;
+
+use crate::{
+    args::CompareArgs,
+    catalogue::{Catalogue, Entry},
+    error::{CliError, suggestion},
+    output::{Terminal, render},
+    session::Session,
+};
+
+/// Measures both variants interleaved and prints what was decided.
+pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    let catalogue = Catalogue::read(&args.selection, targets)?;
+    let mut scenarios = chosen(catalogue.entries, args)?;
+    if let Some(metric) = &args.metric {
+        for (entry, _) in &mut scenarios {
+            let known = uplift_analysis::metrics::known_names(
+                entry.description.operations.iter().map(AsRef::as_ref),
+                entry.description.metrics.iter().map(|metric| metric.spec.name.as_ref()),
+            );
+            if !known.contains(metric) {
+                return Err(CliError::usage(
+                    format!("--metric: `{}` has no metric `{metric}`", entry.scenario.name),
+                    &suggestion(metric, known.iter().map(String::as_str)),
+                ));
+            }
+            entry.scenario.primary.clone_from(metric);
+        }
+    }
+    let finished = Session {
+        intent: Intent::Compare { baseline: args.baseline.clone(), candidate: args.candidate.clone() },
+        name: format!("compare-{}-{}", args.baseline, args.candidate),
+        scenarios,
+        trials: &args.trials,
+        binaries: [args.baseline_bin.clone(), args.candidate_bin.clone()],
+        blocks: None,
+        terminal,
+    }
+    .carry_out()?;
+    let text = render(
+        &finished.run,
+        &finished.trials,
+        finished.verdicts.as_ref(),
+        args.format,
+        terminal.style(args.all_metrics),
+    )?;
+    terminal.print(&text);
+    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    Ok(finished.exit())
+}
+
+/// The scenarios that have both variants; where scenarios were named, each of them must.
+fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<String>)>, CliError> {
+    let named = !args.selection.scenarios.is_empty();
+    let (mut chosen, mut all) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();
+        let missing = [&args.baseline, &args.candidate].into_iter().find(|wanted| !names.contains(wanted));
+        match missing {
+            None => chosen.push((entry, vec![args.baseline.clone(), args.candidate.clone()])),
+            // One scenario that was named by itself must fit; of a whole target, those that fit are meant.
+            Some(missing)
+                if named
+                    && args
+                        .selection
+                        .scenarios
+                        .iter()
+                        .any(|word| word.contains('/') || entry.scenario.name.ends_with(&format!("/{word}"))) =>
+            {
+                return Err(CliError::usage(
+                    format!("`{}` has no variant `{missing}`", entry.scenario.name),
+                    &suggestion(missing, names.iter().map(String::as_str)),
+                ));
+            }
+            Some(_) => {}
+        }
+        all.extend(names);
+    }
+    if chosen.is_empty() {
+        for wanted in [&args.baseline, &args.candidate] {
+            if !all.contains(wanted) {
+                return Err(CliError::usage(
+                    format!("no scenario has a variant `{wanted}`"),
+                    &suggestion(wanted, all.iter().map(String::as_str)),
+                ));
+            }
+        }
+        return Err(CliError::usage(
+            format!("no scenario has both `{}` and `{}`", args.baseline, args.candidate),
+            "`uplift list` shows the variants of each scenario",
+        ));
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,270 @@
+//! `uplift doctor`: what this machine can measure, each with its state and the remedy.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    io::Write as _,
+    os::unix::{fs::FileTypeExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde_json::json;
+use uplift_engine::environment;
+use uplift_report::number::nanoseconds;
+use uplift_target::sync_probe;
+
+use crate::{
+    args::{DoctorArgs, Format},
+    error::CliError,
+    exit,
+    output::Terminal,
+};
+
+/// How well something works here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    Limited,
+    Missing,
+}
+
+struct Finding {
+    what: &'static str,
+    state: State,
+    detail: String,
+    remedy: Option<String>,
+}
+
+impl Finding {
+    fn good(what: &'static str, detail: impl Into<String>) -> Self {
+        Self { what, state: State::Good, detail: detail.into(), remedy: None }
+    }
+
+    fn poor(what: &'static str, state: State, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what, state, detail: detail.into(), remedy: Some(remedy.into()) }
+    }
+}
+
+/// Looks at everything and prints it.
+pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    let findings = vec![
+        build(),
+        cores(),
+        probe(),
+        disk(&args.data_dir),
+        data_dir(&args.data_dir),
+        perf_events(),
+        kernel_symbols(),
+        docker(),
+        postgres(),
+    ];
+    if args.format == Format::Json {
+        let all: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({ "what": finding.what, "state": word(finding.state), "detail": finding.detail, "remedy": finding.remedy }))
+            .collect();
+        terminal.print(&format!("{:#}", json!(all)));
+        return Ok(exit::OK);
+    }
+    let mut text = String::new();
+    if args.format == Format::Markdown {
+        text.push_str("| what | state | detail | remedy |\n|---|---|---|---|\n");
+    }
+    for finding in &findings {
+        let remedy = finding.remedy.as_deref().unwrap_or("");
+        if args.format == Format::Markdown {
+            text.push_str(&format!("| {} | {} | {} | {remedy} |\n", finding.what, word(finding.state), finding.detail));
+        } else {
+            text.push_str(&format!("{:<8} {:<16} {}\n", word(finding.state), finding.what, finding.detail));
+            if !remedy.is_empty() {
+                text.push_str(&format!("{:<25} remedy: {remedy}\n", ""));
+            }
+        }
+    }
+    terminal.print(&text);
+    Ok(exit::OK)
+}
+
+const fn word(state: State) -> &'static str {
+    match state {
+        State::Good => "good",
+        State::Limited => "limited",
+        State::Missing => "missing",
+    }
+}
+
+fn build() -> Finding {
+    if cfg!(debug_assertions) {
+        return Finding::poor(
+            "build",
+            State::Limited,
+            "debug assertions are on: results are refused without --allow-debug",
+            "build with this repository's dev or release profile",
+        );
+    }
+    Finding::good("build", "optimised, no debug assertions")
+}
+
+fn cores() -> Finding {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        return Finding::poor(
+            "processors",
+            State::Limited,
+            "1 core: load generator and system share it",
+            "use a machine with at least 2 cores",
+        );
+    }
+    Finding::good("processors", format!("{cores} cores"))
+}
+
+fn probe() -> Finding {
+    if sync_probe::is_live() {
+        return Finding::good(
+            "sync probe",
+            format!(
+                "live: sync calls of a target are counted exactly; not seen: {}",
+                sync_probe::BLIND_SPOTS.join(", ")
+            ),
+        );
+    }
+    Finding::poor(
+        "sync probe",
+        State::Missing,
+        "the linker took the C library's functions: sync calls are not counted",
+        "link the binary against `uplift-target` without excluding its symbols",
+    )
+}
+
+fn disk(folder: &Path) -> Finding {
+    let tried = || -> std::io::Result<Vec<u64>> {
+        let path = folder.join(format!(".uplift-doctor-{}", std::process::id()));
+        let mut file = OpenOptions::new().create_new(true).write(true).open(&path)?;
+        let mut times = Vec::new();
+        let outcome = (0..51).try_for_each(|_| {
+            file.write_all(&[0; 4096])?;
+            let start = Instant::now();
+            file.sync_data()?;
+            times.push(start.elapsed().as_nanos() as u64);
+            Ok(())
+        });
+        fs::remove_file(&path)?;
+        outcome.map(|()| {
+            times.sort_unstable();
+            times
+        })
+    };
+    match tried() {
+        Ok(times) => Finding::good(
+            "disk sync",
+            format!(
+                "fdatasync after 4 KiB: median {}, slowest of 51 {}",
+                nanoseconds(times[25]),
+                nanoseconds(times[50])
+            ),
+        ),
+        Err(error) => Finding::poor(
+            "disk sync",
+            State::Missing,
+            format!("`{}` cannot be written: {error}", folder.display()),
+            "name a folder that can be written with --data-dir",
+        ),
+    }
+}
+
+fn data_dir(folder: &Path) -> Finding {
+    let environment = environment::read(folder);
+    let filesystem = environment.filesystem.clone().unwrap_or_else(|| "unknown".to_owned());
+    let free = environment::free_bytes(folder).unwrap_or(0);
+    if let Some(warning) = environment::data_dir_warning(&environment) {
+        return Finding::poor("data directory", State::Limited, warning, "name a directory on a disk with --data-dir");
+    }
+    if free < environment::FREE_BYTES_MIN {
+        return Finding::poor(
+            "data directory",
+            State::Limited,
+            format!("{} MiB free on {filesystem}", free >> 20),
+            "free some space or name a folder on another disk with --data-dir",
+        );
+    }
+    Finding::good("data directory", format!("{filesystem}, {} GiB free", free >> 30))
+}
+
+fn perf_events() -> Finding {
+    let path = "/proc/sys/kernel/perf_event_paranoid";
+    // SAFETY: geteuid has no preconditions.
+    let root = unsafe { libc::geteuid() } == 0;
+    match fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i32>().ok()) {
+        None => {
+            Finding::poor("perf events", State::Missing, "the kernel has none", "profiles will hold user frames only")
+        }
+        Some(level) if root || level <= 1 => Finding::good("perf events", format!("perf_event_paranoid is {level}")),
+        Some(2) => Finding::poor(
+            "perf events",
+            State::Limited,
+            "perf_event_paranoid is 2: user frames only",
+            "sysctl kernel.perf_event_paranoid=1",
+        ),
+        Some(level) => Finding::poor(
+            "perf events",
+            State::Missing,
+            format!("perf_event_paranoid is {level}"),
+            "sysctl kernel.perf_event_paranoid=1",
+        ),
+    }
+}
+
+fn kernel_symbols() -> Finding {
+    let shown = fs::read_to_string("/proc/kallsyms")
+        .is_ok_and(|text| text.lines().take(100).any(|line| !line.starts_with("0000000000000000")));
+    if shown {
+        return Finding::good("kernel symbols", "/proc/kallsyms shows addresses");
+    }
+    Finding::poor(
+        "kernel symbols",
+        State::Missing,
+        "/proc/kallsyms hides addresses: kernel frames have no names",
+        "sysctl kernel.kptr_restrict=0, or run as root",
+    )
+}
+
+fn docker() -> Finding {
+    let remedy = "install and start Docker Engine, or set DOCKER_HOST";
+    if let Ok(host) = env::var("DOCKER_HOST")
+        && !host.is_empty()
+        && !host.starts_with("unix://")
+    {
+        return Finding::good("docker", format!("DOCKER_HOST is {host} (not tried)"));
+    }
+    let socket = env::var("DOCKER_HOST")
+        .ok()
+        .and_then(|host| host.strip_prefix("unix://").map(PathBuf::from))
+        .unwrap_or_else(|| "/var/run/docker.sock".into());
+    match fs::metadata(&socket) {
+        Ok(data) if data.file_type().is_socket() => match UnixStream::connect(&socket) {
+            Ok(_) => Finding::good("docker", format!("an engine listens on {}", socket.display())),
+            Err(error) => Finding::poor("docker", State::Missing, format!("{}: {error}", socket.display()), remedy),
+        },
+        _ => Finding::poor("docker", State::Missing, format!("no engine listens on {}", socket.display()), remedy),
+    }
+}
+
+fn postgres() -> Finding {
+    if env::var_os("UPLIFT_POSTGRES_URL").is_some() {
+        return Finding::good("postgresql", "UPLIFT_POSTGRES_URL is set (not tried)");
+    }
+    let in_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+    let debian =
+        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let found = in_path.chain(debian).find(|folder| File::open(folder.join("initdb")).is_ok());
+    match found {
+        Some(folder) => Finding::good("postgresql", format!("server binaries in {}", folder.display())),
+        None => Finding::poor(
+            "postgresql",
+            State::Missing,
+            "no server binaries and no UPLIFT_POSTGRES_URL: scenarios that need it are skipped",
+            "install PostgreSQL's server package, or set UPLIFT_POSTGRES_URL",
+        ),
+    }
+}

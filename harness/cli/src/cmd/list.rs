@@ -1,0 +1,107 @@
+//! `uplift list`: scenarios, targets, schemas.
+
+use serde_json::json;
+use uplift_target::TargetFactory;
+
+use crate::{
+    args::{Format, ListArgs},
+    catalogue::Catalogue,
+    error::CliError,
+    exit,
+    output::Terminal,
+};
+
+/// Prints what there is.
+pub fn run(args: &ListArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    if args.schema {
+        let schemas: serde_json::Map<_, _> = targets
+            .iter()
+            .map(|target| {
+                let description = target.describe();
+                let schema =
+                    json!({ "workload": description.workload_schema, "settings": description.settings_schema });
+                (target.name().to_owned(), schema)
+            })
+            .collect();
+        let all = json!({ "scenario": uplift_model::scenario::json_schema(), "targets": schemas });
+        terminal.print(&format!("{all:#}"));
+        return Ok(exit::OK);
+    }
+    if args.targets {
+        list_targets(targets, terminal);
+        return Ok(exit::OK);
+    }
+    let catalogue = Catalogue::read(&args.selection, targets)?;
+    let mut text = String::new();
+    match args.format {
+        Format::Json => {
+            let all: Vec<_> = catalogue
+                .entries
+                .iter()
+                .map(|entry| {
+                    let scenario = &entry.scenario;
+                    let variants: Vec<&str> = scenario.variants.iter().map(|variant| variant.name.as_str()).collect();
+                    json!({ "name": scenario.name, "target": scenario.target, "title": scenario.title, "primary": scenario.primary, "variants": variants })
+                })
+                .collect();
+            text = format!("{:#}", json!(all));
+        }
+        Format::Markdown => {
+            text.push_str("| scenario | what it measures | variants |\n|---|---|---|\n");
+            for entry in &catalogue.entries {
+                let names: Vec<&str> = entry.scenario.variants.iter().map(|variant| variant.name.as_str()).collect();
+                text.push_str(&format!(
+                    "| `{}` | {} | {} |\n",
+                    entry.scenario.name,
+                    entry.scenario.title,
+                    names.join(", ")
+                ));
+            }
+        }
+        Format::Table => {
+            let mut target = "";
+            for entry in &catalogue.entries {
+                if entry.scenario.target != target {
+                    target = &entry.scenario.target;
+                    let about =
+                        targets.iter().find(|factory| factory.name() == target).map_or("", |factory| factory.about());
+                    text.push_str(&format!("\n{target}: {about}\n"));
+                }
+                let names: Vec<&str> = entry.scenario.variants.iter().map(|variant| variant.name.as_str()).collect();
+                text.push_str(&format!("  {:<34} {}\n", entry.scenario.name, entry.scenario.title));
+                text.push_str(&format!("  {:<34} variants: {}\n", "", names.join(", ")));
+            }
+            text.push_str("\ncompare two variants with `uplift compare BASE CANDIDATE [SCENARIO…]`\n");
+        }
+    }
+    terminal.print(text.trim_start_matches('\n'));
+    Ok(exit::OK)
+}
+
+fn list_targets(targets: &[&'static dyn TargetFactory], terminal: &Terminal) {
+    let mut text = String::new();
+    for target in targets {
+        let description = target.describe();
+        text.push_str(&format!("{}: {}\n", target.name(), target.about()));
+        for (name, schema) in [("workload", &description.workload_schema), ("settings", &description.settings_schema)] {
+            text.push_str(&format!("  {name}:\n"));
+            for (key, property) in schema.get("properties").and_then(|value| value.as_object()).into_iter().flatten() {
+                let about =
+                    property.get("description").and_then(|value| value.as_str()).unwrap_or("").replace('\n', " ");
+                let default = property.get("default").map_or_else(String::new, |value| format!(" [default: {value}]"));
+                text.push_str(&format!("    {key:<24} {about}{default}\n"));
+            }
+        }
+        let metrics: Vec<String> = description
+            .metrics
+            .iter()
+            .map(|metric| format!("    {:<24} {}\n", metric.spec.name, metric.spec.about))
+            .collect();
+        if !metrics.is_empty() {
+            text.push_str("  metrics of its own:\n");
+            text.push_str(&metrics.concat());
+        }
+        text.push('\n');
+    }
+    terminal.print(text.trim_end());
+}

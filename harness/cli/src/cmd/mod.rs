@@ -1,0 +1,11 @@
+//! One file for each verb.
+
+pub mod agent;
+pub mod compare;
+pub mod completions;
+pub mod doctor;
+pub mod list;
+pub mod report;
+pub mod run;
+pub mod show;
+pub mod verify;

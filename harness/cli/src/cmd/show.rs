@@ -1,0 +1,68 @@
+//! `uplift show RUN`: a stored run on the terminal.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use uplift_engine::{StoredRun, store::RUN_FILE};
+
+use crate::{
+    args::StoredArgs,
+    error::{CliError, suggestion},
+    exit,
+    output::{Terminal, render, verdicts_of},
+};
+
+/// Prints the run as the verb that made it did.
+pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    let stored = load(args, terminal)?;
+    let verdicts = verdicts_of(&stored.run, &stored.trials);
+    let text = render(&stored.run, &stored.trials, verdicts.as_ref(), args.format, terminal.style(args.all_metrics))?;
+    terminal.print(&text);
+    Ok(exit::OK)
+}
+
+/// Finds and reads the run that is meant.
+pub fn load(args: &StoredArgs, terminal: &Terminal) -> Result<StoredRun, CliError> {
+    let directory = find(&args.run, &args.out)?;
+    let stored = StoredRun::load(&directory)?;
+    for warning in &stored.warnings {
+        terminal.say(&format!("warning: {warning}"));
+    }
+    Ok(stored)
+}
+
+fn find(word: &str, out: &Path) -> Result<PathBuf, CliError> {
+    let given = PathBuf::from(word);
+    if given.join(RUN_FILE).is_file() {
+        return Ok(given);
+    }
+    let mut names: Vec<String> = fs::read_dir(out)
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter(|entry| entry.path().join(RUN_FILE).is_file())
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    if word == "latest" {
+        return names.last().map(|name| out.join(name)).ok_or_else(|| {
+            CliError::usage(
+                format!("`{}` holds no run", out.display()),
+                "make one with `uplift compare baseline optimized --quick`, or name the folder with --out",
+            )
+        });
+    }
+    let matches: Vec<&String> = names.iter().filter(|name| name.starts_with(word)).collect();
+    match matches[..] {
+        [only] => Ok(out.join(only)),
+        [] => Err(CliError::usage(
+            format!("there is no run `{word}` in `{}`", out.display()),
+            &format!("{}; `latest` is the newest", suggestion(word, names.iter().map(String::as_str))),
+        )),
+        _ => Err(CliError::usage(format!("{} runs begin with `{word}`", matches.len()), "write more of the name")),
+    }
+}

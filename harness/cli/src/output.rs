@@ -1,0 +1,141 @@
+//! Where words go: results to standard output, everything else to standard error.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+};
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use uplift_engine::store::write_whole;
+use uplift_model::{Trial, Verdicts, run::Run};
+use uplift_report::{ReportInput, markdown, terminal, verdicts_json};
+
+use crate::{
+    args::{ColorChoice, Format, OutputArgs},
+    error::CliError,
+};
+
+/// What the two streams can show.
+#[derive(Clone, Debug)]
+pub struct Terminal {
+    /// Colours on standard output.
+    pub colour: bool,
+    /// Colours on standard error.
+    pub colour_errors: bool,
+    /// Moving bars on standard error.
+    pub bars: bool,
+    /// No progress at all.
+    pub quiet: bool,
+    /// How much to say beyond the usual.
+    pub verbose: u8,
+    /// Width of standard output; `None` where it is not a terminal.
+    pub width: Option<u16>,
+}
+
+impl Terminal {
+    /// As the arguments and the environment say.
+    pub fn of(args: &OutputArgs) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = |terminal: bool| match args.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => terminal && !no_colour,
+        };
+        let (stdout, stderr) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self {
+            colour: colour(stdout),
+            colour_errors: colour(stderr),
+            bars: stderr && !args.quiet,
+            quiet: args.quiet,
+            verbose: args.verbose,
+            width: stdout.then(terminal_width).flatten(),
+        }
+    }
+
+    /// Prints results. A reader that has gone away (`| head`) is no error.
+    pub fn print(&self, text: &str) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes());
+        if !text.ends_with('\n') {
+            let _ = stdout.write_all(b"\n");
+        }
+        let _ = stdout.flush();
+    }
+
+    /// Says something that is not a result.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Prints an error.
+    pub fn complain(&self, error: &CliError) {
+        let theme = if self.colour_errors { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+        if handler.render_report(&mut text, error.report.as_ref()).is_err() {
+            text = error.report.to_string();
+        }
+        eprint!("{text}");
+    }
+
+    /// The style of a table.
+    pub fn style(&self, all_metrics: bool) -> terminal::Style {
+        terminal::Style { colour: self.colour, all_metrics, width: self.width }
+    }
+}
+
+fn terminal_width() -> Option<u16> {
+    // SAFETY: TIOCGWINSZ fills a winsize.
+    let size = unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        (libc::ioctl(1, libc::TIOCGWINSZ, &raw mut size) == 0).then_some(size)
+    }?;
+    (size.ws_col >= 60).then_some(size.ws_col)
+}
+
+/// The verdicts of a stored or finished run.
+pub fn verdicts_of(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
+    uplift_analysis::judge(run, trials)
+}
+
+/// Writes everything below `trials.jsonl`.
+pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<Option<Verdicts>, CliError> {
+    let verdicts = verdicts_of(run, trials);
+    let write = |name: &str, text: &str| {
+        let path = directory.join(name);
+        write_whole(&path, text.as_bytes())
+            .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))
+    };
+    if let Some(verdicts) = &verdicts {
+        let text = verdicts_json(verdicts)
+            .map_err(|error| CliError::environment(format!("the verdicts cannot be written: {error}"), ""))?;
+        write("verdicts.json", &text)?;
+    }
+    write("report.md", &markdown::document(&ReportInput { run, trials, verdicts: verdicts.as_ref() }))?;
+    Ok(verdicts)
+}
+
+/// The results of a run in the form that was asked for.
+pub fn render(
+    run: &Run,
+    trials: &[Trial],
+    verdicts: Option<&Verdicts>,
+    format: Format,
+    style: terminal::Style,
+) -> Result<String, CliError> {
+    let input = ReportInput { run, trials, verdicts };
+    let broken =
+        |error: serde_json::Error| CliError::environment(format!("the results cannot be written: {error}"), "");
+    Ok(match (format, verdicts) {
+        (Format::Markdown, _) => markdown::document(&input),
+        (Format::Json, Some(verdicts)) => verdicts_json(verdicts).map_err(broken)?,
+        (Format::Json, None) => {
+            let trials: Vec<_> = trials.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(broken)?;
+            serde_json::to_string_pretty(&trials).map_err(broken)?
+        }
+        (Format::Table, Some(_)) => terminal::comparison(&input, style),
+        (Format::Table, None) => terminal::measurement(&input, style),
+    })
+}

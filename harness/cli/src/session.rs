@@ -1,0 +1,301 @@
+//! One run from arguments to documents: resolved, measured, judged, written.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use uplift_analysis::{Decision, decided, warmup};
+use uplift_engine::{
+    Engine, Interrupt, Judge, Launch, Look, ProcessLauncher, RunStore, environment, plan::fnv1a, runner::ScenarioOrder,
+};
+use uplift_model::{
+    Scenario, Trial, Verdicts,
+    run::{Binary, Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
+    scenario::Launcher,
+    trial::TurnRecord,
+    verdict::Status,
+};
+
+use crate::{
+    args::TrialArgs,
+    catalogue::Entry,
+    error::CliError,
+    exit,
+    output::{Terminal, write_documents},
+    progress::Bars,
+};
+
+/// The default budget of one scenario.
+const BUDGET_EACH: Duration = Duration::from_secs(60);
+/// The most that `--quick` gives to one scenario, and to all together.
+const QUICK_EACH: Duration = Duration::from_secs(20);
+const QUICK_ALL: Duration = Duration::from_secs(140);
+/// Rounds of a block with `--quick`.
+const QUICK_ROUNDS: u32 = 16;
+/// The longest warm-up and window with `--quick`.
+const QUICK_WARMUP: Duration = Duration::from_millis(200);
+const QUICK_WINDOW: Duration = Duration::from_millis(1500);
+
+/// A run that is ready to begin.
+pub struct Session<'a> {
+    /// What it is for.
+    pub intent: Intent,
+    /// A word for its name.
+    pub name: String,
+    /// The scenarios, with the variants of each in order.
+    pub scenarios: Vec<(Entry, Vec<String>)>,
+    /// How trials are run.
+    pub trials: &'a TrialArgs,
+    /// Binaries that are not this one, by position in the list of variants.
+    pub binaries: [Option<PathBuf>; 2],
+    /// Blocks, where the verb fixes them.
+    pub blocks: Option<u32>,
+    /// The terminal.
+    pub terminal: &'a Terminal,
+}
+
+/// A run that was carried out.
+pub struct Finished {
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Its record.
+    pub run: Run,
+    /// Its trials.
+    pub trials: Vec<Trial>,
+    /// What was decided.
+    pub verdicts: Option<Verdicts>,
+}
+
+impl Finished {
+    /// The exit code: interrupted before failed before incomparable before fine.
+    pub fn exit(&self) -> u8 {
+        if self.run.state == RunState::Interrupted {
+            return exit::INTERRUPTED;
+        }
+        let required = env::var("UPLIFT_REQUIRE").unwrap_or_default().to_lowercase();
+        let missing = self.run.scenarios.iter().filter_map(|planned| planned.skipped.as_deref()).any(|reason| {
+            required.split(',').any(|word| !word.trim().is_empty() && reason.to_lowercase().contains(word.trim()))
+        });
+        let statuses: Vec<Status> =
+            self.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).map(|scenario| scenario.status).collect();
+        let failed = match &self.verdicts {
+            Some(_) => statuses.contains(&Status::Failed),
+            None => self.run.scenarios.iter().any(|planned| {
+                planned.skipped.is_none()
+                    && !self.trials.iter().any(|trial| trial.scenario == planned.scenario.name && trial.succeeded())
+            }),
+        };
+        if missing || failed {
+            exit::FAILED
+        } else if statuses.contains(&Status::Incomparable) {
+            exit::INCOMPARABLE
+        } else {
+            exit::OK
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Carries the run out and writes its documents.
+    pub fn carry_out(self) -> Result<Finished, CliError> {
+        let interrupt = Interrupt::install()
+            .map_err(|error| CliError::environment(format!("Ctrl-C cannot be caught: {error}"), ""))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let count = self.scenarios.len().max(1) as u32;
+        let budget = self.trials.budget.map(|budget| budget.0).unwrap_or(if self.trials.quick {
+            (QUICK_EACH * count).min(QUICK_ALL)
+        } else {
+            BUDGET_EACH * count
+        });
+        let planned =
+            self.scenarios.iter().map(|(entry, variants)| self.plan(entry, variants)).collect::<Result<Vec<_>, _>>()?;
+        let mut run = Run {
+            schema: RUN_SCHEMA,
+            id: format!("{}-{}", utc(now.as_secs()), self.name),
+            intent: self.intent.clone(),
+            state: RunState::Unfinished,
+            started_unix_s: now.as_secs(),
+            command: command_line(),
+            seed: self.trials.seed.unwrap_or(now.as_nanos() as u64),
+            budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
+            environment: Default::default(),
+            scenarios: planned,
+            warnings: Vec::new(),
+        };
+        let mut store = RunStore::create(&self.trials.out, &mut run)?;
+        let data_root = self.trials.data_dir.clone().unwrap_or_else(|| store.directory().join("data"));
+        fs::create_dir_all(&data_root).map_err(|error| {
+            CliError::environment(
+                format!("the data directory `{}` cannot be made: {error}", data_root.display()),
+                "name a folder that can be written with --data-dir",
+            )
+        })?;
+        run.environment = environment::read(&data_root);
+        if let Some(warning) = environment::data_dir_warning(&run.environment) {
+            self.terminal.say(&format!("warning: {warning}"));
+            run.warnings.push(warning);
+        }
+        store.write_run(&run)?;
+
+        let process = ProcessLauncher;
+        let mut trials = Vec::new();
+        let mut bars = Bars::new(self.terminal, budget);
+        let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
+        let memory = self
+            .trials
+            .memory_max
+            .map(|mib| mib << 20)
+            .or_else(|| environment::memory_bytes().map(|bytes| bytes / 4 * 3));
+        let mut engine = Engine {
+            store: &mut store,
+            data_root: &data_root,
+            interrupt: interrupt.clone(),
+            judge: &mut judge,
+            observer: &mut bars,
+            memory_bytes_max: memory.unwrap_or(u64::MAX),
+            allow_debug: self.trials.allow_debug,
+        };
+        let mut broken = None;
+        for index in 0..run.scenarios.len() {
+            let variants = run.scenarios[index].variants.len();
+            let order = ScenarioOrder {
+                index,
+                launchers: vec![&process as &dyn Launch; variants],
+                binaries: (0..variants).map(|variant| self.binaries.get(variant).cloned().flatten()).collect(),
+                budget: budget / count,
+                blocks: self.blocks.or(self.trials.blocks),
+            };
+            if let Err(error) = engine.run_scenario(&mut run, &order, &mut trials) {
+                broken = Some(error);
+                break;
+            }
+            if interrupt.is_set() {
+                break;
+            }
+        }
+        bars.done();
+        if self.trials.data_dir.is_none() {
+            let _ = fs::remove_dir_all(&data_root);
+        }
+        run.state = match (&broken, interrupt.is_set()) {
+            (Some(error), _) => {
+                run.warnings.push(error.to_string());
+                RunState::Unfinished
+            }
+            (None, true) => RunState::Interrupted,
+            (None, false) => RunState::Complete,
+        };
+        store.write_run(&run)?;
+        let verdicts = write_documents(store.directory(), &run, &trials)?;
+        let finished = Finished { directory: store.directory().to_owned(), run, trials, verdicts };
+        match broken {
+            Some(error) => {
+                self.terminal.say(&format!("what was measured is kept in {}", finished.directory.display()));
+                Err(error.into())
+            }
+            None => Ok(finished),
+        }
+    }
+
+    fn plan(&self, entry: &Entry, variants: &[String]) -> Result<PlannedScenario, CliError> {
+        let mut scenario = entry.scenario.clone();
+        if self.trials.quick {
+            let trial = &mut scenario.trial;
+            trial.rounds = trial.rounds.min(QUICK_ROUNDS);
+            trial.warmup.0 = trial.warmup.0.min(QUICK_WARMUP);
+            trial.window.0 = trial.window.0.min(QUICK_WINDOW);
+        }
+        let mut binaries = BTreeMap::new();
+        let mut launchers = BTreeMap::new();
+        for (index, variant) in variants.iter().enumerate() {
+            launchers.insert(variant.clone(), Launcher::Process.name().to_owned());
+            if let Some(path) = self.binaries.get(index).and_then(Option::as_ref) {
+                // The digest says which build it was, long after the file has changed.
+                let bytes = fs::read(path).map_err(|error| {
+                    CliError::usage(
+                        format!("the binary `{}` cannot be read: {error}", path.display()),
+                        "name an executable built from uplift",
+                    )
+                })?;
+                let side = ["baseline", "candidate"][index.min(1)];
+                let binary =
+                    Binary { path: path.display().to_string(), digest: format!("fnv1a:{:016x}", fnv1a(&bytes)) };
+                binaries.insert(format!("{side}: {variant}"), binary);
+            }
+        }
+        Ok(PlannedScenario {
+            unit_of_work: entry.description.unit_of_work.to_string(),
+            write_kinds: entry.description.write_kinds.iter().map(ToString::to_string).collect(),
+            metrics: entry.description.metrics.clone(),
+            scenario,
+            variants: variants.to_vec(),
+            skipped: None,
+            blocks: self.blocks.or(self.trials.blocks),
+            blocks_max: None,
+            stopped: None,
+            binaries,
+            launchers,
+        })
+    }
+}
+
+/// Looks at a comparison under way; a run that compares nothing is never decided early.
+struct SequentialJudge {
+    run: Run,
+    comparisons: usize,
+}
+
+impl Judge for SequentialJudge {
+    fn dropped_turns(&self, turns: &[&[TurnRecord]]) -> u32 {
+        warmup::dropped_turns(turns)
+    }
+
+    fn look(&mut self, scenario: &Scenario, trials: &[Trial], blocks_max: u32) -> Look {
+        let Intent::Compare { baseline, candidate } = &self.run.intent else { return Look::Continue };
+        let Some(planned) = self.run.scenarios.iter().find(|planned| planned.scenario.name == scenario.name) else {
+            return Look::Continue;
+        };
+        match decided(planned, trials, baseline, candidate, blocks_max, self.comparisons) {
+            Decision::Open => Look::Continue,
+            Decision::Decided(verdict) => Look::Decided(format!("{} is {}", planned.scenario.primary, verdict.word())),
+        }
+    }
+}
+
+/// The command line that redoes this run.
+fn command_line() -> Vec<String> {
+    let mut arguments = env::args();
+    let name = arguments.next().unwrap_or_default();
+    let name = Path::new(&name).file_name().map_or(name.clone(), |name| name.to_string_lossy().into_owned());
+    std::iter::once(name).chain(arguments).collect()
+}
+
+/// Seconds since the epoch as `20260131T235959Z` (civil-from-days of Howard Hinnant).
+fn utc(seconds: u64) -> String {
+    let days = (seconds / 86_400) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let time = seconds % 86_400;
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", time / 3600, time / 60 % 60, time % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "19700101T000000Z");
+        assert_eq!(utc(951_782_400), "20000229T000000Z");
+        assert_eq!(utc(1_795_238_645), "20261121T052405Z");
+    }
+}

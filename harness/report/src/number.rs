@@ -1,0 +1,115 @@
+//! Numbers as people read them.
+
+use uplift_model::Unit;
+
+/// Four significant digits without an exponent, with thin grouping of thousands.
+pub fn significant(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if !value.is_finite() {
+        return "n/a".to_owned();
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    if magnitude < -4 {
+        return format!("{value:.2e}");
+    }
+    let digits = usize::try_from((3 - magnitude).max(0)).unwrap_or(0);
+    let text = format!("{value:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
+    group_thousands(&text)
+}
+
+/// A whole number with its thousands grouped.
+pub fn count(value: u64) -> String {
+    group_thousands(&value.to_string())
+}
+
+fn group_thousands(text: &str) -> String {
+    let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(whole, fraction)| (whole, Some(fraction)));
+    if whole.len() <= 4 {
+        return text.to_owned();
+    }
+    let mut grouped = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    match fraction {
+        Some(fraction) => format!("{sign}{grouped}.{fraction}"),
+        None => format!("{sign}{grouped}"),
+    }
+}
+
+/// A value with its unit: `1.23 ms`, `298.2 op/s`, `99.84 %`.
+pub fn with_unit(value: f64, unit: Unit) -> String {
+    let (value, unit) = scaled(value, unit);
+    if unit.is_empty() { significant(value) } else { format!("{} {unit}", significant(value)) }
+}
+
+fn scaled(value: f64, unit: Unit) -> (f64, &'static str) {
+    const BINARY: f64 = 1024.0;
+    let step = |value: f64, base: f64, names: [&'static str; 4]| {
+        let mut value = value;
+        for (index, name) in names.into_iter().enumerate() {
+            if value.abs() < base || index == 3 {
+                return (value, name);
+            }
+            value /= base;
+        }
+        (value, names[3])
+    };
+    match unit {
+        Unit::Nanoseconds => step(value, 1000.0, ["ns", "µs", "ms", "s"]),
+        Unit::NanosecondsPerOp => step(value, 1000.0, ["ns/op", "µs/op", "ms/op", "s/op"]),
+        Unit::Seconds => (value, "s"),
+        Unit::Bytes => step(value, BINARY, ["B", "KiB", "MiB", "GiB"]),
+        Unit::BytesPerOp => step(value, BINARY, ["B/op", "KiB/op", "MiB/op", "GiB/op"]),
+        Unit::BytesPerSecond => step(value, BINARY, ["B/s", "KiB/s", "MiB/s", "GiB/s"]),
+        Unit::Ratio => (value * 100.0, "%"),
+        Unit::OpsPerSecond | Unit::Count | Unit::CountPerOp | Unit::CountPerSecond | Unit::Cores => {
+            (value, unit.symbol())
+        }
+    }
+}
+
+/// A change with its sign: `+35.1 %`; differences of proportions in points.
+pub fn change(value: f64, unit: Unit) -> String {
+    let percent = value * 100.0;
+    if unit == Unit::Ratio {
+        return format!("{percent:+.2} pt");
+    }
+    if percent >= 1000.0 { format!("×{}", significant(1.0 + value)) } else { format!("{percent:+.1} %") }
+}
+
+/// An interval of a change: `[+31.0 %, +39.2 %]`.
+pub fn change_interval(interval: [f64; 2], unit: Unit) -> String {
+    format!("[{}, {}]", change(interval[0], unit), change(interval[1], unit))
+}
+
+/// A duration in nanoseconds.
+pub fn nanoseconds(ns: u64) -> String {
+    with_unit(ns as f64, Unit::Nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_have_units() {
+        assert_eq!(significant(220.84), "220.8");
+        assert_eq!(significant(1_234_567.0), "1,234,567");
+        assert_eq!(significant(0.000_012), "1.20e-5");
+        assert_eq!(significant(0.0994), "0.0994");
+        assert_eq!(with_unit(52_540_000.0, Unit::Nanoseconds), "52.54 ms");
+        assert_eq!(with_unit(0.9984, Unit::Ratio), "99.84 %");
+        assert_eq!(with_unit(1536.0, Unit::BytesPerOp), "1.5 KiB/op");
+        assert_eq!(change(0.351, Unit::OpsPerSecond), "+35.1 %");
+        assert_eq!(change(24.0, Unit::OpsPerSecond), "×25");
+        assert_eq!(change(0.0018, Unit::Ratio), "+0.18 pt");
+    }
+}

@@ -1,0 +1,232 @@
+//! What `compare`, `run` and `show` print on a terminal.
+
+use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use uplift_model::{
+    Better, Tier,
+    verdict::{ClaimOutcome, Estimate, MetricVerdict, ScenarioVerdict, Status, Verdict},
+};
+
+use crate::{
+    ReportInput, headline,
+    number::{change, change_interval, with_unit},
+};
+
+/// How a terminal report is drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Whether colours may be used.
+    pub colour: bool,
+    /// Whether every metric is shown and not only those that people ask for first.
+    pub all_metrics: bool,
+    /// Width of the terminal; `None`: not a terminal, lines may be long.
+    pub width: Option<u16>,
+}
+
+/// Metrics that are shown without being asked for, beside the primary one and whatever got a verdict worth reading.
+const FIRST: [&str; 9] = [
+    "throughput",
+    "response_p50",
+    "response_p95",
+    "response_p99",
+    "success_rate",
+    "fsyncs_per_write",
+    "storage_written_per_op",
+    "cpu_per_op",
+    "wall_per_completion",
+];
+
+/// Metrics that say again what one of the first says.
+const ECHOES: [&str; 3] = ["settled_throughput", "response_p90", "service_p90"];
+
+/// The whole report of a comparison.
+pub fn comparison(input: &ReportInput<'_>, style: Style) -> String {
+    let Some(verdicts) = input.verdicts else { return String::new() };
+    let mut text = String::new();
+    for scenario in &verdicts.scenarios {
+        section(scenario, &verdicts.baseline, &verdicts.candidate, style, &mut text);
+    }
+    for note in &verdicts.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text
+}
+
+fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: Style, text: &mut String) {
+    text.push_str(&headline::of_scenario(scenario));
+    text.push('\n');
+    for warning in headline::warnings(scenario) {
+        text.push_str(&format!("  ! {warning}\n"));
+    }
+    if let Some(ceiling) = &scenario.ceiling {
+        text.push_str(&format!(
+            "  the workload itself allows at most {} op/s: {}\n",
+            crate::number::significant(ceiling.throughput),
+            ceiling.why
+        ));
+    }
+    if scenario.status == Status::Compared || !scenario.metrics.is_empty() {
+        text.push_str(&metric_table(scenario, baseline, candidate, style));
+        text.push('\n');
+    }
+    for claim in scenario.claims.iter().filter(|claim| claim.outcome != ClaimOutcome::NotMeasured) {
+        text.push_str(&format!(
+            "  claim of {}: {} {}: {}: {}\n",
+            claim.source,
+            claim.metric,
+            claim.published.map_or_else(String::new, |published| change(published, uplift_model::Unit::OpsPerSecond)),
+            outcome_word(claim.outcome),
+            claim.reason
+        ));
+    }
+    for note in &scenario.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
+    if let Some(stopped) = &scenario.stopped {
+        text.push_str(&format!("  {stopped}\n"));
+    }
+    text.push('\n');
+}
+
+/// The word for a claim's outcome.
+pub const fn outcome_word(outcome: ClaimOutcome) -> &'static str {
+    match outcome {
+        ClaimOutcome::Reproduced => "reproduced",
+        ClaimOutcome::NotReproduced => "not reproduced",
+        ClaimOutcome::Contradicted => "contradicted",
+        ClaimOutcome::Undecided => "undecided",
+        ClaimOutcome::NotMeasured => "not measured",
+    }
+}
+
+/// Whether a metric belongs into the short table.
+pub fn is_first(metric: &MetricVerdict) -> bool {
+    metric.primary
+        || FIRST.contains(&metric.metric.as_str())
+        || (metric.tier != Tier::Info
+            && !ECHOES.contains(&metric.metric.as_str())
+            && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed))
+}
+
+fn metric_table(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: Style) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    if style.colour {
+        table.enforce_styling();
+    }
+    match style.width {
+        Some(width) => {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            table.set_width(width);
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+    }
+    table.set_header(vec!["metric", baseline, candidate, "change", "interval", "p", "n", "verdict"]);
+    for column in 1..=6 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for metric in scenario.metrics.iter().filter(|metric| style.all_metrics || is_first(metric)) {
+        if metric.baseline.is_none() && metric.candidate.is_none() && !metric.primary && !style.all_metrics {
+            continue;
+        }
+        let ours = |estimate: &Option<Estimate>| {
+            estimate.as_ref().map_or_else(|| "n/a".to_owned(), |estimate| value_with_spread(estimate, metric))
+        };
+        let name = format!("{}{}{}", if metric.primary { "* " } else { "  " }, metric.metric, arrow(metric.better));
+        table.add_row(vec![
+            Cell::new(name),
+            Cell::new(ours(&metric.baseline)),
+            Cell::new(ours(&metric.candidate)),
+            Cell::new(metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.unit))),
+            Cell::new(metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.unit))),
+            Cell::new(if metric.tier == Tier::Info {
+                String::new()
+            } else {
+                metric.p.map_or_else(|| "n/a".to_owned(), p_value)
+            }),
+            Cell::new(metric.baseline.as_ref().map_or(0, |estimate| estimate.n)),
+            verdict_cell(metric, style.colour),
+        ]);
+    }
+    table.to_string()
+}
+
+/// A p value.
+pub fn p_value(p: f64) -> String {
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+fn value_with_spread(estimate: &Estimate, metric: &MetricVerdict) -> String {
+    let value = with_unit(estimate.median, metric.unit);
+    match estimate.ci {
+        Some([low, high]) if estimate.median != 0.0 && metric.unit != uplift_model::Unit::Ratio => {
+            let spread = (high - estimate.median).max(estimate.median - low) / estimate.median.abs() * 100.0;
+            format!("{value} ± {spread:.0} %")
+        }
+        _ => value,
+    }
+}
+
+/// Which direction is better, as a sign behind the name.
+pub const fn arrow(better: Better) -> &'static str {
+    match better {
+        Better::Higher => " ↑",
+        Better::Lower => " ↓",
+        Better::Neither => "",
+    }
+}
+
+/// The verdict as a word; described metrics have none.
+pub fn verdict_word(metric: &MetricVerdict) -> &'static str {
+    if metric.tier == Tier::Info && metric.verdict == Verdict::Inconclusive { "–" } else { metric.verdict.word() }
+}
+
+fn verdict_cell(metric: &MetricVerdict, colour: bool) -> Cell {
+    let cell = Cell::new(verdict_word(metric));
+    if !colour {
+        return cell;
+    }
+    match metric.verdict {
+        Verdict::Improved => cell.fg(Color::Green),
+        Verdict::Regressed => cell.fg(Color::Red),
+        Verdict::Incomparable => cell.fg(Color::Magenta),
+        Verdict::Inconclusive if metric.tier != Tier::Info => cell.fg(Color::Yellow),
+        Verdict::Unchanged | Verdict::Inconclusive => cell,
+    }
+}
+
+/// What a run without a comparison measured: one table for each scenario, one column for each variant.
+pub fn measurement(input: &ReportInput<'_>, style: Style) -> String {
+    let mut text = String::new();
+    for planned in &input.run.scenarios {
+        let name = &planned.scenario.name;
+        text.push_str(&format!("{name}: {}\n", planned.scenario.title));
+        if let Some(skipped) = &planned.skipped {
+            text.push_str(&format!("  skipped: {skipped}\n\n"));
+            continue;
+        }
+        let rows = crate::markdown::variant_rows(input, planned, style.all_metrics);
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_FULL_CONDENSED);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        let mut header = vec!["metric".to_owned()];
+        header.extend(planned.variants.iter().cloned());
+        table.set_header(header);
+        for row in rows {
+            table.add_row(row);
+        }
+        text.push_str(&table.to_string());
+        text.push('\n');
+        for line in crate::markdown::failure_lines(input, planned) {
+            text.push_str(&format!("  ! {line}\n"));
+        }
+        if let Some(stopped) = &planned.stopped {
+            text.push_str(&format!("  {stopped}\n"));
+        }
+        text.push('\n');
+    }
+    text
+}
