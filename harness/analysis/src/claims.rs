@@ -1,6 +1,7 @@
 //! Published figures against ours.
 
 use uplift_model::{
+    Tier,
     scenario::Claim,
     verdict::{ClaimOutcome, ClaimVerdict, MetricVerdict},
 };
@@ -35,6 +36,13 @@ pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[Metric
     };
     verdict.measured = metric.change;
     verdict.ci = metric.ci;
+    if metric.tier == Tier::Proportion
+        && let (Some(baseline), Some(candidate)) = (claim.baseline, claim.candidate)
+    {
+        // Proportions change by differences.
+        verdict.published = Some(candidate - baseline);
+    }
+    let published = verdict.published;
     let (Some(published), Some([low, high])) = (published, metric.ci) else {
         verdict.outcome = if published.is_none() { ClaimOutcome::NotMeasured } else { ClaimOutcome::Undecided };
         verdict.reason = match published {
