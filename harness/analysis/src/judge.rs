@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use uplift_model::{
     Better, Histogram, MetricSpec, Tier, Trial, Verdicts,
     run::{Intent, PlannedScenario, Run, RunState},
+    scenario::Interleave,
     trial::{FailureKind, TrialOutcome},
     verdict::{Estimate, ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, Status, VERDICTS_SCHEMA, Verdict},
 };
@@ -12,7 +13,8 @@ use uplift_model::{
 use crate::{
     BLOCKS_MIN, DEFAULT_MARGIN, FAMILY_ALPHA, claims,
     correction::{Corrected, holm},
-    estimate::{Location, mean, median, median_interval},
+    estimate::{mean, median, median_interval},
+    evidence::Evidence,
     metrics,
     pairing::{Pair, pairs, throughput_log_ratio},
     proportion,
@@ -145,7 +147,7 @@ struct Test {
     baseline: Vec<f64>,
     candidate: Vec<f64>,
     absent: Option<String>,
-    location: Option<Location>,
+    evidence: Option<Evidence>,
     check: Option<f64>,
     p: Option<f64>,
     margin: f64,
@@ -253,7 +255,9 @@ fn judge_status(
             "`{}` and `{}` differ in nothing that is in force: what was asked for differently was ignored or has no effect; see the settings table, and ask for something that the target accepts",
             variants[0], variants[1]
         ));
-    } else if let Some(reason) = not_idle(pairs) {
+    } else if planned.scenario.trial.interleave == Interleave::Turns
+        && let Some(reason) = not_idle(pairs)
+    {
         verdict.status = Status::Incomparable;
         verdict.reason = Some(reason);
     }
@@ -400,28 +404,28 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
     let primary = spec.name == planned.scenario.primary;
     let margin = if spec.tier == Tier::Counter { 0.0 } else { DEFAULT_MARGIN };
     let mut failures = None;
-    let (location, check) = if spec.tier == Tier::Proportion {
+    let (evidence, check) = if spec.tier == Tier::Proportion {
         let failed = |trial: &Trial| -> u64 { crate::pairing::kept(trial).iter().map(|turn| turn.failed).sum() };
         let tried = |trial: &Trial| -> u64 { crate::pairing::kept(trial).iter().map(|turn| turn.attempts).sum() };
         failures = Some(pairs.iter().fold((0, 0), |(f, n), pair| {
             (f + failed(pair.baseline) + failed(pair.candidate), n + tried(pair.baseline) + tried(pair.candidate))
         }));
-        (proportion::difference(&both), None)
+        (proportion::difference(&both).map(Evidence::of_mean), None)
     } else {
         let logs: Vec<f64> = if spec.name == "throughput" {
             pairs.iter().filter_map(throughput_log_ratio).collect()
         } else {
             both.iter().filter(|(a, b)| *a > 0.0 && *b > 0.0).map(|(a, b)| (b / a).ln()).collect()
         };
-        (Location::of(&logs), hodges_lehmann(&logs))
+        (Evidence::of(&logs), hodges_lehmann(&logs))
     };
     Test {
         primary,
         baseline: both.iter().map(|(a, _)| *a).collect(),
         candidate: both.iter().map(|(_, b)| *b).collect(),
         absent: if both.is_empty() { absent } else { None },
-        p: location.as_ref().filter(|location| location.n >= BLOCKS_MIN).map(|location| location.p(0.0)),
-        location,
+        p: evidence.as_ref().filter(|evidence| evidence.n() >= BLOCKS_MIN).map(Evidence::p),
+        evidence,
         check,
         margin,
         corrected: None,
@@ -488,18 +492,17 @@ impl Test {
                 Strict::NotStrict => {}
             }
         }
-        let Some(location) = &self.location else {
+        let Some(evidence) = &self.evidence else {
             return (Verdict::Inconclusive, "the values have no ratio".to_owned());
         };
-        if location.n < BLOCKS_MIN {
-            return (Verdict::Inconclusive, format!("only {} blocks have a ratio", location.n));
+        if evidence.n() < BLOCKS_MIN {
+            return (Verdict::Inconclusive, format!("only {} blocks have a ratio", evidence.n()));
         }
         let alpha = self.interval_alpha(share);
-        let [low, high] = location.interval(alpha);
+        let [low, high] = evidence.interval(alpha);
         let margin = if self.is_ratio() { self.margin.ln_1p() } else { self.margin / 10.0 };
-        let center = location.center;
-        let excludes_zero = low > 0.0 || high < 0.0;
-        if excludes_zero && center.abs() > margin {
+        let center = evidence.location.center;
+        if evidence.excludes_zero(alpha) && center.abs() > margin {
             if self.check.is_some_and(|check| check * center < 0.0) {
                 return (
                     Verdict::Inconclusive,
@@ -515,11 +518,12 @@ impl Test {
                 format!("the {} interval lies within ±{:.1} %", level_words(alpha), self.margin * 100.0),
             );
         }
-        (Verdict::Inconclusive, self.remedy(location, alpha, margin))
+        (Verdict::Inconclusive, self.remedy(evidence, alpha, margin))
     }
 
     /// What would decide it.
-    fn remedy(&self, location: &Location, alpha: f64, margin: f64) -> String {
+    fn remedy(&self, evidence: &Evidence, alpha: f64, margin: f64) -> String {
+        let location = &evidence.location;
         let detectable = location.minimum_detectable(alpha, POWER);
         let wanted = margin.max(if self.is_ratio() { 0.005 } else { 0.0005 });
         let factor = (detectable / wanted).powi(2);
@@ -543,7 +547,7 @@ impl Test {
             reason = format!("faster by weakening durability: {weaker}");
         }
         let alpha = self.interval_alpha(share);
-        let location = self.location.as_ref().filter(|location| location.n >= 2);
+        let evidence = self.evidence.as_ref().filter(|evidence| evidence.n() >= 2);
         let estimate = |values: &[f64]| {
             Some(Estimate {
                 median: median(values)?,
@@ -565,15 +569,15 @@ impl Test {
             about: self.spec.about.to_string(),
             baseline: estimate(&self.baseline),
             candidate: estimate(&self.candidate),
-            change: location.map(|location| self.shown(location.center)).or_else(zero_ratio),
-            ci: location.filter(|location| location.n >= BLOCKS_MIN).map(|location| {
-                let [low, high] = location.interval(alpha);
+            change: evidence.map(|evidence| self.shown(evidence.location.center)).or_else(zero_ratio),
+            ci: evidence.filter(|evidence| evidence.n() >= BLOCKS_MIN).map(|evidence| {
+                let [low, high] = evidence.interval(alpha);
                 [self.shown(low), self.shown(high)]
             }),
             p: self.p,
-            minimum_detectable: location
-                .filter(|location| location.n >= BLOCKS_MIN && self.spec.tier != Tier::Info)
-                .map(|location| self.shown(location.minimum_detectable(alpha, POWER))),
+            minimum_detectable: evidence
+                .filter(|evidence| evidence.n() >= BLOCKS_MIN && self.spec.tier != Tier::Info)
+                .map(|evidence| self.shown(evidence.location.minimum_detectable(alpha, POWER))),
             verdict,
             reason,
         }

@@ -10,11 +10,47 @@ const EXACT_UP_TO: usize = 50;
 /// The Hodges–Lehmann estimate of location: the median of all pairwise means, each value with itself included
 /// (Hodges and Lehmann 1963); `None` of nothing.
 pub fn hodges_lehmann(values: &[f64]) -> Option<f64> {
+    median(&walsh_averages(values))
+}
+
+/// The means of all pairs, each value with itself included, sorted.
+pub fn walsh_averages(values: &[f64]) -> Vec<f64> {
     let mut means = Vec::with_capacity(values.len() * (values.len() + 1) / 2);
     for (index, a) in values.iter().enumerate() {
         means.extend(values[index..].iter().map(|b| (a + b) / 2.0));
     }
-    median(&means)
+    means.sort_by(f64::total_cmp);
+    means
+}
+
+/// The interval of the Hodges–Lehmann estimate from the sorted Walsh averages of `n` values, by inverting the
+/// signed-rank test (Hollander, Wolfe, Chicken 2013, section 3.3): exact up to 50 values, normal beyond. At the finest,
+/// all averages.
+pub fn interval_of(walsh: &[f64], n: usize, alpha: f64) -> [f64; 2] {
+    let (Some(first), Some(last)) = (walsh.first(), walsh.last()) else { return [f64::NAN, f64::NAN] };
+    let cut = if n <= EXACT_UP_TO { exact_cut(n, alpha) } else { normal_cut(n, alpha) };
+    let cut = cut.min(walsh.len().saturating_sub(1) / 2);
+    if cut == 0 { [*first, *last] } else { [walsh[cut], walsh[walsh.len() - 1 - cut]] }
+}
+
+/// How many averages lie outside on each side: the largest `c` with P(statistic ≤ c − 1) ≤ α/2.
+fn exact_cut(n: usize, alpha: f64) -> usize {
+    let subsets = subset_sums(n);
+    let all = 2f64.powi(n as i32);
+    let mut below = 0.0;
+    subsets
+        .iter()
+        .take_while(|count| {
+            below += **count;
+            below / all <= alpha / 2.0
+        })
+        .count()
+}
+
+fn normal_cut(n: usize, alpha: f64) -> usize {
+    let (count, n) = ((n * (n + 1)) as f64 / 2.0, n as f64);
+    let deviation = (n * (n + 1.0) * (2.0 * n + 1.0) / 24.0).sqrt();
+    (count / 2.0 - Normal::standard().inverse_cdf(1.0 - alpha / 2.0) * deviation).floor().max(0.0) as usize
 }
 
 /// The two-sided p value of Wilcoxon's signed-rank test against location 0. Zeros are left out; ties share their
@@ -47,8 +83,14 @@ pub fn signed_rank_p(values: &[f64]) -> Option<f64> {
     Some((2.0 * Normal::standard().sf(z)).min(1.0))
 }
 
-/// P(statistic ≤ `lower` or ≥ its mirror image), by counting the subsets of 1..=n with each sum.
+/// P(statistic ≤ `lower` or ≥ its mirror image).
 fn exact_p(n: usize, lower: usize) -> f64 {
+    let below: f64 = subset_sums(n)[..=lower].iter().sum();
+    (2.0 * below / 2f64.powi(n as i32)).min(1.0)
+}
+
+/// How many subsets of 1..=n have each sum: the null distribution of the signed-rank statistic.
+fn subset_sums(n: usize) -> Vec<f64> {
     let mut subsets = vec![0.0f64; n * (n + 1) / 2 + 1];
     subsets[0] = 1.0;
     for rank in 1..=n {
@@ -56,6 +98,5 @@ fn exact_p(n: usize, lower: usize) -> f64 {
             subsets[sum] += subsets[sum - rank];
         }
     }
-    let below: f64 = subsets[..=lower].iter().sum();
-    (2.0 * below / 2f64.powi(n as i32)).min(1.0)
+    subsets
 }

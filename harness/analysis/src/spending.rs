@@ -16,15 +16,20 @@ fn spent(blocks: u32, blocks_max: u32) -> f64 {
     (f64::from(blocks.min(blocks_max)) / f64::from(blocks_max.max(1))).powi(EXPONENT)
 }
 
-/// Whether the plan has a look at `blocks`: at the planned looks and at the end.
+/// Whether the plan has a look at `blocks`: at the planned looks and at the end. A planned look within the last 15 % is
+/// left out: it would take most of the error from the end and hardly save time.
 pub fn is_look(blocks: u32, blocks_max: u32) -> bool {
-    blocks >= blocks_max || LOOKS.contains(&blocks)
+    blocks >= blocks_max || (LOOKS.contains(&blocks) && is_early(blocks, blocks_max))
+}
+
+const fn is_early(look: u32, blocks_max: u32) -> bool {
+    20 * look <= 17 * blocks_max
 }
 
 /// The share of α that a decision after `blocks` of at most `blocks_max` blocks may use. The last look gets all that
 /// is left, also when it came early (the budget ran out) or late.
 pub fn share_at(blocks: u32, blocks_max: u32, last: bool) -> f64 {
-    let before = LOOKS.iter().rev().find(|&&look| look < blocks && look < blocks_max).copied().unwrap_or(0);
+    let before = LOOKS.iter().rev().find(|&&look| look < blocks && is_early(look, blocks_max)).copied().unwrap_or(0);
     let until = if last { 1.0 } else { spent(blocks, blocks_max) };
     until - spent(before, blocks_max)
 }

@@ -13,7 +13,7 @@ use uplift_model::{
 use crate::{
     ReportInput, headline,
     number::{change, change_interval, count, nanoseconds, significant, with_unit},
-    terminal::{arrow, is_first, outcome_word, p_value, verdict_word},
+    terminal::{arrow, is_first, outcome_word, p_value, unit_of, verdict_word},
 };
 
 /// The whole document.
@@ -303,19 +303,20 @@ fn claims_table(verdict: &ScenarioVerdict, text: &mut String) {
     text.push_str("### Published figures\n\n");
     header(&["source", "variant", "metric", "published", "measured", "outcome", "why"], text);
     for claim in &verdict.claims {
+        let unit = unit_of(verdict, &claim.metric);
         let published = match (claim.published_baseline, claim.published_candidate, claim.published) {
             (Some(a), Some(b), Some(relative)) => {
-                format!("{} → {} ({})", significant(a), significant(b), change(relative, Unit::OpsPerSecond))
+                format!("{} → {} ({})", significant(a), significant(b), change(relative, unit))
             }
-            (_, _, Some(relative)) => change(relative, Unit::OpsPerSecond),
+            (_, _, Some(relative)) => change(relative, unit),
             (_, Some(value), None) => significant(value),
             _ => "–".to_owned(),
         };
         let measured = match (claim.measured, claim.ci) {
             (Some(value), Some(ci)) => {
-                format!("{} {}", change(value, Unit::OpsPerSecond), change_interval(ci, Unit::OpsPerSecond))
+                format!("{} {}", change(value, unit), change_interval(ci, unit))
             }
-            (Some(value), None) => change(value, Unit::OpsPerSecond),
+            (Some(value), None) => change(value, unit),
             _ => "–".to_owned(),
         };
         row(

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use uplift_model::{
-    Better, Tier,
+    Better, Tier, Unit,
     verdict::{ClaimOutcome, Estimate, MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
@@ -73,7 +73,7 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
             "  claim of {}: {} {}: {}: {}\n",
             claim.source,
             claim.metric,
-            claim.published.map_or_else(String::new, |published| change(published, uplift_model::Unit::OpsPerSecond)),
+            claim.published.map_or_else(String::new, |published| change(published, unit_of(scenario, &claim.metric))),
             outcome_word(claim.outcome),
             claim.reason
         ));
@@ -85,6 +85,11 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
         text.push_str(&format!("  {stopped}\n"));
     }
     text.push('\n');
+}
+
+/// The unit in which a metric's change is shown.
+pub fn unit_of(scenario: &ScenarioVerdict, metric: &str) -> Unit {
+    scenario.metrics.iter().find(|known| known.metric == metric).map_or(Unit::OpsPerSecond, |known| known.unit)
 }
 
 /// The word for a claim's outcome.
@@ -162,7 +167,7 @@ pub fn p_value(p: f64) -> String {
 fn value_with_spread(estimate: &Estimate, metric: &MetricVerdict) -> String {
     let value = with_unit(estimate.median, metric.unit);
     match estimate.ci {
-        Some([low, high]) if estimate.median != 0.0 && metric.unit != uplift_model::Unit::Ratio => {
+        Some([low, high]) if estimate.median != 0.0 && metric.unit != Unit::Ratio => {
             let spread = (high - estimate.median).max(estimate.median - low) / estimate.median.abs() * 100.0;
             format!("{value} ± {spread:.0} %")
         }

@@ -1,0 +1,96 @@
+//! Every statistic against scipy's answers, recorded by `fixtures/scipy_answers.py`.
+
+use serde_json::Value;
+use uplift_analysis::{
+    correction::holm,
+    estimate::{Location, TRIM, median, median_interval, quantile, robust_deviation, t_quantile, t_upper_tail},
+    rank::{hodges_lehmann, signed_rank_p},
+};
+
+fn answers() -> Value {
+    serde_json::from_str(include_str!("fixtures/scipy_answers.json")).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+#[track_caller]
+fn close(ours: f64, theirs: &Value, relative: f64, what: &str) {
+    let theirs = theirs.as_f64().unwrap();
+    let tolerance = relative * theirs.abs().max(1e-12) + 1e-15;
+    assert!((ours - theirs).abs() <= tolerance, "{what}: ours {ours:e}, scipy {theirs:e}");
+}
+
+#[test]
+fn locations_and_ranks_agree_with_scipy() {
+    for case in answers()["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let values = numbers(&case["values"]);
+        close(median(&values).unwrap(), &case["median"], 1e-12, name);
+        close(quantile(&values, 0.9).unwrap(), &case["quantile_90"], 1e-12, name);
+        close(robust_deviation(&values).unwrap(), &case["mad"], 1e-4, name);
+        let mean = Location::mean(&values).unwrap();
+        close(mean.center, &case["mean"]["center"], 1e-10, name);
+        close(mean.error, &case["mean"]["error"], 1e-10, name);
+        close(mean.p(0.0), &case["mean_p"], 1e-7, name);
+        let ci = mean.interval(0.01);
+        let theirs = &case["mean_ci_99"];
+        close(ci[0], &theirs[0], 1e-7, name);
+        close(ci[1], &theirs[1], 1e-7, name);
+        match (Location::trimmed_mean(&values, TRIM), case["trimmed"].is_null()) {
+            (None, true) => {}
+            (Some(trimmed), false) => {
+                close(trimmed.center, &case["trimmed"]["center"], 1e-10, name);
+                close(trimmed.error, &case["trimmed"]["error"], 1e-10, name);
+                close(trimmed.freedom, &case["trimmed"]["freedom"], 0.0, name);
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+        close(hodges_lehmann(&values).unwrap(), &case["hodges_lehmann"], 1e-12, name);
+        close(signed_rank_p(&values).unwrap(), &case["wilcoxon_p"], 1e-7, name);
+    }
+}
+
+#[test]
+fn the_t_distribution_agrees_with_scipy() {
+    for row in answers()["t"].as_array().unwrap() {
+        let (p, freedom) = (row["p"].as_f64().unwrap(), row["freedom"].as_f64().unwrap());
+        let quantile = t_quantile(p, freedom);
+        close(quantile, &row["quantile"], 1e-6, &format!("t quantile {p} with {freedom}"));
+        close(
+            t_upper_tail(row["quantile"].as_f64().unwrap(), freedom),
+            &row["tail"],
+            1e-7,
+            &format!("t tail {p} with {freedom}"),
+        );
+    }
+}
+
+#[test]
+fn median_intervals_agree_with_the_binomial_of_scipy() {
+    let answers = answers();
+    for (case, wanted) in answers["cases"].as_array().unwrap().iter().zip(answers["medians"].as_array().unwrap()) {
+        let ours = median_interval(&numbers(&case["values"]), 0.95);
+        match (&wanted["ci_95"], ours) {
+            (Value::Null, None) => {}
+            (theirs, Some(ours)) => assert_eq!(ours.to_vec(), numbers(theirs), "{}", case["name"]),
+            (theirs, None) => panic!("{}: scipy {theirs}", case["name"]),
+        }
+    }
+}
+
+#[test]
+fn holm_agrees() {
+    for family in answers()["holm"].as_array().unwrap() {
+        let p = numbers(&family["p"]);
+        let corrected = holm(&p, 0.05);
+        for (ours, theirs) in corrected.iter().zip(family["adjusted"].as_array().unwrap()) {
+            close(ours.p, theirs, 1e-12, "holm");
+        }
+        // The interval's level agrees with the decision.
+        for (ours, raw) in corrected.iter().zip(&p) {
+            assert_eq!(*raw <= ours.alpha, ours.p <= 0.05, "{raw} {ours:?}");
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! A sampling profiler inside the process that it observes.

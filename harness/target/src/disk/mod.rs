@@ -1,1 +1,0 @@
-//! A file layer that engines write through, so that a test can take the power away.

@@ -1,1 +1,0 @@
-//! The dataflow target of uplift.

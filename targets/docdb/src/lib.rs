@@ -1,1 +1,0 @@
-//! The docdb target of uplift.

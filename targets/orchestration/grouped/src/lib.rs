@@ -1,1 +1,0 @@
-//! A duroxide provider on SQLite with one writer and group commit.
