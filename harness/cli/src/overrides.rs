@@ -43,7 +43,7 @@ pub fn apply(scenario: &mut Scenario, sets: &[String]) -> Result<(), CliError> {
             }
         }
     }
-    Ok(())
+    scenario.revalidate().map_err(|(key, message, help)| CliError::usage(format!("--set {key}: {message}"), help))
 }
 
 /// A TOML value where the text is one, and otherwise the text: quotes may be left out.

@@ -228,10 +228,9 @@ fn prepare(
 
 fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Option<TurnRecord> {
     let trial = &context.scenario.trial;
+    // Even without a warm-up one operation is needed: it shows how long a turn must be.
     let length = if trial.warmup.0.is_zero() {
         TurnLength::Operations(1)
-    } else if let (Some(operations), true) = (trial.turn_operations, trial.warmup.0.is_zero()) {
-        TurnLength::Operations(operations)
     } else {
         TurnLength::Nanoseconds(trial.warmup.as_nanos())
     };

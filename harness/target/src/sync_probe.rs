@@ -7,7 +7,10 @@
 
 use std::{
     ffi::{c_int, c_uint, c_void},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use uplift_model::{
@@ -98,18 +101,22 @@ pub fn calls() -> u64 {
     COUNTS.iter().map(|counts| counts.calls.load(Ordering::Acquire)).sum()
 }
 
-/// Whether the probe is in the way of sync calls: `fsync(-1)` through the C library's name must move the counter.
+/// Whether the probe is in the way of sync calls: `fsync(-1)` through the C library's name must move the counter. It is
+/// tried once in the life of the process, so that the trial is not counted with the target's calls.
 pub fn is_live() -> bool {
-    // The name is taken from where every other crate takes it; if the linker had chosen the C library's function, the
-    // counter would stand still.
-    unsafe extern "C" {
-        #[link_name = "fsync"]
-        fn libc_fsync(fd: c_int) -> c_int;
-    }
-    let before = calls();
-    // SAFETY: -1 is no descriptor: the call fails with EBADF and touches nothing.
-    let result = unsafe { libc_fsync(-1) };
-    result == -1 && calls() == before + 1
+    static LIVE: OnceLock<bool> = OnceLock::new();
+    *LIVE.get_or_init(|| {
+        // The name is taken from where every other crate takes it; if the linker had chosen the C library's function,
+        // the counter would stand still.
+        unsafe extern "C" {
+            #[link_name = "fsync"]
+            fn libc_fsync(fd: c_int) -> c_int;
+        }
+        let before = calls();
+        // SAFETY: -1 is no descriptor: the call fails with EBADF and touches nothing.
+        let result = unsafe { libc_fsync(-1) };
+        result == -1 && calls() > before
+    })
 }
 
 /// The state of all counters at one moment.

@@ -344,6 +344,16 @@ impl Scenario {
         })
     }
 
+    /// Checks load and trial again, for a scenario that was changed after it was read.
+    ///
+    /// # Errors
+    /// `table.key` that is wrong, the rule, and the remedy.
+    pub fn revalidate(&self) -> Result<(), (String, String, &'static str)> {
+        let of = |table: &str, (key, message, help): Complaint| (format!("{table}.{key}"), message, help);
+        self.load.validate().map_err(|complaint| of("load", complaint))?;
+        validate_trial(&self.trial).map_err(|complaint| of("trial", complaint))
+    }
+
     /// The variant of that name.
     pub fn variant(&self, name: &str) -> Option<&Variant> {
         self.variants.iter().find(|variant| variant.name == name)

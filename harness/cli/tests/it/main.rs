@@ -1,0 +1,8 @@
+//! The built binary, used as users use it.
+
+mod arrows;
+mod bench;
+mod faults;
+mod own_target;
+mod truth;
+mod usage;
