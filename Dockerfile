@@ -1,0 +1,28 @@
+# Builds uplift and ships it in a small image that runs as nobody in particular.
+#
+#   docker build -t uplift .
+#   docker run --rm -v "$PWD/results:/work/results" uplift compare baseline optimized --quick
+#
+# Both base images are arguments, for places where these cannot be pulled.
+ARG BUILD_IMAGE=rust:1.95-bookworm
+ARG RUN_IMAGE=debian:bookworm-slim
+
+FROM ${BUILD_IMAGE} AS build
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends build-essential pkg-config libssl-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked && cp target/release/uplift /uplift
+
+FROM ${RUN_IMAGE}
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libssl3 \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --create-home --uid 10001 uplift \
+ && mkdir -p /work/results && chown -R uplift /work
+COPY --from=build /uplift /usr/local/bin/uplift
+COPY scenarios /work/scenarios
+USER uplift
+WORKDIR /work
+ENTRYPOINT ["uplift"]

@@ -1,0 +1,31 @@
+# The commands of this repository; `just` lists them.
+
+default:
+    @just --list
+
+# The main job.
+compare *args:
+    cargo run -- compare baseline optimized {{args}}
+
+# What CI runs.
+ci:
+    bash .ci/run
+
+test:
+    cargo test --workspace
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Every variant of every scenario once.
+verify *args:
+    cargo run -- verify {{args}}
+
+# What the harness itself costs.
+bench:
+    cargo bench -p uplift-target
+
+# The tables of docs/METHODOLOGY.md.
+replay:
+    cargo run -p uplift-analysis --example replay
