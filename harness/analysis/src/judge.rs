@@ -151,6 +151,7 @@ struct Test {
     check: Option<f64>,
     p: Option<f64>,
     margin: f64,
+    linear: bool,
     corrected: Option<Corrected>,
     failures: Option<(u64, u64)>,
 }
@@ -404,6 +405,10 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
     let primary = spec.name == planned.scenario.primary;
     let margin = if spec.tier == Tier::Counter { 0.0 } else { DEFAULT_MARGIN };
     let mut failures = None;
+    // Where a value is 0 the ratio has no logarithm, and leaving such blocks out would choose among the data: the
+    // differences are then taken relative to the baseline's mean.
+    let center = mean(&both.iter().map(|(a, _)| *a).collect::<Vec<_>>()).unwrap_or(0.0);
+    let linear = spec.tier == Tier::Proportion || both.iter().any(|(a, b)| *a <= 0.0 || *b <= 0.0);
     let (evidence, check) = if spec.tier == Tier::Proportion {
         let failed = |trial: &Trial| -> u64 { crate::pairing::kept(trial).iter().map(|turn| turn.failed).sum() };
         let tried = |trial: &Trial| -> u64 { crate::pairing::kept(trial).iter().map(|turn| turn.attempts).sum() };
@@ -412,12 +417,13 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
         }));
         (proportion::difference(&both).map(Evidence::of_mean), None)
     } else {
-        let logs: Vec<f64> = if spec.name == "throughput" {
-            pairs.iter().filter_map(throughput_log_ratio).collect()
-        } else {
-            both.iter().filter(|(a, b)| *a > 0.0 && *b > 0.0).map(|(a, b)| (b / a).ln()).collect()
+        let changes: Vec<f64> = match (linear, spec.name == "throughput") {
+            (false, true) => pairs.iter().filter_map(throughput_log_ratio).collect(),
+            (false, false) => both.iter().map(|(a, b)| (b / a).ln()).collect(),
+            (true, _) if center > 0.0 => both.iter().map(|(a, b)| (b - a) / center).collect(),
+            (true, _) => Vec::new(),
         };
-        (Evidence::of(&logs), hodges_lehmann(&logs))
+        (Evidence::of(&changes), hodges_lehmann(&changes))
     };
     Test {
         primary,
@@ -428,6 +434,7 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
         evidence,
         check,
         margin,
+        linear,
         corrected: None,
         failures,
         spec,
@@ -449,9 +456,13 @@ impl Test {
         self.spec.tier != Tier::Proportion
     }
 
-    /// The interval of the change, on the scale in which it is shown.
+    /// A change on the scale in which it is shown. No quantity here can fall by more than all of it.
     fn shown(&self, value: f64) -> f64 {
-        if self.is_ratio() { value.exp_m1() } else { value }
+        match (self.linear, self.is_ratio()) {
+            (true, true) => value.max(-1.0),
+            (true, false) => value,
+            (false, _) => value.exp_m1(),
+        }
     }
 
     /// The verdict and its reason.
@@ -500,7 +511,11 @@ impl Test {
         }
         let alpha = self.interval_alpha(share);
         let [low, high] = evidence.interval(alpha);
-        let margin = if self.is_ratio() { self.margin.ln_1p() } else { self.margin / 10.0 };
+        let margin = match (self.is_ratio(), self.linear) {
+            (true, false) => self.margin.ln_1p(),
+            (true, true) => self.margin,
+            (false, _) => self.margin / 10.0,
+        };
         let center = evidence.location.center;
         if evidence.excludes_zero(alpha) && center.abs() > margin {
             if self.check.is_some_and(|check| check * center < 0.0) {

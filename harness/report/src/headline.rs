@@ -28,8 +28,8 @@ fn of_metric(metric: &MetricVerdict, blocks: u32) -> String {
         _ => "not measured".to_owned(),
     };
     let size = match (metric.change, metric.ci) {
-        (Some(value), Some(ci)) => format!("{} {}", change(value, metric.unit), change_interval(ci, metric.unit)),
-        (Some(value), None) => change(value, metric.unit),
+        (Some(value), Some(ci)) => format!("{} {}", change(value, metric.tier), change_interval(ci, metric.tier)),
+        (Some(value), None) => change(value, metric.tier),
         _ => "no ratio".to_owned(),
     };
     let name = &metric.metric;

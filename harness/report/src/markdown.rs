@@ -13,7 +13,7 @@ use uplift_model::{
 use crate::{
     ReportInput, headline,
     number::{change, change_interval, count, nanoseconds, significant, with_unit},
-    terminal::{arrow, is_first, outcome_word, p_value, unit_of, verdict_word},
+    terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
 };
 
 /// The whole document.
@@ -174,15 +174,15 @@ fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, 
                 format!("{name}{}", arrow(metric.better)),
                 cell(&metric.baseline, metric.unit),
                 cell(&metric.candidate, metric.unit),
-                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.unit)),
-                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.unit)),
+                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
+                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier)),
                 match metric.p {
                     Some(p) if metric.tier != Tier::Info => p_value(p).replace('<', "&lt;"),
                     _ => "–".to_owned(),
                 },
                 metric
                     .minimum_detectable
-                    .map_or_else(|| "–".to_owned(), |value| change(value, metric.unit).replace('+', "")),
+                    .map_or_else(|| "–".to_owned(), |value| change(value, metric.tier).replace('+', "")),
                 metric.baseline.as_ref().map_or(0, |estimate| estimate.n).to_string(),
                 if metric.primary { format!("**{word}**") } else { word.to_owned() },
             ],
@@ -193,7 +193,7 @@ fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, 
         "\nValues are medians over blocks with their 95 % interval; the change is the paired estimate with its corrected interval; MDE is the smallest change that this many blocks would have found 8 times in 10. ↑ more is better, ↓ less is better, – described and not judged.\n\n",
     );
     let reasons: Vec<_> = verdict.metrics.iter().filter(|metric| metric.tier != Tier::Info).collect();
-    if !reasons.is_empty() {
+    if !reasons.is_empty() && verdict.status == Status::Compared {
         text.push_str("<details><summary>Why each verdict</summary>\n\n");
         for metric in reasons {
             let _ = writeln!(text, "- `{}`: {}: {}", metric.metric, metric.verdict.word(), escape(&metric.reason));
@@ -303,20 +303,20 @@ fn claims_table(verdict: &ScenarioVerdict, text: &mut String) {
     text.push_str("### Published figures\n\n");
     header(&["source", "variant", "metric", "published", "measured", "outcome", "why"], text);
     for claim in &verdict.claims {
-        let unit = unit_of(verdict, &claim.metric);
+        let tier = tier_of(verdict, &claim.metric);
         let published = match (claim.published_baseline, claim.published_candidate, claim.published) {
             (Some(a), Some(b), Some(relative)) => {
-                format!("{} → {} ({})", significant(a), significant(b), change(relative, unit))
+                format!("{} → {} ({})", significant(a), significant(b), change(relative, tier))
             }
-            (_, _, Some(relative)) => change(relative, unit),
+            (_, _, Some(relative)) => change(relative, tier),
             (_, Some(value), None) => significant(value),
             _ => "–".to_owned(),
         };
         let measured = match (claim.measured, claim.ci) {
             (Some(value), Some(ci)) => {
-                format!("{} {}", change(value, unit), change_interval(ci, unit))
+                format!("{} {}", change(value, tier), change_interval(ci, tier))
             }
-            (Some(value), None) => change(value, unit),
+            (Some(value), None) => change(value, tier),
             _ => "–".to_owned(),
         };
         row(

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use uplift_model::Unit;
+use uplift_model::{Tier, Unit};
 
 /// Four significant digits without an exponent, with thin grouping of thousands.
 pub fn significant(value: f64) -> String {
@@ -77,17 +77,17 @@ fn scaled(value: f64, unit: Unit) -> (f64, &'static str) {
 }
 
 /// A change with its sign: `+35.1 %`; differences of proportions in points.
-pub fn change(value: f64, unit: Unit) -> String {
+pub fn change(value: f64, tier: Tier) -> String {
     let percent = value * 100.0;
-    if unit == Unit::Ratio {
+    if tier == Tier::Proportion {
         return format!("{percent:+.2} pt");
     }
     if percent >= 1000.0 { format!("×{}", significant(1.0 + value)) } else { format!("{percent:+.1} %") }
 }
 
 /// An interval of a change: `[+31.0 %, +39.2 %]`.
-pub fn change_interval(interval: [f64; 2], unit: Unit) -> String {
-    format!("[{}, {}]", change(interval[0], unit), change(interval[1], unit))
+pub fn change_interval(interval: [f64; 2], tier: Tier) -> String {
+    format!("[{}, {}]", change(interval[0], tier), change(interval[1], tier))
 }
 
 /// A duration in nanoseconds.
@@ -108,8 +108,8 @@ mod tests {
         assert_eq!(with_unit(52_540_000.0, Unit::Nanoseconds), "52.54 ms");
         assert_eq!(with_unit(0.9984, Unit::Ratio), "99.84 %");
         assert_eq!(with_unit(1536.0, Unit::BytesPerOp), "1.5 KiB/op");
-        assert_eq!(change(0.351, Unit::OpsPerSecond), "+35.1 %");
-        assert_eq!(change(24.0, Unit::OpsPerSecond), "×25");
-        assert_eq!(change(0.0018, Unit::Ratio), "+0.18 pt");
+        assert_eq!(change(0.351, Tier::Time), "+35.1 %");
+        assert_eq!(change(24.0, Tier::Time), "×25");
+        assert_eq!(change(0.0018, Tier::Proportion), "+0.18 pt");
     }
 }

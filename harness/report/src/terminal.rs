@@ -73,7 +73,7 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
             "  claim of {}: {} {}: {}: {}\n",
             claim.source,
             claim.metric,
-            claim.published.map_or_else(String::new, |published| change(published, unit_of(scenario, &claim.metric))),
+            claim.published.map_or_else(String::new, |published| change(published, tier_of(scenario, &claim.metric))),
             outcome_word(claim.outcome),
             claim.reason
         ));
@@ -87,9 +87,9 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
     text.push('\n');
 }
 
-/// The unit in which a metric's change is shown.
-pub fn unit_of(scenario: &ScenarioVerdict, metric: &str) -> Unit {
-    scenario.metrics.iter().find(|known| known.metric == metric).map_or(Unit::OpsPerSecond, |known| known.unit)
+/// The tier of a metric, which says how its change is shown.
+pub fn tier_of(scenario: &ScenarioVerdict, metric: &str) -> Tier {
+    scenario.metrics.iter().find(|known| known.metric == metric).map_or(Tier::Time, |known| known.tier)
 }
 
 /// The word for a claim's outcome.
@@ -145,8 +145,8 @@ fn metric_table(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, sty
             Cell::new(name),
             Cell::new(ours(&metric.baseline)),
             Cell::new(ours(&metric.candidate)),
-            Cell::new(metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.unit))),
-            Cell::new(metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.unit))),
+            Cell::new(metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier))),
+            Cell::new(metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier))),
             Cell::new(if metric.tier == Tier::Info {
                 String::new()
             } else {
