@@ -1,7 +1,7 @@
 # Builds uplift and ships it in a small image that runs as nobody in particular.
 #
 #   docker build -t uplift .
-#   docker run --rm -v "$PWD/results:/work/results" uplift compare baseline optimized --quick
+#   docker run --rm -v "$PWD/results:/bench/results" uplift compare baseline optimized --quick
 #
 # Both base images are arguments, for places where these cannot be pulled.
 ARG BUILD_IMAGE=rust:1.95-bookworm
@@ -20,9 +20,9 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends libssl3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 10001 uplift \
- && mkdir -p /work/results && chown -R uplift /work
+ && mkdir -p /bench/results && chown -R uplift /bench
 COPY --from=build /uplift /usr/local/bin/uplift
-COPY scenarios /work/scenarios
+COPY scenarios /bench/scenarios
 USER uplift
-WORKDIR /work
+WORKDIR /bench
 ENTRYPOINT ["uplift"]

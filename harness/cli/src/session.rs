@@ -14,7 +14,6 @@ use uplift_engine::{
 use uplift_model::{
     Scenario, Trial, Verdicts,
     run::{Binary, Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
-    scenario::Launcher,
     trial::TurnRecord,
     verdict::Status,
 };
@@ -211,7 +210,7 @@ impl Session<'_> {
         let mut binaries = BTreeMap::new();
         let mut launchers = BTreeMap::new();
         for (index, variant) in variants.iter().enumerate() {
-            launchers.insert(variant.clone(), Launcher::Process.name().to_owned());
+            launchers.insert(variant.clone(), ProcessLauncher.name().to_owned());
             if let Some(path) = self.binaries.get(index).and_then(Option::as_ref) {
                 // The digest says which build it was, long after the file has changed.
                 let bytes = fs::read(path).map_err(|error| {

@@ -36,8 +36,6 @@ pub struct Contender<'a> {
     pub launcher: &'a dyn Launch,
     /// Its binary, where it is not the harness's own.
     pub binary: Option<PathBuf>,
-    /// Processors it gets, where the launcher can limit them.
-    pub cpus: Option<f64>,
     /// Memory it gets.
     pub memory_bytes_max: u64,
 }
@@ -203,7 +201,6 @@ fn prepare(
         data_dir,
         label: label.to_owned(),
         memory_bytes_max: contender.memory_bytes_max,
-        cpus: contender.cpus,
     })?;
     let trial = &context.scenario.trial;
     let mut link = Link::open(handle, context.interrupt.clone(), contender.memory_bytes_max, trial.timeout.0)?;

@@ -180,7 +180,6 @@ impl Engine<'_> {
                     settings: variant.settings.clone(),
                     launcher: *launcher,
                     binary: binary.clone(),
-                    cpus: variant.uplift.cpus,
                     memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
                 })
             })

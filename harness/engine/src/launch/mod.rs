@@ -33,8 +33,6 @@ pub struct LaunchOrder {
     pub label: String,
     /// The most memory that the agent may use before it is killed.
     pub memory_bytes_max: u64,
-    /// Processors that it gets, where the launcher can limit them.
-    pub cpus: Option<f64>,
 }
 
 /// An agent that was started. Dropping it kills it and everything it started.

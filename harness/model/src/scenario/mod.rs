@@ -62,7 +62,7 @@ pub struct Scenario {
     pub ledger: Vec<String>,
 }
 
-/// A variant: settings of the target, and how it is launched.
+/// A variant: settings of the target, and what the harness does differently for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
@@ -75,43 +75,13 @@ pub struct Variant {
     pub uplift: VariantOptions,
 }
 
-/// The reserved table of a variant: `uplift = { launch = "docker" }`.
+/// The reserved table of a variant: `uplift = { memory_bytes = 1073741824 }`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VariantOptions {
-    /// One line shown beside the name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// How its agent is started; absent: as the command line says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub launch: Option<Launcher>,
-    /// Processors that it gets (`launch = "docker"`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpus: Option<f64>,
-    /// Memory that it gets, in bytes (`launch = "docker"`).
+    /// The most memory that its agent may use, in bytes; absent: as the command line says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-}
-
-/// How an agent is started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Launcher {
-    /// As a child process.
-    #[default]
-    Process,
-    /// In a container.
-    Docker,
-}
-
-impl Launcher {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Docker => "docker",
-        }
-    }
 }
 
 /// How variants take turns.
@@ -295,7 +265,7 @@ impl Scenario {
                         at(
                             &["variants", variant, key],
                             format!("variant `{variant}`: {error}"),
-                            "known keys: title, launch, cpus, memory_bytes",
+                            "known keys: memory_bytes",
                         )
                     })?;
                 } else {

@@ -21,7 +21,7 @@ success_rate = ">= 0.999"
 [variants.baseline]
 [variants.optimized]
 fsync = "group"
-uplift = { title = "one sync for many" }
+uplift = { memory_bytes = 1000000000 }
 
 [gate]
 throughput = ">= -3%"
@@ -63,7 +63,7 @@ fn errors_point_at_their_line() {
         ("schema = 1", "schema = 7", "schema 7 is not known", 2),
         ("variant = \"optimized\"", "variant = \"optimised\"", "is not a variant", 27),
         ("title = \"CRUD mix\"", "title = \" \"", "the title is empty", 4),
-        ("one sync for many\"", "one sync for many\", cpu = 1", "unknown field `cpu`", 22),
+        ("1000000000", "1000000000, cpu = 1", "unknown field `cpu`", 22),
     ];
     for (from, to, message, line) in cases {
         let text = GOOD.replace(from, to);
