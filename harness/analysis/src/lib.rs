@@ -7,6 +7,7 @@ pub mod claims;
 pub mod correction;
 pub mod estimate;
 pub mod evidence;
+pub mod gate;
 pub mod judge;
 pub mod metrics;
 pub mod pairing;

@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Verb {
     /// Measure two variants in interleaved trials and say which is better: the main job
     Compare(CompareArgs),
+    /// Compare, hold the result against thresholds, and answer with the exit code: for CI
+    Gate(GateArgs),
     /// Measure variants without comparing them
     Run(RunArgs),
     /// Run every scenario once at its smallest and check that it is correct
@@ -149,6 +151,17 @@ pub struct CompareArgs {
     /// Show every metric in the table
     #[arg(long)]
     pub all_metrics: bool,
+}
+
+/// `gate`.
+#[derive(Clone, Debug, Args)]
+pub struct GateArgs {
+    /// What is compared.
+    #[command(flatten)]
+    pub compare: CompareArgs,
+    /// Answer 3 where a rule stays open
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `run`.

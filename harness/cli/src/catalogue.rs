@@ -1,11 +1,12 @@
 //! The scenario files: found, read, selected, and checked against their targets.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use uplift_model::{Scenario, ScenarioError};
+use uplift_model::{Scenario, ScenarioError, scenario::Bound};
 use uplift_target::{Description, SettingsError, TargetFactory};
 
 use crate::{
@@ -41,12 +42,37 @@ impl Catalogue {
             ));
         }
         let chosen = select(&files, &selection.scenarios, targets)?;
+        let common = common_gate(&root)?;
         let mut entries = Vec::new();
         for file in chosen {
-            entries.push(read_one(file, &selection.overrides, targets)?);
+            let mut entry = read_one(file, &selection.overrides, targets)?;
+            for (metric, bound) in &common {
+                entry.scenario.gate.entry(metric.clone()).or_insert_with(|| bound.clone());
+            }
+            entries.push(entry);
         }
         Ok(Self { entries })
     }
+}
+
+/// Thresholds of `gate.toml`, for every scenario that has no rule of its own for a metric. Only metrics that every
+/// target has can be named there.
+fn common_gate(root: &Path) -> Result<BTreeMap<String, Bound>, CliError> {
+    let path = root.join("gate.toml");
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(BTreeMap::new()) };
+    let shown = path.display().to_string();
+    let rules: BTreeMap<String, Bound> =
+        toml::from_str(&text).map_err(|error| ScenarioError::from_toml(&shown, &text, &error))?;
+    let known = uplift_analysis::metrics::known_names(std::iter::empty(), std::iter::empty());
+    for name in rules.keys() {
+        if !known.contains(name) {
+            let near = suggestion(name, known.iter().map(String::as_str));
+            return Err(
+                ScenarioError::at(&shown, &text, &[name], format!("no target has a metric `{name}`"), &near).into()
+            );
+        }
+    }
+    Ok(rules)
 }
 
 #[derive(Clone, Debug)]

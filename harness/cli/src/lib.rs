@@ -45,6 +45,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
     let terminal = output::Terminal::of(&cli.output);
     let outcome = match &cli.verb {
         Verb::Compare(args) => cmd::compare::run(args, targets, &terminal),
+        Verb::Gate(args) => cmd::gate::run(args, targets, &terminal),
         Verb::Run(args) => cmd::run::run(args, targets, &terminal),
         Verb::Verify(args) => cmd::verify::run(args, targets, &terminal),
         Verb::List(args) => cmd::list::run(args, targets, &terminal),

@@ -8,11 +8,25 @@ use crate::{
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     output::{Terminal, render},
-    session::Session,
+    session::{Finished, Session},
 };
 
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    let finished = measure(args, targets, terminal)?;
+    let style = terminal.style(args.all_metrics);
+    let text = render(&finished.run, &finished.trials, finished.verdicts.as_ref(), args.format, style)?;
+    terminal.print(&text);
+    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    Ok(finished.exit())
+}
+
+/// Measures both variants interleaved and writes the documents.
+pub fn measure(
+    args: &CompareArgs,
+    targets: &[&'static dyn TargetFactory],
+    terminal: &Terminal,
+) -> Result<Finished, CliError> {
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let mut scenarios = chosen(catalogue.entries, args)?;
     if let Some(metric) = &args.metric {
@@ -30,7 +44,7 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
             entry.scenario.primary.clone_from(metric);
         }
     }
-    let finished = Session {
+    Session {
         intent: Intent::Compare { baseline: args.baseline.clone(), candidate: args.candidate.clone() },
         name: format!("compare-{}-{}", args.baseline, args.candidate),
         scenarios,
@@ -39,17 +53,7 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
         blocks: None,
         terminal,
     }
-    .carry_out()?;
-    let text = render(
-        &finished.run,
-        &finished.trials,
-        finished.verdicts.as_ref(),
-        args.format,
-        terminal.style(args.all_metrics),
-    )?;
-    terminal.print(&text);
-    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
-    Ok(finished.exit())
+    .carry_out()
 }
 
 /// The scenarios that have both variants; where scenarios were named, each of them must.

@@ -197,3 +197,33 @@ fn a_busy_idle_variant_is_noticed() {
     let reason = said.json()["scenarios"][0]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("while it should have been idle"), "{reason}");
 }
+
+/// The gate: a counted slowdown breaks its strict rule, the same program passes, and the rows are on disk either way.
+#[test]
+fn the_gate_answers_with_its_exit_code() {
+    for (candidate, wanted) in [("slower-10", 1), ("baseline", 0)] {
+        let bench = Bench::new();
+        let said = bench.uplift(&[
+            "gate",
+            "baseline",
+            candidate,
+            "reference/steady",
+            "--quick",
+            "--blocks",
+            "5",
+            "--format",
+            "json",
+        ]);
+        let rows: Vec<Value> = serde_json::from_slice(&said.0.stdout).unwrap();
+        let steps = rows.iter().find(|row| row["metric"] == "steps_per_op").unwrap();
+        if wanted == 1 {
+            said.code(1);
+            assert_eq!(steps["outcome"], "broken");
+        } else {
+            // A time may stay open on a busy machine; the counter may not, and nothing may be called broken by chance.
+            assert_eq!(steps["outcome"], "passed");
+        }
+        assert!(bench.run_folder().join("gate.json").is_file());
+        assert!(bench.run_folder().join("report.md").is_file());
+    }
+}

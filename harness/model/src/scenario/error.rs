@@ -19,7 +19,7 @@ pub struct ScenarioError {
 
 impl ScenarioError {
     /// What the TOML reader or serde complained about.
-    pub(super) fn from_toml(path: &str, text: &str, error: &toml::de::Error) -> Self {
+    pub fn from_toml(path: &str, text: &str, error: &toml::de::Error) -> Self {
         let message = error.message().trim().to_owned();
         let help = message
             .contains("missing field")
