@@ -163,7 +163,7 @@ fn draft(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candidate:
     // A run with a fixed number of blocks looks once, at its end.
     let share = match (planned.blocks, planned.blocks_max) {
         (Some(_), _) | (_, None) => 1.0,
-        (None, Some(blocks_max)) => share_at(blocks, blocks_max, !stopped_early(planned)),
+        (None, Some(blocks_max)) => share_at(blocks, blocks_max, !planned.decided_early),
     };
     let mut verdict = ScenarioVerdict {
         name: scenario.name.clone(),
@@ -185,10 +185,6 @@ fn draft(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candidate:
     note_conditions(&mut verdict, &pairs);
     verdict.expectations = expectations(planned, trials, [baseline, candidate]);
     Draft { verdict, tests: tests(planned, &pairs), share, planned: planned.clone() }
-}
-
-fn stopped_early(planned: &PlannedScenario) -> bool {
-    planned.stopped.as_deref().is_some_and(|stopped| stopped.starts_with("decided"))
 }
 
 fn describe_settings(

@@ -118,7 +118,8 @@ impl Session<'_> {
             state: RunState::Unfinished,
             started_unix_s: now.as_secs(),
             command: command_line(),
-            seed: self.trials.seed.unwrap_or(now.as_nanos() as u64),
+            // 53 bits: the seed survives readers that keep numbers as doubles.
+            seed: self.trials.seed.unwrap_or(now.as_nanos() as u64 & ((1 << 53) - 1)),
             budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
             environment: Default::default(),
             scenarios: planned,
@@ -235,6 +236,7 @@ impl Session<'_> {
             blocks: self.blocks.or(self.trials.blocks),
             blocks_max: None,
             stopped: None,
+            decided_early: false,
             binaries,
             launchers,
         })

@@ -200,6 +200,7 @@ impl Engine<'_> {
                 planned.blocks_max = Some(end.blocks_max);
                 planned.skipped = end.skipped.clone();
                 planned.stopped = Some(end.stopped.clone());
+                planned.decided_early = end.decided_early;
                 self.observer.progress(&Progress::ScenarioFinished { name: &scenario.name, stopped: &end.stopped });
             }
             Err(error) => planned.stopped = Some(error.to_string()),
@@ -223,6 +224,7 @@ impl Engine<'_> {
         let mut block = 0;
         let end = |stopped: String, blocks_max: Option<u32>| ScenarioEnd {
             stopped,
+            decided_early: false,
             skipped: None,
             blocks_max: blocks_max.unwrap_or(BLOCKS_MIN),
         };
@@ -288,7 +290,8 @@ impl Engine<'_> {
                 continue;
             }
             if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
-                return Ok(end(format!("decided after {block} blocks: {why}"), blocks_max));
+                let stopped = format!("decided after {block} blocks: {why}");
+                return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
             }
             let next_would_overdraw = elapsed + mean > order.budget;
             let needed = block < BLOCKS_MIN && elapsed < 2 * order.budget;
@@ -314,6 +317,7 @@ impl Engine<'_> {
 
 struct ScenarioEnd {
     stopped: String,
+    decided_early: bool,
     skipped: Option<String>,
     blocks_max: u32,
 }

@@ -110,6 +110,9 @@ pub struct PlannedScenario {
     /// Why it stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// Whether it stopped at a look because its primary metric was decided, and not at the end of its budget.
+    #[serde(default)]
+    pub decided_early: bool,
     /// Binary of each variant that is not the harness's own: variant → path and digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub binaries: BTreeMap<String, Binary>,

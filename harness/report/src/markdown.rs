@@ -754,9 +754,18 @@ fn reproduction(input: &ReportInput<'_>, text: &mut String) {
     let _ = writeln!(
         text,
         "## Reproduction\n\n```sh\n{}\n```\n\nSeed {}; run `{}`. Every value above is derived from `trials.jsonl` and `run.json` of that run; `uplift report {}` rebuilds this document from them.\n",
-        run.command.join(" "),
+        run.command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" "),
         run.seed,
         run.id,
         run.id
     );
+}
+
+/// A word as a shell reads it back.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,%+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
