@@ -520,13 +520,17 @@ impl Test {
                     "the trimmed mean and the Hodges–Lehmann estimate disagree in direction".to_owned(),
                 );
             }
-            let level = format!("the {} interval excludes no change", level_words(alpha));
+            let level = format!("the {} interval excludes no change", level_words(evidence.usable(alpha)));
             return (direction(self.spec.better, center > 0.0), level);
         }
         if -margin <= low && high <= margin && margin > 0.0 {
             return (
                 Verdict::Unchanged,
-                format!("the {} interval lies within ±{:.1} %", level_words(alpha), self.margin * 100.0),
+                format!(
+                    "the {} interval lies within ±{:.1} %",
+                    level_words(evidence.usable(alpha)),
+                    self.margin * 100.0
+                ),
             );
         }
         (Verdict::Inconclusive, self.remedy(evidence, alpha, margin))
@@ -535,7 +539,7 @@ impl Test {
     /// What would decide it.
     fn remedy(&self, evidence: &Evidence, alpha: f64, margin: f64) -> String {
         let location = &evidence.location;
-        let detectable = location.minimum_detectable(alpha, POWER);
+        let detectable = location.minimum_detectable(evidence.usable(alpha), POWER);
         let wanted = margin.max(if self.is_ratio() { 0.005 } else { 0.0005 });
         let factor = (detectable / wanted).powi(2);
         let blocks = (location.n as f64 * factor).ceil();
@@ -588,7 +592,7 @@ impl Test {
             p: self.p,
             minimum_detectable: evidence
                 .filter(|evidence| evidence.n() >= BLOCKS_MIN && self.spec.tier != Tier::Info)
-                .map(|evidence| self.shown(evidence.location.minimum_detectable(alpha, POWER))),
+                .map(|evidence| self.shown(evidence.location.minimum_detectable(evidence.usable(alpha), POWER))),
             verdict,
             reason,
         }
