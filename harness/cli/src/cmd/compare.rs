@@ -1,6 +1,6 @@
 //! `uplift compare BASE CAND [SCENARIO…]`: the main job.
 
-use uplift_model::run::Intent;
+use uplift_model::{run::Intent, scenario::Variant};
 use uplift_target::TargetFactory;
 
 use crate::{
@@ -45,7 +45,7 @@ pub fn measure(
         }
     }
     Session {
-        intent: Intent::Compare { baseline: args.baseline.clone(), candidate: args.candidate.clone() },
+        intent: Intent::Compare { baseline: args.baseline.clone(), candidate: candidate_name(args) },
         name: format!("compare-{}-{}", args.baseline, args.candidate),
         scenarios,
         trials: &args.trials,
@@ -64,7 +64,7 @@ fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<Str
         let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();
         let missing = [&args.baseline, &args.candidate].into_iter().find(|wanted| !names.contains(wanted));
         match missing {
-            None => chosen.push((entry, vec![args.baseline.clone(), args.candidate.clone()])),
+            None => chosen.push(with_both(entry, args)),
             // One scenario that was named by itself must fit; of a whole target, those that fit are meant.
             Some(missing)
                 if named
@@ -98,4 +98,21 @@ fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<Str
         ));
     }
     Ok(chosen)
+}
+
+/// The candidate's name in the records. A variant that is compared with itself (two builds, or to see the noise) gets a
+/// name of its own there, so that every trial says which side it was.
+fn candidate_name(args: &CompareArgs) -> String {
+    if args.baseline == args.candidate { format!("{}@candidate", args.candidate) } else { args.candidate.clone() }
+}
+
+fn with_both(mut entry: Entry, args: &CompareArgs) -> (Entry, Vec<String>) {
+    let candidate = candidate_name(args);
+    if candidate != args.candidate
+        && let Some(variant) = entry.scenario.variant(&args.candidate)
+    {
+        let twin = Variant { name: candidate.clone(), ..variant.clone() };
+        entry.scenario.variants.push(twin);
+    }
+    (entry, vec![args.baseline.clone(), candidate])
 }

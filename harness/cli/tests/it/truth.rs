@@ -227,3 +227,32 @@ fn the_gate_answers_with_its_exit_code() {
         assert!(bench.run_folder().join("report.md").is_file());
     }
 }
+
+/// Two builds of one variant: each trial says which side it was, and the record which binary that was.
+#[test]
+fn two_builds_of_one_variant_are_told_apart() {
+    let bench = Bench::new();
+    let binary = env!("CARGO_BIN_EXE_uplift");
+    let said = bench.uplift(&[
+        "compare",
+        "baseline",
+        "baseline",
+        "reference/steady",
+        "--quick",
+        "--blocks",
+        "5",
+        "--candidate-bin",
+        binary,
+        "--format",
+        "json",
+    ]);
+    let verdicts = said.json();
+    assert_eq!(verdicts["candidate"], "baseline@candidate");
+    assert_eq!(verdicts["scenarios"][0]["status"], "compared");
+    let trials = bench.trials();
+    for name in ["baseline", "baseline@candidate"] {
+        assert_eq!(trials.iter().filter(|trial| trial["variant"] == name).count(), 5, "{name}");
+    }
+    let run: Value = serde_json::from_slice(&std::fs::read(bench.run_folder().join("run.json")).unwrap()).unwrap();
+    assert_eq!(run["scenarios"][0]["binaries"]["candidate: baseline@candidate"]["path"], binary);
+}
