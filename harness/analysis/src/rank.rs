@@ -30,10 +30,11 @@ pub fn interval_of(walsh: &[f64], n: usize, alpha: f64) -> [f64; 2] {
     let (Some(first), Some(last)) = (walsh.first(), walsh.last()) else { return [f64::NAN, f64::NAN] };
     let cut = if n <= EXACT_UP_TO { exact_cut(n, alpha) } else { normal_cut(n, alpha) };
     let cut = cut.min(walsh.len().saturating_sub(1) / 2);
-    if cut == 0 { [*first, *last] } else { [walsh[cut], walsh[walsh.len() - 1 - cut]] }
+    // The cut-th average from each end is itself not rejected.
+    if cut == 0 { [*first, *last] } else { [walsh[cut - 1], walsh[walsh.len() - cut]] }
 }
 
-/// How many averages lie outside on each side: the largest `c` with P(statistic ≤ c − 1) ≤ α/2.
+/// The rank of the outermost average that is not rejected: the largest `c` with P(statistic ≤ c − 1) ≤ α/2.
 fn exact_cut(n: usize, alpha: f64) -> usize {
     let subsets = subset_sums(n);
     let all = 2f64.powi(n as i32);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use uplift_analysis::{
     correction::holm,
     estimate::{Location, TRIM, median, median_interval, quantile, robust_deviation, t_quantile, t_upper_tail},
-    rank::{hodges_lehmann, signed_rank_p},
+    rank::{hodges_lehmann, interval_of, signed_rank_p, walsh_averages},
 };
 
 fn answers() -> Value {
@@ -92,5 +92,34 @@ fn holm_agrees() {
         for (ours, raw) in corrected.iter().zip(&p) {
             assert_eq!(*raw <= ours.alpha, ours.p <= 0.05, "{raw} {ours:?}");
         }
+    }
+}
+
+fn values_of(answers: &Value, name: &Value) -> Vec<f64> {
+    let cases = answers["cases"].as_array().unwrap();
+    numbers(&cases.iter().find(|case| &case["name"] == name).unwrap()["values"])
+}
+
+#[test]
+fn signed_rank_intervals_agree_with_the_shifts_that_scipy_does_not_reject() {
+    let answers = answers();
+    let rows = answers["rank_intervals"].as_array().unwrap();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let values = values_of(&answers, &row["name"]);
+        let ours = interval_of(&walsh_averages(&values), values.len(), row["alpha"].as_f64().unwrap());
+        for (ours, theirs) in ours.iter().zip(row["ci"].as_array().unwrap()) {
+            close(*ours, theirs, 1e-9, &format!("{} at {}", row["name"], row["alpha"]));
+        }
+    }
+}
+
+#[test]
+fn minimum_detectable_effects_agree_with_scipy() {
+    let answers = answers();
+    for row in answers["detectable"].as_array().unwrap() {
+        let location = Location::mean(&values_of(&answers, &row["name"])).unwrap();
+        let ours = location.minimum_detectable(row["alpha"].as_f64().unwrap(), 0.8);
+        close(ours, &row["value"], 1e-6, &row["name"].to_string());
     }
 }
