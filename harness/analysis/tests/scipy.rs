@@ -4,7 +4,10 @@ use serde_json::Value;
 use uplift_analysis::{
     correction::holm,
     estimate::{Location, TRIM, median, median_interval, quantile, robust_deviation, t_quantile, t_upper_tail},
+    proportion::{difference, rule_of_three},
     rank::{hodges_lehmann, interval_of, signed_rank_p, walsh_averages},
+    spending::{is_look, share_at},
+    strict::{Strict, compare},
 };
 
 fn answers() -> Value {
@@ -121,5 +124,55 @@ fn minimum_detectable_effects_agree_with_scipy() {
         let location = Location::mean(&values_of(&answers, &row["name"])).unwrap();
         let ours = location.minimum_detectable(row["alpha"].as_f64().unwrap(), 0.8);
         close(ours, &row["value"], 1e-6, &row["name"].to_string());
+    }
+}
+
+#[test]
+fn the_spending_of_each_look_is_the_increment_of_the_beta_distribution() {
+    for plan in answers()["spending"].as_array().unwrap() {
+        let blocks_max = plan["blocks_max"].as_u64().unwrap() as u32;
+        let looks: Vec<u32> = numbers(&plan["looks"]).into_iter().map(|look| look as u32).collect();
+        assert_eq!((6..=blocks_max).filter(|&blocks| is_look(blocks, blocks_max)).collect::<Vec<_>>(), looks);
+        for (&look, increment) in looks.iter().zip(plan["increments"].as_array().unwrap()) {
+            close(share_at(look, blocks_max, look == blocks_max), increment, 1e-9, &format!("{look} of {blocks_max}"));
+        }
+    }
+}
+
+#[test]
+fn proportions_agree_with_the_paired_test_over_blocks() {
+    let answers = answers();
+    for case in answers["proportions"].as_array().unwrap() {
+        let pairs: Vec<(f64, f64)> =
+            case["pairs"].as_array().unwrap().iter().map(|pair| (numbers(pair)[0], numbers(pair)[1])).collect();
+        let ours = difference(&pairs).unwrap();
+        close(ours.center, &case["difference"], 1e-10, "difference");
+        close(ours.p(0.0), &case["p"], 1e-7, "p");
+        for (bound, theirs) in ours.interval(0.01).iter().zip(case["ci_99"].as_array().unwrap()) {
+            close(*bound, theirs, 1e-7, "bound");
+        }
+    }
+    // 3/n rounds ln 20 = 2.996 up and leaves out the curvature: within 8 % of the exact bound from 20 tries on, never below it.
+    for row in answers["no_failures"].as_array().unwrap() {
+        let (bound, exact) = (rule_of_three(row["n"].as_u64().unwrap()), row["upper_95"].as_f64().unwrap());
+        assert!(exact <= bound && bound <= 1.08 * exact, "{row} {bound}");
+    }
+}
+
+#[test]
+fn the_strict_tier_agrees_with_ranges_by_numpy() {
+    for case in answers()["strict"].as_array().unwrap() {
+        let (a, b) = (numbers(&case["a"]), numbers(&case["b"]));
+        match compare(&a, &b) {
+            Strict::NotStrict => assert_eq!(case["outcome"], "not strict", "{case}"),
+            Strict::Same => assert_eq!(case["outcome"], "same", "{case}"),
+            Strict::Differ(change) => {
+                assert_eq!(case["outcome"], "differ", "{case}");
+                match change {
+                    Some(change) => close(change, &case["change"], 1e-9, "change"),
+                    None => assert!(case["change"].is_null(), "{case}"),
+                }
+            }
+        }
     }
 }
