@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod clock;
 pub mod contract;
+pub mod disk;
 pub mod load;
 pub mod recorder;
 pub mod resources;
