@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 /// Crate, and all crates of this workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("harness/model", &[]),
     ("harness/target", &["uplift-model"]),
     ("harness/engine", &["uplift-model"]),
@@ -11,6 +11,9 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("harness/report", &["uplift-model", "uplift-analysis"]),
     ("targets/reference", &["uplift-target", "uplift-model"]),
     ("targets/orchestration", &["uplift-target", "uplift-model"]),
+    ("targets/docdb", &["uplift-target", "uplift-model"]),
+    ("targets/docdb/engine", &["uplift-target", "uplift-model"]),
+    ("targets/docdb/peers", &[]),
     (
         "harness/cli",
         &[
@@ -21,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "uplift-report",
             "uplift-reference",
             "uplift-orchestration",
+            "uplift-docdb",
         ],
     ),
 ];

@@ -1,0 +1,106 @@
+//! redb: a file for each database, a transaction for each write, immediate durability.
+
+use std::{collections::BTreeMap, path::Path};
+
+use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
+
+use crate::{database, database_name};
+
+const DOCUMENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("documents");
+
+/// redb as a document store.
+pub struct RedbStore {
+    databases: Vec<Database>,
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::engine("redb", error.into())
+}
+
+impl RedbStore {
+    /// Opens `databases` files in `directory`.
+    ///
+    /// # Errors
+    /// What redb says.
+    pub fn open(directory: &Path, databases: u16) -> Result<(Self, BTreeMap<String, String>), StoreError> {
+        let mut all = Vec::new();
+        for number in 0..databases {
+            let database =
+                Database::create(directory.join(format!("{}.redb", database_name(number)))).map_err(failed)?;
+            let transaction = database.begin_write().map_err(failed)?;
+            transaction.open_table(DOCUMENTS).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+            all.push(database);
+        }
+        // redb does not tell a transaction's durability; it is set on each.
+        Ok((Self { databases: all }, BTreeMap::from([("redb_durability".to_owned(), "immediate".to_owned())])))
+    }
+}
+
+impl DocumentStore for RedbStore {
+    fn apply(&self, request: Request<'_>, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
+        document.clear();
+        docdb_engine::check(&request)?;
+        let database = database(&self.databases, request.database)?;
+        if request.operation == Operation::Read {
+            let transaction = database.begin_read().map_err(failed)?;
+            let table = transaction.open_table(DOCUMENTS).map_err(failed)?;
+            let Some(found) = table.get(request.id).map_err(failed)? else { return Ok(Reply::NotFound) };
+            document.extend_from_slice(found.value());
+            return Ok(Reply::Done);
+        }
+        let mut transaction = database.begin_write().map_err(failed)?;
+        transaction.set_durability(Durability::Immediate).map_err(failed)?;
+        let reply = {
+            let mut table = transaction.open_table(DOCUMENTS).map_err(failed)?;
+            let exists = table.get(request.id).map_err(failed)?.is_some();
+            match (request.operation, exists) {
+                (Operation::Create, true) => Reply::Conflict,
+                (Operation::Update | Operation::Delete, false) => Reply::NotFound,
+                (Operation::Delete, true) => {
+                    table.remove(request.id).map_err(failed)?;
+                    Reply::Done
+                }
+                _ => {
+                    table.insert(request.id, request.document).map_err(failed)?;
+                    Reply::Done
+                }
+            }
+        };
+        if reply == Reply::Done {
+            transaction.commit().map_err(failed)?;
+        } else {
+            transaction.abort().map_err(failed)?;
+        }
+        Ok(reply)
+    }
+
+    fn load(&self, number: u16, documents: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
+        let transaction = database(&self.databases, number)?.begin_write().map_err(failed)?;
+        {
+            let mut table = transaction.open_table(DOCUMENTS).map_err(failed)?;
+            for (id, document) in documents {
+                table.insert(*id, document.as_slice()).map_err(failed)?;
+            }
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
+
+    fn documents(&self) -> Result<u64, StoreError> {
+        let count = |database: &Database| {
+            database.begin_read().map_err(failed)?.open_table(DOCUMENTS).map_err(failed)?.len().map_err(failed)
+        };
+        self.databases.iter().map(count).sum()
+    }
+}

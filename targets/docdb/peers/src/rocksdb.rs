@@ -1,0 +1,96 @@
+//! RocksDB: a column family for each database, synced writes.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
+use rocksdb::{DB, Options, WriteOptions};
+
+use crate::{ID_LOCKS, database_name, id_locks};
+
+/// RocksDB as a document store.
+pub struct RocksStore {
+    database: DB,
+    names: Vec<String>,
+    ids: Box<[Mutex<()>]>,
+}
+
+fn failed(error: rocksdb::Error) -> StoreError {
+    StoreError::engine("RocksDB", error)
+}
+
+impl RocksStore {
+    /// Opens a database with `databases` column families in `directory`.
+    ///
+    /// # Errors
+    /// What RocksDB says.
+    pub fn open(directory: &Path, databases: u16) -> Result<(Self, BTreeMap<String, String>), StoreError> {
+        let names: Vec<String> = (0..databases).map(database_name).collect();
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        let database = DB::open_cf(&options, directory.join("rocksdb"), &names).map_err(failed)?;
+        let effective = BTreeMap::from([("rocksdb_sync".to_owned(), "true".to_owned())]);
+        Ok((Self { database, names, ids: id_locks() }, effective))
+    }
+
+    fn family(&self, number: u16) -> Result<&rocksdb::ColumnFamily, StoreError> {
+        let name = crate::database(&self.names, number)?;
+        self.database.cf_handle(name).ok_or_else(|| StoreError::engine("RocksDB", format!("no family `{name}`")))
+    }
+}
+
+impl DocumentStore for RocksStore {
+    fn apply(&self, request: Request<'_>, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
+        document.clear();
+        docdb_engine::check(&request)?;
+        let family = self.family(request.database)?;
+        let key = request.id.to_be_bytes();
+        if request.operation == Operation::Read {
+            let Some(found) = self.database.get_pinned_cf(family, key).map_err(failed)? else {
+                return Ok(Reply::NotFound);
+            };
+            document.extend_from_slice(&found);
+            return Ok(Reply::Done);
+        }
+        let _alone = self.ids[(request.id % ID_LOCKS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let exists = self.database.get_pinned_cf(family, key).map_err(failed)?.is_some();
+        let mut synced = WriteOptions::default();
+        synced.set_sync(true);
+        match (request.operation, exists) {
+            (Operation::Create, true) => return Ok(Reply::Conflict),
+            (Operation::Update | Operation::Delete, false) => return Ok(Reply::NotFound),
+            (Operation::Delete, true) => self.database.delete_cf_opt(family, key, &synced).map_err(failed)?,
+            _ => self.database.put_cf_opt(family, key, request.document, &synced).map_err(failed)?,
+        }
+        Ok(Reply::Done)
+    }
+
+    fn load(&self, number: u16, documents: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {
+        let family = self.family(number)?;
+        for (id, document) in documents {
+            self.database.put_cf(family, id.to_be_bytes(), document).map_err(failed)?;
+        }
+        self.database.flush_wal(true).map_err(failed)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
+
+    fn documents(&self) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for number in 0..self.names.len() {
+            count +=
+                self.database.iterator_cf(self.family(number as u16)?, rocksdb::IteratorMode::Start).count() as u64;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,104 @@
+//! The target's own metrics.
+
+use uplift_target::{Better, Derivation, DerivedMetric, MetricSpec, Tier, Unit};
+
+fn metric(
+    name: &'static str,
+    unit: Unit,
+    better: Better,
+    tier: Tier,
+    about: &'static str,
+    source: &'static str,
+    derivation: Derivation,
+) -> DerivedMetric {
+    DerivedMetric::new(MetricSpec::new(name, unit, better, tier, about), source, derivation)
+}
+
+/// What the target adds to what every target has.
+pub fn all() -> Vec<DerivedMetric> {
+    use Better::{Higher, Lower, Neither};
+    use Derivation::{Gauge, Per, PerOperation, PerSecond};
+    vec![
+        metric(
+            "writes_per_second",
+            Unit::CountPerSecond,
+            Higher,
+            Tier::Time,
+            "creates, updates and deletes a second that changed something",
+            "writes",
+            PerSecond,
+        ),
+        metric(
+            "in_flight_mean",
+            Unit::Count,
+            Neither,
+            Tier::Info,
+            "requests that the store works on when one comes, that one included",
+            "in_flight_sum",
+            Per("requests".into()),
+        ),
+        metric(
+            "in_flight_max",
+            Unit::Count,
+            Neither,
+            Tier::Info,
+            "most requests that the store ever worked on at once",
+            "in_flight_max",
+            Gauge,
+        ),
+        metric(
+            "at_risk_writes_max",
+            Unit::Count,
+            Lower,
+            Tier::Info,
+            "most acknowledged writes that a loss of power would have lost at one moment, of one database",
+            "at_risk_max",
+            Gauge,
+        ),
+        metric(
+            "queue_depth_mean",
+            Unit::Count,
+            Neither,
+            Tier::Info,
+            "requests that wait in the scheduler's queues when one comes",
+            "queue_depth_sum",
+            Per("queued".into()),
+        ),
+        metric(
+            "queue_depth_max",
+            Unit::Count,
+            Neither,
+            Tier::Info,
+            "most requests that ever waited in the scheduler's queues",
+            "queue_depth_max",
+            Gauge,
+        ),
+        metric(
+            "records_per_batch",
+            Unit::Count,
+            Neither,
+            Tier::Info,
+            "writes that one sync of the log made durable",
+            "batch_records",
+            Per("batches".into()),
+        ),
+        metric(
+            "wal_bytes_per_op",
+            Unit::BytesPerOp,
+            Lower,
+            Tier::Info,
+            "bytes appended to the log for each successful operation",
+            "wal_bytes",
+            PerOperation,
+        ),
+        metric(
+            "data_file_bytes_per_op",
+            Unit::BytesPerOp,
+            Lower,
+            Tier::Info,
+            "bytes appended to the data file for each successful operation",
+            "data_file_bytes",
+            PerOperation,
+        ),
+    ]
+}

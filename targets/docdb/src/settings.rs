@@ -1,0 +1,282 @@
+//! Workload and settings of the docdb target.
+
+use docdb_engine::classic;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uplift_target::{SettingsError, model::duration::HumanDuration};
+
+/// The shortest document that the workload can make, in bytes.
+pub const DOCUMENT_BYTES_MIN: u32 = 96;
+
+/// What the clients do.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workload {
+    /// Databases; the clients are spread over them evenly.
+    pub databases: u16,
+    /// Ids of each database. Each belongs to one client, which therefore knows what it must find there.
+    pub ids: u32,
+    /// Bytes of a document, JSON text.
+    pub document_bytes: u32,
+    /// Percent of operations that read.
+    pub read: u32,
+    /// Percent that create.
+    pub create: u32,
+    /// Percent that update.
+    pub update: u32,
+    /// Percent that delete.
+    pub delete: u32,
+    /// How ids are drawn.
+    pub distribution: Distribution,
+    /// The exponent of `zipf`.
+    pub zipf_exponent: f64,
+    /// Share of the ids that have a document when the load begins.
+    pub preload: f64,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            databases: 3,
+            ids: 10_000,
+            document_bytes: 1024,
+            read: 40,
+            create: 30,
+            update: 20,
+            delete: 10,
+            distribution: Distribution::Uniform,
+            zipf_exponent: 1.08,
+            preload: 0.75,
+        }
+    }
+}
+
+/// How ids are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distribution {
+    /// Each as likely as any other.
+    Uniform,
+    /// The k-th in proportion to k to the power of minus the exponent.
+    Zipf,
+}
+
+/// How the store is set up.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The engine.
+    pub engine: Engine,
+    /// When `docdb` syncs its log.
+    pub fsync: Fsync,
+    /// How long `group` gathers records, or how often `interval` syncs.
+    pub interval: HumanDuration,
+    /// How many records `group` gathers at most.
+    pub max_batch: u32,
+    /// When `docdb` acknowledges a write under `group`.
+    pub ack: Ack,
+    /// Syncs of the data file for each document that `docdb` writes: 2, 1 or 0.
+    pub datafile_fsyncs: u8,
+    /// Threads of `docdb` that carry out requests; 0 is twice the cores or twice the databases, at most 256.
+    pub scheduler_workers: u32,
+    /// Shards of each database's index.
+    pub index_shards: u32,
+    /// What writers and readers of `docdb` hold.
+    pub locking: Locking,
+    /// Connections of each database's clients, who share them in turn; 0 is one for each client.
+    pub connections_per_db: u32,
+    /// How clients reach the store.
+    pub transport: Transport,
+    /// Whether a group of `fast` waits a moment for others.
+    pub gather: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            engine: Engine::Docdb,
+            fsync: Fsync::Always,
+            interval: HumanDuration::from_millis(1),
+            max_batch: 100,
+            ack: Ack::Durable,
+            datafile_fsyncs: 2,
+            scheduler_workers: 4,
+            index_shards: 256,
+            locking: Locking::Exclusive,
+            connections_per_db: 1,
+            transport: Transport::Unix,
+            gather: true,
+        }
+    }
+}
+
+/// A storage engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// Data file, write-ahead log, scheduler: every shortcut a setting.
+    Docdb,
+    /// One log in which the record is the document, group commit.
+    Fast,
+    /// SQLite, write-ahead log, `synchronous = FULL`.
+    Sqlite,
+    /// redb, immediate durability.
+    Redb,
+    /// fjall, journal synced after each write.
+    Fjall,
+    /// RocksDB, synced writes; only where it was built in.
+    Rocksdb,
+}
+
+impl Engine {
+    /// The engine's name in a scenario.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docdb => "docdb",
+            Self::Fast => "fast",
+            Self::Sqlite => "sqlite",
+            Self::Redb => "redb",
+            Self::Fjall => "fjall",
+            Self::Rocksdb => "rocksdb",
+        }
+    }
+}
+
+/// When the log is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fsync {
+    /// After each record and each commit marker.
+    Always,
+    /// Once for a batch of records.
+    Group,
+    /// By a timer.
+    Interval,
+    /// Only by checkpoints.
+    None,
+}
+
+/// When a write is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ack {
+    /// When its batch is synced.
+    Durable,
+    /// When it is in the batch.
+    Buffered,
+}
+
+/// What is held while working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Locking {
+    /// Writers hold the database, syncs included; readers wait for writers.
+    Exclusive,
+    /// Writers hold their id; readers still wait for writers.
+    Narrow,
+    /// Writers hold their id; readers share the data file and do not wait for syncs.
+    Rwlock,
+}
+
+/// How clients reach the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// By a call.
+    InProcess,
+    /// Over a Unix socket.
+    Unix,
+    /// Over TCP on the loopback interface.
+    Tcp,
+}
+
+/// A scenario's word for a value: "in-process".
+pub fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(other) => other.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+impl Workload {
+    /// # Errors
+    /// A mix that is not 100 %, no databases or ids, a document too short, a share that is none.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let wrong = |key, message: String| Err(SettingsError::new("workload", key, message));
+        let sum = self.read + self.create + self.update + self.delete;
+        if sum != 100 {
+            return wrong("read", format!("read, create, update and delete add up to {sum} percent, not to 100"));
+        }
+        if self.databases == 0 || self.databases > 64 {
+            return wrong("databases", format!("{} databases cannot be had; write 1 to 64", self.databases));
+        }
+        if self.ids == 0 {
+            return wrong("ids", "0 ids leave nothing to do; write at least 1".to_owned());
+        }
+        if self.document_bytes < DOCUMENT_BYTES_MIN || self.document_bytes > 1 << 20 {
+            let rule = format!("write {DOCUMENT_BYTES_MIN} to 1048576");
+            return wrong("document_bytes", format!("{} bytes do not hold a document; {rule}", self.document_bytes));
+        }
+        if !(0.0..=1.0).contains(&self.preload) {
+            return wrong("preload", format!("{} is not a share; write 0 to 1", self.preload));
+        }
+        if self.distribution == Distribution::Zipf && !(self.zipf_exponent.is_finite() && self.zipf_exponent > 0.0) {
+            return wrong("zipf_exponent", format!("{} is no exponent; write more than 0", self.zipf_exponent));
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// # Errors
+    /// A number that cannot be.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let wrong = |key, message: String| Err(SettingsError::new("settings", key, message));
+        if self.datafile_fsyncs > 2 {
+            return wrong("datafile_fsyncs", format!("{} syncs are not known; write 2, 1 or 0", self.datafile_fsyncs));
+        }
+        if self.index_shards == 0 || self.index_shards > 65_536 {
+            return wrong("index_shards", format!("{} shards cannot be had; write 1 to 65536", self.index_shards));
+        }
+        if self.max_batch == 0 {
+            return wrong("max_batch", "a batch of 0 records holds nothing; write at least 1".to_owned());
+        }
+        if self.fsync == Fsync::Interval && self.interval.0.is_zero() {
+            return wrong("interval", "a timer of 0 never rests; write at least 1ms, or fsync = \"always\"".to_owned());
+        }
+        if self.scheduler_workers as usize > classic::WORKERS_MAX {
+            let rule = format!("write at most {}", classic::WORKERS_MAX);
+            return wrong("scheduler_workers", format!("{} threads are too many; {rule}", self.scheduler_workers));
+        }
+        Ok(())
+    }
+
+    /// The classic store's settings.
+    pub fn classic(&self, databases: u16) -> classic::Settings {
+        classic::Settings {
+            databases,
+            fsync: match self.fsync {
+                Fsync::Always => classic::Fsync::Always,
+                Fsync::Group => {
+                    classic::Fsync::Group { interval: self.interval.0, records_max: self.max_batch as usize }
+                }
+                Fsync::Interval => classic::Fsync::Interval(self.interval.0),
+                Fsync::None => classic::Fsync::None,
+            },
+            acknowledge: match self.ack {
+                Ack::Durable => classic::Acknowledge::Durable,
+                Ack::Buffered => classic::Acknowledge::Buffered,
+            },
+            data_file_fsyncs: self.datafile_fsyncs,
+            locking: match self.locking {
+                Locking::Exclusive => classic::Locking::Exclusive,
+                Locking::Narrow => classic::Locking::Narrow,
+                Locking::Rwlock => classic::Locking::ReadWrite,
+            },
+            index_shards: self.index_shards as usize,
+            workers: self.scheduler_workers as usize,
+            ..classic::Settings::default()
+        }
+    }
+}
