@@ -323,7 +323,7 @@ impl DiskFile for SimulatedFile {
         let mut state = self.disk.state();
         if let Some(space) = &mut state.space {
             if *space < bytes.len() as u64 {
-                return Err(io::ErrorKind::StorageFull.into());
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
             *space -= bytes.len() as u64;
         }
