@@ -6,6 +6,7 @@
 pub mod headline;
 pub mod markdown;
 pub mod number;
+pub mod plots;
 pub mod terminal;
 
 use uplift_model::{Trial, Verdicts, run::Run};

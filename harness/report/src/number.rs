@@ -20,6 +20,17 @@ pub fn significant(value: f64) -> String {
     group_thousands(&text)
 }
 
+/// A number for the tick of an axis: `500`, `20k`, `1.5M`.
+pub fn compact(value: f64) -> String {
+    for (size, suffix) in [(1e9, "G"), (1e6, "M"), (1e4, "k")] {
+        if value.abs() >= size {
+            let divisor = if suffix == "k" { 1e3 } else { size };
+            return format!("{}{suffix}", significant(value / divisor));
+        }
+    }
+    significant(value)
+}
+
 /// A whole number with its thousands grouped.
 pub fn count(value: u64) -> String {
     group_thousands(&value.to_string())
