@@ -265,7 +265,7 @@ fn settings_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, te
         text.push_str("Nothing: both variants asked for the same and got the same.\n\n");
         return;
     }
-    header(&["setting", baseline, candidate, ""], text);
+    header(&["setting", baseline, candidate, "remark"], text);
     let cell = |value: &SettingValue| match (&value.requested, &value.effective) {
         (Some(asked), Some(got)) if value.is_ignored() => format!("asked `{asked}`, **in force `{got}`**"),
         (_, Some(got)) => format!("`{got}`"),
