@@ -3,6 +3,7 @@
 //! Every function here is pure: the same run gives the same bytes. What is added up here is only what a table shows
 //! (merged histograms, counts by kind); nothing of it enters a verdict.
 
+pub mod export;
 pub mod headline;
 pub mod html;
 pub mod markdown;
