@@ -37,6 +37,8 @@ pub enum Verb {
     Show(StoredArgs),
     /// Rebuild the documents of a stored run from its records
     Report(StoredArgs),
+    /// Print a stored run in the format of another tool
+    Export(ExportArgs),
     /// Say what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
     /// Print shell completions
@@ -215,20 +217,99 @@ pub struct ListArgs {
     pub format: Format,
 }
 
-/// Verbs on a stored run.
+/// A stored run.
 #[derive(Clone, Debug, Args)]
-pub struct StoredArgs {
+pub struct RunArg {
     /// The run: a folder, a name in the results folder or the beginning of one, or `latest`
     pub run: String,
     /// Folder with results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
+}
+
+/// Verbs on a stored run.
+#[derive(Clone, Debug, Args)]
+pub struct StoredArgs {
+    /// The run.
+    #[command(flatten)]
+    pub stored: RunArg,
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Show every metric in the table
     #[arg(long)]
     pub all_metrics: bool,
+}
+
+/// `export`.
+#[derive(Clone, Debug, Args)]
+pub struct ExportArgs {
+    /// The run.
+    #[command(flatten)]
+    pub stored: RunArg,
+    /// The format
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub to: ExportFormat,
+    /// Only this scenario
+    #[arg(long, value_name = "SCENARIO")]
+    pub scenario: Option<String>,
+    /// Only this variant
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: Option<String>,
+    /// Which metrics go into github-benchmark, whose files have one direction
+    #[arg(long, value_enum, default_value_t)]
+    pub better: Direction,
+    /// Folder to write documents into instead of printing the one
+    #[arg(long, value_name = "DIR")]
+    pub into: Option<PathBuf>,
+}
+
+/// A direction of metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// Less is better.
+    #[default]
+    Lower,
+    /// More is better.
+    Higher,
+}
+
+/// Formats of other tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Bencher Metric Format (JSON)
+    Bmf,
+    /// github-action-benchmark (JSON, one direction: see --better)
+    GithubBenchmark,
+    /// JUnit XML: each rule of the gate a test case
+    Junit,
+    /// One line for each metric of each trial
+    Csv,
+    /// HdrHistogram interval log of response times
+    Hlog,
+    /// HdrHistogram percentile distribution of response times, one document for each variant
+    Hgrm,
+    /// Go benchmark format, for `benchstat -col /variant`
+    Benchfmt,
+    /// OpenMetrics text
+    Openmetrics,
+}
+
+impl ExportFormat {
+    /// The format as the report knows it.
+    pub const fn format(self) -> uplift_report::export::Format {
+        use uplift_report::export::Format;
+        match self {
+            Self::Bmf => Format::Bmf,
+            Self::GithubBenchmark => Format::GithubBenchmark,
+            Self::Junit => Format::Junit,
+            Self::Csv => Format::Csv,
+            Self::Hlog => Format::Hlog,
+            Self::Hgrm => Format::Hgrm,
+            Self::Benchfmt => Format::Benchfmt,
+            Self::Openmetrics => Format::Openmetrics,
+        }
+    }
 }
 
 /// `doctor`.

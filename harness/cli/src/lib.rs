@@ -51,6 +51,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::List(args) => cmd::list::run(args, targets, &terminal),
         Verb::Show(args) => cmd::show::run(args, &terminal),
         Verb::Report(args) => cmd::report::run(args, &terminal),
+        Verb::Export(args) => cmd::export::run(args, &terminal),
         Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
         Verb::Completions(args) => cmd::completions::run(args),
     };

@@ -1,6 +1,7 @@
 //! Where words go: results to standard output, everything else to standard error.
 
 use std::{
+    fs,
     io::{self, IsTerminal as _, Write as _},
     path::Path,
 };
@@ -8,7 +9,7 @@ use std::{
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use uplift_engine::store::write_whole;
 use uplift_model::{Trial, Verdicts, run::Run};
-use uplift_report::{ReportInput, markdown, terminal, verdicts_json};
+use uplift_report::{ReportInput, html, markdown, plots, terminal, verdicts_json};
 
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
@@ -113,8 +114,38 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
             .map_err(|error| CliError::environment(format!("the verdicts cannot be written: {error}"), ""))?;
         write("verdicts.json", &text)?;
     }
-    write("report.md", &markdown::document(&ReportInput { run, trials, verdicts: verdicts.as_ref() }))?;
+    let input = ReportInput { run, trials, verdicts: verdicts.as_ref() };
+    let plots = plots::all(&input);
+    if !plots.is_empty() {
+        let folder = directory.join("plots");
+        fs::create_dir_all(&folder)
+            .map_err(|error| CliError::environment(format!("`{}` cannot be made: {error}", folder.display()), ""))?;
+    }
+    for plot in &plots {
+        write(&plot.path, &plot.file())?;
+    }
+    write("report.md", &markdown::document(&input))?;
+    write("report.html", &html::document(&input, &plots, &attachments(directory)))?;
     Ok(verdicts)
+}
+
+/// The flame graphs of a run, in the order of their names; one that cannot be read is left out.
+fn attachments(directory: &Path) -> Vec<html::Attachment> {
+    let Ok(entries) = fs::read_dir(directory.join("profiles")) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".svg"))
+        .collect();
+    names.sort();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let path = format!("profiles/{name}");
+            let svg = fs::read_to_string(directory.join(&path)).ok()?;
+            Some(html::Attachment { path, svg })
+        })
+        .collect()
 }
 
 /// The results of a run in the form that was asked for.

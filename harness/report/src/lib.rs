@@ -1,11 +1,14 @@
-//! Draws verdicts: terminal, markdown, JSON. It prints what the analysis decided and decides nothing itself.
+//! Draws verdicts: terminal, markdown, HTML, plots, JSON. It prints what the analysis decided and decides nothing itself.
 //!
 //! Every function here is pure: the same run gives the same bytes. What is added up here is only what a table shows
 //! (merged histograms, counts by kind); nothing of it enters a verdict.
 
+pub mod export;
 pub mod headline;
+pub mod html;
 pub mod markdown;
 pub mod number;
+pub mod plots;
 pub mod terminal;
 
 use uplift_model::{Trial, Verdicts, run::Run};

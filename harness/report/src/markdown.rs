@@ -13,6 +13,7 @@ use uplift_model::{
 use crate::{
     ReportInput, headline,
     number::{change, change_interval, count, nanoseconds, significant, with_unit},
+    plots,
     terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
 };
 
@@ -92,6 +93,7 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     match (verdict, input.verdicts) {
         (Some(verdict), Some(verdicts)) => {
             let _ = writeln!(text, "**{}**\n", escape(&headline::of_scenario(verdict)));
+            plots_of(input, planned, Some(verdict), text);
             comparison_table(verdict, &verdicts.baseline, &verdicts.candidate, text);
             if let Some(ceiling) = &verdict.ceiling {
                 let _ = writeln!(
@@ -105,7 +107,10 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
             durability(verdict, text);
             claims_table(verdict, text);
         }
-        _ => measurement_table(input, planned, text),
+        _ => {
+            plots_of(input, planned, None, text);
+            measurement_table(input, planned, text);
+        }
     }
     operations_table(input, planned, text);
     groups_table(input, planned, text);
@@ -113,6 +118,12 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     stage_table(input, planned, text);
     distributions_table(input, planned, text);
     validation(input, planned, verdict, text);
+}
+
+fn plots_of(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<&ScenarioVerdict>, text: &mut String) {
+    for plot in plots::of_scenario(input, planned, verdict) {
+        let _ = writeln!(text, "![{}]({})\n", escape(&plot.description).replace(['[', ']'], ""), plot.path);
+    }
 }
 
 fn trials_of<'a>(input: &ReportInput<'a>, planned: &'a PlannedScenario) -> impl Iterator<Item = &'a Trial> {
@@ -125,7 +136,7 @@ fn of_variant<'a>(input: &ReportInput<'a>, planned: &'a PlannedScenario, variant
 }
 
 /// The variants of a scenario, each once.
-fn variants(planned: &PlannedScenario) -> Vec<&str> {
+pub fn variants(planned: &PlannedScenario) -> Vec<&str> {
     let mut seen: Vec<&str> = Vec::new();
     for variant in &planned.variants {
         if !seen.contains(&variant.as_str()) {
@@ -254,7 +265,7 @@ fn settings_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, te
         text.push_str("Nothing: both variants asked for the same and got the same.\n\n");
         return;
     }
-    header(&["setting", baseline, candidate, ""], text);
+    header(&["setting", baseline, candidate, "remark"], text);
     let cell = |value: &SettingValue| match (&value.requested, &value.effective) {
         (Some(asked), Some(got)) if value.is_ignored() => format!("asked `{asked}`, **in force `{got}`**"),
         (_, Some(got)) => format!("`{got}`"),

@@ -20,6 +20,31 @@ pub fn significant(value: f64) -> String {
     group_thousands(&text)
 }
 
+/// A number for the tick of an axis: `500`, `20k`, `1.5M`.
+pub fn compact(value: f64) -> String {
+    for (size, suffix) in [(1e9, "G"), (1e6, "M"), (1e4, "k")] {
+        if value.abs() >= size {
+            let divisor = if suffix == "k" { 1e3 } else { size };
+            return format!("{}{suffix}", significant(value / divisor));
+        }
+    }
+    significant(value)
+}
+
+/// Six significant digits, as a program reads them back.
+pub fn machine(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return if value == 0.0 { "0".to_owned() } else { "n/a".to_owned() };
+    }
+    let magnitude = value.abs().log10().floor() as i32;
+    if !(-5..15).contains(&magnitude) {
+        return format!("{value:.5e}");
+    }
+    let digits = usize::try_from((5 - magnitude).max(0)).unwrap_or(0);
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
 /// A whole number with its thousands grouped.
 pub fn count(value: u64) -> String {
     group_thousands(&value.to_string())

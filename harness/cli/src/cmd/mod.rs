@@ -4,6 +4,7 @@ pub mod agent;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
+pub mod export;
 pub mod gate;
 pub mod list;
 pub mod report;

@@ -8,9 +8,9 @@ use crate::{
     output::{Terminal, write_documents},
 };
 
-/// Rewrites `verdicts.json` and `report.md`.
+/// Rewrites `verdicts.json`, `report.md`, `report.html` and the plots.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
-    let stored = show::load(args, terminal)?;
+    let stored = show::load(&args.stored, terminal)?;
     write_documents(&stored.directory, &stored.run, &stored.trials)?;
     terminal.print(&stored.directory.join("report.md").display().to_string());
     Ok(exit::OK)

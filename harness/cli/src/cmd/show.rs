@@ -8,7 +8,7 @@ use std::{
 use uplift_engine::{StoredRun, store::RUN_FILE};
 
 use crate::{
-    args::StoredArgs,
+    args::{RunArg, StoredArgs},
     error::{CliError, suggestion},
     exit,
     output::{Terminal, render, verdicts_of},
@@ -16,7 +16,7 @@ use crate::{
 
 /// Prints the run as the verb that made it did.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
-    let stored = load(args, terminal)?;
+    let stored = load(&args.stored, terminal)?;
     let verdicts = verdicts_of(&stored.run, &stored.trials);
     let text = render(&stored.run, &stored.trials, verdicts.as_ref(), args.format, terminal.style(args.all_metrics))?;
     terminal.print(&text);
@@ -24,7 +24,7 @@ pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
 }
 
 /// Finds and reads the run that is meant.
-pub fn load(args: &StoredArgs, terminal: &Terminal) -> Result<StoredRun, CliError> {
+pub fn load(args: &RunArg, terminal: &Terminal) -> Result<StoredRun, CliError> {
     let directory = find(&args.run, &args.out)?;
     let stored = StoredRun::load(&directory)?;
     for warning in &stored.warnings {

@@ -1,0 +1,72 @@
+//! The Go benchmark format: one line for each trial, so that `benchstat -col /variant` compares variants.
+//!
+//! The number of iterations is that of successful operations; units are `metric-unit`, with their directions declared.
+
+use std::fmt::Write as _;
+
+use uplift_analysis::metrics;
+use uplift_model::{Better, MetricSpec};
+
+use super::{Selection, groups};
+use crate::{ReportInput, number::machine};
+
+pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> {
+    let (mut units, mut lines): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    for (planned, variant, trials) in groups(input, selection) {
+        for (_, trial) in trials {
+            let ok: u64 = trial.measured.iter().flat_map(|m| &m.operations).map(|operation| operation.ok).sum();
+            let mut line =
+                format!("Benchmark{}/variant={} {}", camel(&planned.scenario.name), word(variant), ok.max(1));
+            for value in metrics::of_trial(trial, planned) {
+                let Ok(number) = value.value else { continue };
+                let unit = unit_of(&value.spec);
+                let _ = write!(line, " {} {unit}", machine(number));
+                let better = match value.spec.better {
+                    Better::Higher => "higher",
+                    Better::Lower => "lower",
+                    Better::Neither => continue,
+                };
+                let declared = format!("Unit {unit} better={better}");
+                if !units.contains(&declared) {
+                    units.push(declared);
+                }
+            }
+            lines.push(line);
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    let environment = &input.run.environment;
+    let mut text = format!("uplift-run: {}\n", input.run.id);
+    for (key, value) in
+        [("os", &environment.os), ("cpu", &environment.cpu_model), ("filesystem", &environment.filesystem)]
+    {
+        if let Some(value) = value {
+            let _ = writeln!(text, "{key}: {}", value.replace('\n', " "));
+        }
+    }
+    for line in units.iter().chain(&lines) {
+        let _ = writeln!(text, "{line}");
+    }
+    Some(text)
+}
+
+fn unit_of(spec: &MetricSpec) -> String {
+    let symbol = spec.unit.symbol().trim_start_matches('/');
+    if symbol.is_empty() { spec.name.to_string() } else { format!("{}-{symbol}", spec.name) }
+}
+
+/// `docdb/crud-mix` → `DocdbCrudMix`: what follows `Benchmark` begins with a capital letter.
+fn camel(name: &str) -> String {
+    name.split(|c: char| !c.is_ascii_alphanumeric())
+        .map(|part| {
+            let mut letters = part.chars();
+            letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+        })
+        .collect()
+}
+
+fn word(text: &str) -> String {
+    text.chars().map(|c| if c.is_whitespace() || c == '/' { '_' } else { c }).collect()
+}

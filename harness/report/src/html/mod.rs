@@ -1,0 +1,182 @@
+//! `report.html`: the same document as `report.md` in one file that needs nothing else.
+//!
+//! The markdown is the only source of what is said; this module gives it a page: contents, pictures in place, a link
+//! from each figure to the records that it comes from. There is no script in it, its policy forbids any request, and it
+//! follows light and dark. Flame graphs bring a script of their own and live in frames that are closed to the page.
+
+mod body;
+mod records;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use uplift_model::verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict};
+
+use crate::{
+    ReportInput, markdown,
+    number::{change, change_interval},
+    plots::Plot,
+    terminal::verdict_word,
+};
+
+const STYLE: &str = include_str!("style.css");
+/// The most bytes of flame graphs in one page; what does not fit stays a link to its file.
+const FRAMES_BYTES_MAX: usize = 1_500_000;
+
+/// A picture that lies beside the report and was not drawn by it: a flame graph.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// Its place in the run's folder: `profiles/docdb-crud-baseline.svg`.
+    pub path: String,
+    /// Its SVG.
+    pub svg: String,
+}
+
+/// The page.
+pub fn document(input: &ReportInput<'_>, plots: &[Plot], attachments: &[Attachment]) -> String {
+    let text = markdown::document(input);
+    let body = body::Body::of(&text, input, plots, attachments);
+    let run = input.run;
+    let scripts = if attachments.is_empty() { "" } else { " script-src 'unsafe-inline'; frame-src data:;" };
+    let policy = format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:;{scripts}");
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                link rel="icon" href="data:,";
+                title { (body.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#content" { "Skip to the content" }
+                header {
+                    h1 { (body.title) }
+                    p { "run " code { (run.id) } " · seed " (run.seed) " · uplift " (run.environment.uplift_version) }
+                }
+                div.page {
+                    nav aria-label="Contents" {
+                        ul {
+                            @for (slug, title) in &body.contents {
+                                li { a href={ "#" (slug) } { (title) } }
+                            }
+                            li { a href="#records" { "Records" } }
+                        }
+                    }
+                    main #content {
+                        (at_a_glance(input))
+                        (PreEscaped(&body.html))
+                        (loose_frames(attachments, &body.framed))
+                        (records::section(input))
+                    }
+                }
+                footer {
+                    p { "Every figure links to the records that it was computed from. Made by uplift from " code { "run.json" } " and " code { "trials.jsonl" } "." }
+                }
+            }
+        }
+    };
+    let mut text = page.into_string();
+    text.push('\n');
+    text
+}
+
+/// The name of a scenario where only some characters may stand.
+fn slug(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// The place of a metric of a scenario in the records.
+fn record_anchor(scenario: &str, metric: &str) -> String {
+    format!("r-{}-{}", slug(scenario), slug(metric))
+}
+
+const fn symbol(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Improved => "▲",
+        Verdict::Regressed => "▼",
+        Verdict::Unchanged => "=",
+        Verdict::Inconclusive => "?",
+        Verdict::Incomparable => "⊘",
+    }
+}
+
+/// A verdict with a sign, so that colour is never alone.
+fn badge(verdict: Verdict, word: &str) -> Markup {
+    html! { span class={ "v " (verdict.word()) } { span aria-hidden="true" { (symbol(verdict)) " " } (word) } }
+}
+
+fn at_a_glance(input: &ReportInput<'_>) -> Markup {
+    let Some(verdicts) = input.verdicts else { return html! {} };
+    let row = |scenario: &ScenarioVerdict, metric: &MetricVerdict| {
+        let to = format!("#{}", record_anchor(&scenario.name, &metric.metric));
+        html! {
+            td { (metric.metric) }
+            td.n { a href=(to) { (metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier))) } }
+            td.n { a href=(to) { (metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier))) } }
+            td { (badge(metric.verdict, verdict_word(metric))) }
+        }
+    };
+    html! {
+        p { "The metric that decides, for each scenario: " (verdicts.candidate) " against " (verdicts.baseline) "." }
+        div.scroll role="region" tabindex="0" aria-label="Verdicts at a glance" {
+            table {
+                thead { tr { th scope="col" { "scenario" } th scope="col" { "metric" } th.n scope="col" { "change" } th.n scope="col" { "interval" } th scope="col" { "verdict" } } }
+                tbody {
+                    @for scenario in &verdicts.scenarios {
+                        tr {
+                            th scope="row" { a href={ "#" (slug(&scenario.name)) } { (scenario.name) } }
+                            @match (scenario.status, scenario.primary()) {
+                                (Status::Compared | Status::Incomparable, Some(metric)) => (row(scenario, metric)),
+                                (Status::Skipped, _) => { td colspan="4" { "skipped" } }
+                                _ => { td colspan="4" { "failed" } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A frame that holds a flame graph. Its script runs without access to the page.
+fn frame(attachment: &Attachment, words: &str) -> Markup {
+    let height = attribute_of(&attachment.svg, "height").unwrap_or(600).clamp(120, 1_600);
+    html! {
+        figure.wide {
+            iframe sandbox="allow-scripts" loading="lazy" title=(words) height=(height + 8)
+                src={ "data:image/svg+xml;base64," (STANDARD.encode(&attachment.svg)) } {}
+            figcaption { (words) " (" a href=(attachment.path) { (attachment.path) } ")" }
+        }
+    }
+}
+
+fn attribute_of(svg: &str, name: &str) -> Option<u32> {
+    let head = svg.split_once("<svg")?.1.split('>').next()?;
+    let value = head.split_once(&format!(" {name}=\""))?.1.split('"').next()?;
+    value.parse::<f64>().ok().map(|value| value as u32)
+}
+
+/// Flame graphs that the document does not mention by themselves.
+fn loose_frames(attachments: &[Attachment], framed: &[String]) -> Markup {
+    let loose: Vec<&Attachment> = attachments.iter().filter(|one| !framed.contains(&one.path)).collect();
+    if loose.is_empty() {
+        return html! {};
+    }
+    let used: usize = attachments.iter().filter(|one| framed.contains(&one.path)).map(|one| one.svg.len()).sum();
+    let mut left = FRAMES_BYTES_MAX.saturating_sub(used);
+    html! {
+        section aria-labelledby="flame-graphs" {
+            h2 #flame-graphs { "Flame graphs" }
+            @for attachment in loose {
+                @if attachment.svg.len() <= left {
+                    @let () = left -= attachment.svg.len();
+                    details { summary { (attachment.path) } (frame(attachment, &attachment.path)) }
+                } @else {
+                    p { a href=(attachment.path) { (attachment.path) } " (a file beside this page: it would make the page too heavy)" }
+                }
+            }
+        }
+    }
+}

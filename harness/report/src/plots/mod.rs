@@ -1,0 +1,91 @@
+//! Plots, as SVG drawn by plotters: colours that everybody can tell apart, units on the axes, the good direction in
+//! words, and no label upon another (a test looks).
+
+pub mod canvas;
+pub mod chart;
+
+mod change;
+mod latency;
+mod timeline;
+
+use uplift_model::{Histogram, Trial, run::PlannedScenario, scenario::Load, verdict::ScenarioVerdict};
+
+use crate::{ReportInput, markdown::variants};
+
+/// A plot.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Its place in the run's folder: `plots/docdb-crud-latency.svg`.
+    pub path: String,
+    /// What it shows, in words with figures: for people who do not see it.
+    pub description: String,
+    svg: String,
+}
+
+impl Plot {
+    /// A plot of a scenario; `what` ends its name.
+    pub fn new(scenario: &str, what: &str, svg: String, description: String) -> Self {
+        let name: String =
+            scenario.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+        Self { path: format!("plots/{name}-{what}.svg"), description, svg }
+    }
+
+    /// As a file of its own.
+    pub fn file(&self) -> String {
+        canvas::standalone(&self.svg, &self.description)
+    }
+
+    /// As a part of a page that defines the colours.
+    pub fn inline(&self) -> String {
+        canvas::inline(&self.svg, &self.description)
+    }
+}
+
+/// Every plot of a report, in its order.
+pub fn all(input: &ReportInput<'_>) -> Vec<Plot> {
+    input
+        .run
+        .scenarios
+        .iter()
+        .flat_map(|planned| {
+            let verdict = input
+                .verdicts
+                .and_then(|verdicts| verdicts.scenarios.iter().find(|verdict| verdict.name == planned.scenario.name));
+            of_scenario(input, planned, verdict)
+        })
+        .collect()
+}
+
+/// The plots of one scenario; those that have nothing to show are left out.
+pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<&ScenarioVerdict>) -> Vec<Plot> {
+    let scenario = &planned.scenario;
+    let trials: Vec<(&str, Vec<&Trial>)> = variants(planned)
+        .into_iter()
+        .map(|variant| {
+            let own = input
+                .trials
+                .iter()
+                .filter(|trial| trial.scenario == scenario.name && trial.variant == variant && trial.succeeded());
+            (variant, own.collect())
+        })
+        .collect();
+    let responses: Vec<(&str, Histogram)> = trials
+        .iter()
+        .map(|(variant, trials)| {
+            let mut merged = Histogram::new();
+            for operation in trials.iter().filter_map(|trial| trial.measured.as_ref()).flat_map(|m| &m.operations) {
+                merged.merge(&operation.response);
+            }
+            (*variant, merged)
+        })
+        .collect();
+    let open = matches!(scenario.load, Load::Open { .. });
+    [
+        verdict.and_then(change::plot),
+        latency::plot(&scenario.name, &responses, open),
+        timeline::plot(&scenario.name, &trials, scenario.trial.interleave),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

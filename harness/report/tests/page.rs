@@ -1,0 +1,143 @@
+//! `report.html`: complete in itself, every link leads somewhere, every figure to its records.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use uplift_model::{Trial, run::Run};
+use uplift_report::{
+    ReportInput,
+    html::{self, Attachment},
+    plots,
+};
+
+fn load(name: &str) -> (Run, Vec<Trial>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let run = serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap();
+    let trials = fs::read_to_string(folder.join("trials.jsonl")).unwrap();
+    (run, trials.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+fn page(run: &Run, trials: &[Trial], attachments: &[Attachment]) -> String {
+    let verdicts = uplift_analysis::judge(run, trials);
+    let input = ReportInput { run, trials, verdicts: verdicts.as_ref() };
+    html::document(&input, &plots::all(&input), attachments)
+}
+
+fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
+    let marker = format!(" {attribute}=\"");
+    page.split(marker.as_str()).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+/// Everything that a browser would fetch by itself stands in the page; what may be followed leads to a place that is
+/// there, to a file of the run, or to the web.
+fn check(page: &str) {
+    for source in values(page, "src") {
+        assert!(source.starts_with("data:"), "{source}");
+    }
+    assert!(!page.contains("<script") && !page.contains("@import") && !page.contains("url("));
+    assert!(!page.contains(" onclick") && !page.contains("<img"));
+    let places = values(page, "id");
+    let once: BTreeSet<&str> = places.iter().copied().collect();
+    assert_eq!(places.len(), once.len(), "a place has one name");
+    for link in values(page, "href") {
+        match link.strip_prefix('#') {
+            Some(place) => assert!(once.contains(place), "`#{place}` leads nowhere"),
+            None => assert!(
+                link == "data:," || link.starts_with("trials.jsonl#L") || link.starts_with("profiles/"),
+                "{link}"
+            ),
+        }
+    }
+    for label in values(page, "aria-labelledby") {
+        assert!(once.contains(label), "{label}");
+    }
+    for tag in ["section", "table", "details", "figure", "div", "tr", "td", "th", "a", "span", "svg"] {
+        let opened = page.matches(&format!("<{tag} ")).count() + page.matches(&format!("<{tag}>")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "<{tag}>");
+    }
+}
+
+#[test]
+fn pages_are_complete_in_themselves() {
+    for name in ["slower", "weaker", "claims"] {
+        let (run, trials) = load(name);
+        let page = page(&run, &trials, &[]);
+        check(&page);
+        assert!(page.contains("default-src 'none'") && !page.contains("script-src"));
+        assert_eq!(page.matches("<figure>").count(), 3, "{name}");
+        assert_eq!(page, self::page(&run, &trials, &[]), "the same records give the same bytes");
+    }
+}
+
+/// Each figure of the comparison leads to the column of its metric.
+#[test]
+fn figures_link_to_their_records() {
+    let (run, trials) = load("slower");
+    let page = page(&run, &trials, &[]);
+    let scenario = run.scenarios[0].scenario.name.replace('/', "-");
+    for metric in ["throughput", "response-p99", "cpu-per-op"] {
+        let anchor = format!("r-{scenario}-{metric}");
+        assert!(page.contains(&format!("id=\"{anchor}\"")), "{anchor}");
+        // Both medians, the change, its interval, p, the smallest detectable change and n.
+        assert!(page.matches(&format!("href=\"#{anchor}\"")).count() >= 7, "{anchor}");
+    }
+    for line in 1..=trials.len() {
+        assert!(page.contains(&format!("href=\"trials.jsonl#L{line}\"")), "{line}");
+    }
+}
+
+/// A flame graph brings a script: it lives in a frame that the page is closed to, and only then are scripts allowed.
+#[test]
+fn flame_graphs_live_in_closed_frames() {
+    let (run, trials) = load("slower");
+    let svg = "<svg height=\"300\" onload=\"init(evt)\"><script>alert(1)</script></svg>".to_owned();
+    let small = Attachment { path: "profiles/a.svg".to_owned(), svg: svg.clone() };
+    let large = Attachment { path: "profiles/b.svg".to_owned(), svg: svg + &" ".repeat(4_000_000) };
+    let page = page(&run, &trials, &[small, large]);
+    check(&page);
+    assert_eq!(page.matches("<iframe sandbox=\"allow-scripts\"").count(), 1);
+    assert!(page.contains("frame-src data:") && page.contains("href=\"profiles/b.svg\""));
+    assert!(page.len() < 3_000_000);
+}
+
+/// What a scenario says of itself is text and never markup of the page.
+#[test]
+fn words_of_a_scenario_cannot_become_markup() {
+    let (mut run, trials) = load("weaker");
+    run.scenarios[0].scenario.story =
+        "<script>alert(1)</script> <img src=x onerror=alert(1)>\n\nSee [a](javascript:alert(1)) ![b](https://example.org/b.png)\n\n<div onclick=\"x\">block</div>"
+            .to_owned();
+    let page = page(&run, &trials, &[]);
+    assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("javascript:"));
+    assert!(page.contains("&lt;script&gt;alert(1)"), "it is shown as what it is");
+    assert!(!page.contains("<div onclick"));
+}
+
+/// A thousand trials make a page of under 3 MB.
+#[test]
+fn a_thousand_trials_make_a_light_page() {
+    let (mut run, trials) = load("slower");
+    let first = run.scenarios[0].clone();
+    run.scenarios.clear();
+    let mut many = Vec::new();
+    for nth in 0..10 {
+        let mut planned = first.clone();
+        planned.scenario.name = format!("reference/copy-{nth}");
+        for block in 0..50 {
+            for variant in &planned.variants {
+                let known: BTreeMap<u32, &Trial> =
+                    trials.iter().filter(|trial| &trial.variant == variant).map(|trial| (trial.block, trial)).collect();
+                let trial = known.values().nth(block as usize % known.len()).unwrap();
+                many.push(Trial { scenario: planned.scenario.name.clone(), block, ..(*trial).clone() });
+            }
+        }
+        run.scenarios.push(planned);
+    }
+    assert_eq!(many.len(), 1000);
+    let page = page(&run, &many, &[]);
+    check(&page);
+    assert!(page.len() < 3_000_000, "{} bytes", page.len());
+}

@@ -1,0 +1,160 @@
+//! What every plot must keep: its words stay on the sheet and off each other, and it says what it shows.
+
+use std::{fs, path::Path};
+
+use uplift_model::{
+    Histogram, Trial,
+    run::Run,
+    scenario::Interleave,
+    trial::{Event, Slice},
+};
+use uplift_report::{ReportInput, plots};
+
+fn load(name: &str) -> (Run, Vec<Trial>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let run = serde_json::from_str(&fs::read_to_string(folder.join("run.json")).unwrap()).unwrap();
+    let trials = fs::read_to_string(folder.join("trials.jsonl")).unwrap();
+    (run, trials.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[derive(Debug)]
+struct Word {
+    text: String,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+/// The texts of a plot with the boxes that they fill, if glyphs are as wide as half their size.
+fn words(svg: &str) -> Vec<Word> {
+    svg.split("<text ")
+        .skip(1)
+        .map(|part| {
+            let (head, rest) = part.split_once('>').unwrap();
+            let text = rest.split("</text>").next().unwrap().trim().replace("&lt;", "<").replace("&amp;", "&");
+            let value = |name: &str| {
+                let (_, rest) = head.split_once(&format!("{name}=\"")).unwrap_or_else(|| panic!("{head}"));
+                rest.split('"').next().unwrap().to_owned()
+            };
+            let (x, y): (f64, f64) = (value(" x").parse().unwrap(), value(" y").parse().unwrap());
+            let size: f64 = value("font-size").parse().unwrap();
+            let width = text.chars().count() as f64 * size * 0.5;
+            let left = match value("text-anchor").as_str() {
+                "start" => x,
+                "middle" => x - width / 2.0,
+                "end" => x - width,
+                other => panic!("{other}"),
+            };
+            Word { text, left, right: left + width, top: y - size * 0.4, bottom: y + size * 0.4 }
+        })
+        .collect()
+}
+
+fn check(plot: &plots::Plot) {
+    let svg = plot.file();
+    let size: Vec<f64> = svg
+        .split("viewBox=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .split(' ')
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let words = words(&svg.replace("<text x=", "<text  x="));
+    assert!(words.len() > 4, "{}: {words:?}", plot.path);
+    for (index, a) in words.iter().enumerate() {
+        assert!(
+            a.left >= 0.0 && a.right <= size[2] && a.top >= 0.0 && a.bottom <= size[3],
+            "{}: {a:?} leaves the sheet",
+            plot.path
+        );
+        for b in &words[index + 1..] {
+            let apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+            assert!(apart, "{}: `{}` lies upon `{}`", plot.path, a.text, b.text);
+        }
+    }
+    assert!(svg.contains("better"), "{}: which direction is good?", plot.path);
+    assert!(plot.description.len() > 40 && svg.contains("aria-label"), "{}", plot.path);
+    let inline = plot.inline();
+    assert!(!inline.contains("\"#"), "{}: a colour does not follow the page: {inline}", plot.path);
+}
+
+#[test]
+fn words_stay_apart_on_every_plot() {
+    for name in ["slower", "weaker", "claims"] {
+        let (run, trials) = load(name);
+        let verdicts = uplift_analysis::judge(&run, &trials);
+        let plots = plots::all(&ReportInput { run: &run, trials: &trials, verdicts: verdicts.as_ref() });
+        assert!(plots.len() >= 3, "{name}");
+        plots.iter().for_each(check);
+    }
+}
+
+/// Long names, latencies over nine decades, events, and four variants.
+#[test]
+fn words_stay_apart_where_it_is_hard() {
+    let (mut run, trials) = load("claims");
+    let names: Vec<String> =
+        (0..4).map(|i| format!("variant-{i}-with-quite-a-long-name-that-nobody-should-give")).collect();
+    run.scenarios[0].variants.clone_from(&names);
+    run.scenarios[0].scenario.trial.interleave = Interleave::Trials;
+    let first = trials.iter().find(|trial| trial.succeeded()).unwrap();
+    let mut hard = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        for block in 0..6 {
+            let mut trial = Trial { variant: name.clone(), block, ..first.clone() };
+            let measured = trial.measured.as_mut().unwrap();
+            let mut wide = Histogram::new();
+            for decade in 0..11 {
+                wide.record_n(10u64.pow(decade) * (index as u64 + 1), 100_000 >> decade);
+            }
+            measured.operations[0].response = wide;
+            let start_ns = measured.turns[0].start_ns;
+            measured.turns[0].wall_ns = 1_000_000_000;
+            measured.slices = (0..10)
+                .map(|slice| Slice {
+                    start_ns: start_ns + slice * 100_000_000,
+                    duration_ns: 100_000_000,
+                    ok: 123_456_789 * slice,
+                    response_max_ns: 0,
+                })
+                .collect();
+            for (nth, event) in ["checkpoint", "compaction of everything", "stall"].into_iter().enumerate() {
+                measured.events.push(Event {
+                    name: event.to_owned(),
+                    start_ns: start_ns + nth as u64 * 100_000_000,
+                    duration_ns: 50_000_000,
+                    detail: String::new(),
+                });
+            }
+            hard.push(trial);
+        }
+    }
+    let plots = plots::all(&ReportInput { run: &run, trials: &hard, verdicts: None });
+    assert_eq!(plots.len(), 2);
+    assert!(plots[1].file().contains("compact"), "the lanes of events are drawn");
+    plots.iter().for_each(check);
+}
+
+/// A reader that was not written for this opens them.
+#[test]
+fn plots_are_well_formed() {
+    let (run, trials) = load("weaker");
+    let verdicts = uplift_analysis::judge(&run, &trials);
+    for plot in plots::all(&ReportInput { run: &run, trials: &trials, verdicts: verdicts.as_ref() }) {
+        for text in [plot.file(), plot.inline()] {
+            let mut reader = quick_xml::Reader::from_str(&text);
+            reader.config_mut().check_end_names = true;
+            loop {
+                match reader.read_event() {
+                    Ok(quick_xml::events::Event::Eof) => break,
+                    Ok(_) => {}
+                    Err(error) => panic!("{}: {error}", plot.path),
+                }
+            }
+        }
+    }
+}
