@@ -6,6 +6,7 @@ pub mod completions;
 pub mod doctor;
 pub mod gate;
 pub mod list;
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod show;

@@ -154,7 +154,18 @@ pub fn start(frequency_hz: u32, off_cpu: bool) -> Result<PerfSampler, String> {
         }
     }
     let _ = send_rings.send(Some(Readable { rings: opened.rings, owners: opened.owners }));
-    Ok(PerfSampler { events: opened.events, reader, stop, frequency_hz, off_cpu, kernel, start_ns, modules, warnings })
+    Ok(PerfSampler {
+        events: opened.events,
+        reader,
+        stop,
+        frequency_hz,
+        off_cpu,
+        kernel,
+        start_ns,
+        modules,
+        names: thread_names(&threads()),
+        warnings,
+    })
 }
 
 /// Whether kernel frames are allowed; an error where nothing is.
