@@ -11,6 +11,7 @@ pub mod gate;
 pub mod judge;
 pub mod metrics;
 pub mod pairing;
+pub mod profile;
 pub mod proportion;
 pub mod rank;
 pub mod settings;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uplift_engine::{ProfilePlan, Sampling};
 use uplift_model::duration::HumanDuration;
 
 /// Did my change make it faster, by how much, at what cost in durability, and where did the time go?
@@ -29,6 +30,8 @@ pub enum Verb {
     Gate(GateArgs),
     /// Measure variants without comparing them
     Run(RunArgs),
+    /// Sample stacks and say where the time went, and against another variant what moved
+    Profile(ProfileArgs),
     /// Run every scenario once at its smallest and check that it is correct
     Verify(VerifyArgs),
     /// List scenarios, variants and targets
@@ -138,6 +141,12 @@ pub struct CompareArgs {
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
+    /// Profile both variants after they were measured, in trials of their own
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: ProfileMode,
+    /// How stacks are sampled.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// Another metric as the one that decides
     #[arg(long, value_name = "METRIC")]
     pub metric: Option<String>,
@@ -184,6 +193,76 @@ pub struct RunArgs {
     /// Show every metric in the table
     #[arg(long)]
     pub all_metrics: bool,
+}
+
+/// What profile trials sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProfileMode {
+    /// Nothing: there are none.
+    #[default]
+    Off,
+    /// Threads that run.
+    Cpu,
+    /// Threads that run and threads that wait.
+    Full,
+}
+
+/// How stacks are sampled.
+#[derive(Clone, Debug, Args)]
+pub struct SamplingArgs {
+    /// Samples a second of every running thread
+    #[arg(long, value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub frequency: u32,
+    /// How long each profile trial samples
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub window: HumanDuration,
+    /// Profile trials of each variant; their samples are added up
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeats: u32,
+}
+
+/// `profile`.
+#[derive(Clone, Debug, Args)]
+pub struct ProfileArgs {
+    /// Which scenarios
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: String,
+    /// Another variant: show what moved from it to the first
+    #[arg(long, value_name = "VARIANT")]
+    pub against: Option<String>,
+    /// What to sample
+    #[arg(long, value_enum, default_value_t = ProfileMode::Full)]
+    pub mode: ProfileMode,
+    /// How stacks are sampled.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Measure what sampling costs instead: the variant against itself under the sampler
+    #[arg(long, conflicts_with = "against")]
+    pub cost: bool,
+    /// Time for all scenarios together, with --cost
+    #[arg(long, value_name = "DURATION", requires = "cost")]
+    pub budget: Option<HumanDuration>,
+    /// Seed of the load and the data [default: from the clock, recorded in the run]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Folder for the data of trials [default: inside the run's folder]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The most memory of one trial, in MiB [default: three quarters of the machine's]
+    #[arg(long, value_name = "MIB")]
+    pub memory_max: Option<u64>,
+    /// Sample builds with debug assertions too
+    #[arg(long)]
+    pub allow_debug: bool,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `verify`.
@@ -329,4 +408,16 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+impl SamplingArgs {
+    /// The plan of profile trials that these arguments ask for.
+    pub fn plan(&self, mode: ProfileMode) -> ProfilePlan {
+        ProfilePlan { sampling: self.sampling(mode), window: self.window.0, repeats: self.repeats }
+    }
+
+    /// How agents are to be sampled.
+    pub fn sampling(&self, mode: ProfileMode) -> Sampling {
+        Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full }
+    }
 }

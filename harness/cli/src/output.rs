@@ -1,15 +1,16 @@
 //! Where words go: results to standard output, everything else to standard error.
 
 use std::{
+    fmt::Display,
     fs,
     io::{self, IsTerminal as _, Write as _},
     path::Path,
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use uplift_engine::store::write_whole;
-use uplift_model::{Trial, Verdicts, run::Run};
-use uplift_report::{ReportInput, html, markdown, plots, terminal, verdicts_json};
+use uplift_engine::store::{load_profiles, write_whole};
+use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
+use uplift_report::{ReportInput, html, markdown, plots, profile, terminal, verdicts_json};
 
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
@@ -114,7 +115,11 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
             .map_err(|error| CliError::environment(format!("the verdicts cannot be written: {error}"), ""))?;
         write("verdicts.json", &text)?;
     }
-    let input = ReportInput { run, trials, verdicts: verdicts.as_ref() };
+    let profiles = load_profiles(directory)?;
+    if !profiles.is_empty() {
+        write_profiles(directory, run, &profiles)?;
+    }
+    let input = ReportInput { run, trials, profiles: &profiles, verdicts: verdicts.as_ref() };
     let plots = plots::all(&input);
     if !plots.is_empty() {
         let folder = directory.join("plots");
@@ -148,7 +153,21 @@ fn attachments(directory: &Path) -> Vec<html::Attachment> {
         .collect()
 }
 
-/// The results of a run in the form that was asked for.
+/// Draws the profiles into the folder `profiles`.
+fn write_profiles(directory: &Path, run: &Run, profiles: &[ProfileTrial]) -> Result<(), CliError> {
+    let folder = directory.join("profiles");
+    let unwritable = |path: &Path, error: &dyn Display| {
+        CliError::environment(format!("`{}` cannot be written: {error}", path.display()), "")
+    };
+    fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
+    for artifact in profile::artifacts(run, profiles).map_err(|error| unwritable(&folder, &error))? {
+        let path = folder.join(&artifact.name);
+        write_whole(&path, &artifact.bytes).map_err(|error| unwritable(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// The results of a run without profiles in the form that was asked for.
 pub fn render(
     run: &Run,
     trials: &[Trial],
@@ -156,12 +175,31 @@ pub fn render(
     format: Format,
     style: terminal::Style,
 ) -> Result<String, CliError> {
-    let input = ReportInput { run, trials, verdicts };
+    render_with(run, trials, &[], verdicts, format, style)
+}
+
+/// The results of a run in the form that was asked for.
+pub fn render_with(
+    run: &Run,
+    trials: &[Trial],
+    profiles: &[ProfileTrial],
+    verdicts: Option<&Verdicts>,
+    format: Format,
+    style: terminal::Style,
+) -> Result<String, CliError> {
+    let input = ReportInput { run, trials, profiles, verdicts };
     let broken =
         |error: serde_json::Error| CliError::environment(format!("the results cannot be written: {error}"), "");
     Ok(match (format, verdicts) {
         (Format::Markdown, _) => markdown::document(&input),
         (Format::Json, Some(verdicts)) => verdicts_json(verdicts).map_err(broken)?,
+        (Format::Json, None) if !profiles.is_empty() => {
+            let all: Vec<_> = run.scenarios.iter().map(|planned| profile::section::json(profiles, planned)).collect();
+            serde_json::to_string_pretty(&all).map_err(broken)?
+        }
+        (Format::Table, None) if !profiles.is_empty() => {
+            run.scenarios.iter().map(|planned| profile::section::terminal(profiles, planned)).collect()
+        }
         (Format::Json, None) => {
             let trials: Vec<_> = trials.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(broken)?;
             serde_json::to_string_pretty(&trials).map_err(broken)?

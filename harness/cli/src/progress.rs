@@ -89,6 +89,14 @@ impl Observer for Bars {
                     ));
                 }
             }
+            Progress::ProfilingStarted { name, plan } => {
+                self.line(&format!(
+                    "{name}: {} profile trials of each variant, {:.0} s each at {} Hz",
+                    plan.repeats,
+                    plan.window.as_secs_f64(),
+                    plan.sampling.frequency_hz
+                ));
+            }
             Progress::TrialFailed(trial) => {
                 if let TrialOutcome::Failed(failure) = &trial.outcome {
                     self.line(&format!(

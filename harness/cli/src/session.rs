@@ -9,10 +9,11 @@ use std::{
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Launch, Look, ProcessLauncher, RunStore, environment, plan::fnv1a, runner::ScenarioOrder,
+    Engine, Interrupt, Judge, Launch, Look, ProcessLauncher, ProfilePlan, RunStore, Sampling, environment, plan::fnv1a,
+    runner::ScenarioOrder,
 };
 use uplift_model::{
-    Scenario, Trial, Verdicts,
+    ProfileTrial, Scenario, Trial, Verdicts,
     run::{Binary, Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
     trial::TurnRecord,
     verdict::Status,
@@ -52,8 +53,23 @@ pub struct Session<'a> {
     pub binaries: [Option<PathBuf>; 2],
     /// Blocks, where the verb fixes them.
     pub blocks: Option<u32>,
+    /// What is sampled.
+    pub profiling: Profiling,
     /// The terminal.
     pub terminal: &'a Terminal,
+}
+
+/// What is sampled in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profiling {
+    /// Nothing.
+    Off,
+    /// Every variant, after the measured trials of its scenario.
+    After(ProfilePlan),
+    /// Every variant, and nothing is measured.
+    Only(ProfilePlan),
+    /// The candidate while it is measured: what does sampling cost?
+    Cost(Sampling),
 }
 
 /// A run that was carried out.
@@ -64,6 +80,8 @@ pub struct Finished {
     pub run: Run,
     /// Its trials.
     pub trials: Vec<Trial>,
+    /// Its profile trials.
+    pub profiles: Vec<ProfileTrial>,
     /// What was decided.
     pub verdicts: Option<Verdicts>,
 }
@@ -84,7 +102,11 @@ impl Finished {
             Some(_) => statuses.contains(&Status::Failed),
             None => self.run.scenarios.iter().any(|planned| {
                 planned.skipped.is_none()
-                    && !self.trials.iter().any(|trial| trial.scenario == planned.scenario.name && trial.succeeded())
+                    && !self
+                        .trials
+                        .iter()
+                        .chain(self.profiles.iter().map(|profile| &profile.trial))
+                        .any(|trial| trial.scenario == planned.scenario.name && trial.succeeded())
             }),
         };
         if missing || failed {
@@ -141,7 +163,7 @@ impl Session<'_> {
         store.write_run(&run)?;
 
         let process = ProcessLauncher;
-        let mut trials = Vec::new();
+        let (mut trials, mut profiles) = (Vec::new(), Vec::new());
         let mut bars = Bars::new(self.terminal, budget);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
         let memory = self
@@ -165,10 +187,25 @@ impl Session<'_> {
                 index,
                 launchers: vec![&process as &dyn Launch; variants],
                 binaries: (0..variants).map(|variant| self.binaries.get(variant).cloned().flatten()).collect(),
+                sampling: match self.profiling {
+                    Profiling::Cost(sampling) => vec![None, Some(sampling)],
+                    _ => Vec::new(),
+                },
                 budget: budget / count,
                 blocks: self.blocks.or(self.trials.blocks),
             };
-            if let Err(error) = engine.run_scenario(&mut run, &order, &mut trials) {
+            let measured = match self.profiling {
+                Profiling::Only(_) => Ok(()),
+                _ => engine.run_scenario(&mut run, &order, &mut trials),
+            };
+            let skipped = run.scenarios[index].skipped.is_some();
+            let outcome = measured.and_then(|()| match &self.profiling {
+                Profiling::After(plan) | Profiling::Only(plan) if !skipped && !interrupt.is_set() => {
+                    engine.profile_scenario(&mut run, &order, plan, &mut profiles)
+                }
+                _ => Ok(()),
+            });
+            if let Err(error) = outcome {
                 broken = Some(error);
                 break;
             }
@@ -190,7 +227,7 @@ impl Session<'_> {
         };
         store.write_run(&run)?;
         let verdicts = write_documents(store.directory(), &run, &trials)?;
-        let finished = Finished { directory: store.directory().to_owned(), run, trials, verdicts };
+        let finished = Finished { directory: store.directory().to_owned(), run, trials, profiles, verdicts };
         match broken {
             Some(error) => {
                 self.terminal.say(&format!("what was measured is kept in {}", finished.directory.display()));

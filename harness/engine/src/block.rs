@@ -18,6 +18,7 @@ use crate::{
     launch::{Launch, LaunchOrder},
     link::Link,
     plan::{BlockPlan, shape_turns},
+    profile::Sampling,
     sentinel::Watch,
 };
 
@@ -38,6 +39,8 @@ pub struct Contender<'a> {
     pub binary: Option<PathBuf>,
     /// Memory it gets.
     pub memory_bytes_max: u64,
+    /// How it is sampled while it is measured: only to measure what sampling costs.
+    pub sampling: Option<Sampling>,
 }
 
 /// What a block needs to know beside its plan.
@@ -76,13 +79,13 @@ pub fn run_block(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial>
 }
 
 /// A trial that is under way.
-struct Running {
+pub(crate) struct Running {
     index: usize,
     position: u32,
     started_unix_ns: u64,
     data_dir: PathBuf,
     state: State,
-    turns: Vec<TurnRecord>,
+    pub(crate) turns: Vec<TurnRecord>,
 }
 
 enum State {
@@ -91,7 +94,7 @@ enum State {
 }
 
 impl Running {
-    fn start(context: &BlockContext<'_>, plan: &BlockPlan, index: usize, position: u32) -> Self {
+    pub(crate) fn start(context: &BlockContext<'_>, plan: &BlockPlan, index: usize, position: u32) -> Self {
         let contender = &context.contenders[index];
         let label = format!("{}-{}-{index}-{}", context.scenario.name.replace('/', "-"), plan.block, contender.name);
         let data_dir = context.data_root.join(&label);
@@ -106,7 +109,7 @@ impl Running {
     }
 
     /// Does something with the agent, if it is alive; a failure ends it.
-    fn with<T>(&mut self, action: impl FnOnce(&mut Link) -> Result<T, Failure>) -> Option<T> {
+    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut Link) -> Result<T, Failure>) -> Option<T> {
         let State::Alive(link) = &mut self.state else { return None };
         match action(link) {
             Ok(value) => Some(value),
@@ -117,16 +120,16 @@ impl Running {
         }
     }
 
-    fn turn(&mut self, request: TurnRequest) -> Option<TurnRecord> {
+    pub(crate) fn turn(&mut self, request: TurnRequest) -> Option<TurnRecord> {
         self.with(|link| link.turn(request))
     }
 
-    fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state, State::Alive(_))
     }
 
     /// Ends the trial and removes its data.
-    fn end(
+    pub(crate) fn end(
         mut self,
         context: &BlockContext<'_>,
         plan: &BlockPlan,
@@ -223,7 +226,7 @@ fn prepare(
     Ok(link)
 }
 
-fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Option<TurnRecord> {
+pub(crate) fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Option<TurnRecord> {
     let trial = &context.scenario.trial;
     // Even without a warm-up one operation is needed: it shows how long a turn must be.
     let length = if trial.warmup.0.is_zero() {
@@ -251,6 +254,9 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
         if let Some(record) = warm_up(context, trial) {
             let per_second = record.attempts as f64 / (record.wall_ns.max(1) as f64 / 1e9);
             slowest_per_second = slowest_per_second.min(per_second);
+        }
+        if let Some(sampling) = context.contenders[trial.index].sampling {
+            trial.with(|link| link.profile_start(sampling.frequency_hz, sampling.off_cpu));
         }
     }
     let spec = &context.scenario.trial;

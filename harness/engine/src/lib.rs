@@ -9,11 +9,13 @@ pub mod interrupt;
 pub mod launch;
 pub mod link;
 pub mod plan;
+pub mod profile;
 pub mod runner;
 pub mod sentinel;
 pub mod store;
 
 pub use interrupt::Interrupt;
 pub use launch::{AgentHandle, Launch, LaunchOrder, process::ProcessLauncher};
+pub use profile::{ProfilePlan, Sampling};
 pub use runner::{Engine, EngineError, Judge, Look, Observer, Progress};
 pub use store::{RunStore, StoreError, StoredRun};

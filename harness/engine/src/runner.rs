@@ -8,7 +8,7 @@ use std::{
 
 use uplift_model::{
     Scenario, Trial,
-    run::Run,
+    run::{PlannedScenario, Run},
     trial::{FailureKind, TrialOutcome, TurnRecord},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     interrupt::Interrupt,
     launch::Launch,
     plan::plan_block,
+    profile::{ProfilePlan, Sampling},
     store::{RunStore, StoreError},
 };
 
@@ -80,6 +81,13 @@ pub enum Progress<'a> {
         /// Time left of the scenario's budget.
         left: Duration,
     },
+    /// The profile trials of a scenario begin.
+    ProfilingStarted {
+        /// Its name.
+        name: &'a str,
+        /// How they are run.
+        plan: &'a ProfilePlan,
+    },
     /// A trial failed.
     TrialFailed(&'a Trial),
     /// A scenario is done.
@@ -132,6 +140,8 @@ pub struct ScenarioOrder<'a> {
     pub launchers: Vec<&'a dyn Launch>,
     /// Binary of each variant; `None`: the harness's own.
     pub binaries: Vec<Option<PathBuf>>,
+    /// How each variant is sampled while it is measured; empty: none is.
+    pub sampling: Vec<Option<Sampling>>,
     /// Its budget.
     pub budget: Duration,
     /// Exactly so many blocks; `None`: as the judge and the budget say.
@@ -169,29 +179,14 @@ impl Engine<'_> {
     ) -> Result<(), EngineError> {
         let planned = &run.scenarios[order.index];
         let scenario = planned.scenario.clone();
-        let contenders: Vec<Contender<'_>> = planned
-            .variants
-            .iter()
-            .zip(order.launchers.iter().zip(&order.binaries))
-            .filter_map(|(name, (launcher, binary))| {
-                let variant = scenario.variant(name)?;
-                Some(Contender {
-                    name: name.clone(),
-                    settings: variant.settings.clone(),
-                    launcher: *launcher,
-                    binary: binary.clone(),
-                    memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
-                })
-            })
-            .collect();
+        let contenders = self.contenders(planned, order);
         self.observer.progress(&Progress::ScenarioStarted {
             index: order.index,
             of: run.scenarios.len(),
             name: &scenario.name,
             budget: order.budget,
         });
-        fs::create_dir_all(self.data_root)
-            .map_err(|error| EngineError::DataDir { path: self.data_root.to_owned(), error })?;
+        self.make_data_root()?;
         let outcome = self.blocks(run.seed, &scenario, &contenders, order, trials);
         let planned = &mut run.scenarios[order.index];
         planned.blocks = order.blocks;
@@ -207,6 +202,30 @@ impl Engine<'_> {
         }
         self.store.write_run(run)?;
         outcome.map(drop)
+    }
+
+    pub(crate) fn make_data_root(&self) -> Result<(), EngineError> {
+        fs::create_dir_all(self.data_root)
+            .map_err(|error| EngineError::DataDir { path: self.data_root.to_owned(), error })
+    }
+
+    /// The variants of a scenario as its blocks run them.
+    pub(crate) fn contenders<'o>(&self, planned: &PlannedScenario, order: &ScenarioOrder<'o>) -> Vec<Contender<'o>> {
+        let mut contenders = Vec::new();
+        for (index, name) in planned.variants.iter().enumerate() {
+            let (Some(variant), Some(launcher)) = (planned.scenario.variant(name), order.launchers.get(index)) else {
+                continue;
+            };
+            contenders.push(Contender {
+                name: name.clone(),
+                settings: variant.settings.clone(),
+                launcher: *launcher,
+                binary: order.binaries.get(index).cloned().flatten(),
+                memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
+                sampling: order.sampling.get(index).copied().flatten(),
+            });
+        }
+        contenders
     }
 
     fn blocks(
@@ -304,7 +323,7 @@ impl Engine<'_> {
         }
     }
 
-    fn check_disk(&self) -> Result<(), EngineError> {
+    pub(crate) fn check_disk(&self) -> Result<(), EngineError> {
         match free_bytes(self.data_root) {
             Ok(free) if free < FREE_BYTES_MIN => {
                 Err(EngineError::DiskFull { path: self.data_root.to_owned(), free_mib: free >> 20 })

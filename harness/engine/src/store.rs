@@ -11,7 +11,8 @@ use std::{
 };
 
 use uplift_model::{
-    Trial,
+    ProfileTrial, Trial,
+    profile::PROFILE_SCHEMA,
     run::{RUN_SCHEMA, Run},
     trial::TRIAL_SCHEMA,
 };
@@ -20,6 +21,9 @@ use uplift_model::{
 pub const RUN_FILE: &str = "run.json";
 /// The file with one line for each trial.
 pub const TRIALS_FILE: &str = "trials.jsonl";
+
+/// The file with one line for each profile trial.
+pub const PROFILES_FILE: &str = "profiles.jsonl";
 
 /// Why a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +121,23 @@ impl RunStore {
         write_whole(&path, text.as_bytes()).map_err(|error| at(&path, error))
     }
 
+    /// Appends a profile trial and syncs it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn append_profile(&mut self, profile: &ProfileTrial) -> Result<(), StoreError> {
+        let path = self.directory.join(PROFILES_FILE);
+        let mut line =
+            serde_json::to_vec(profile).map_err(|error| at(&path, StoreErrorKind::Corrupt(error.to_string())))?;
+        line.push(b'\n');
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_data()))
+            .map_err(|error| at(&path, error))
+    }
+
     /// Appends a trial and syncs it.
     ///
     /// # Errors
@@ -178,6 +199,31 @@ impl StoredRun {
         let (trials, warnings) = parse_trials(&bytes).map_err(|kind| at(&path, kind))?;
         Ok(Self { directory: directory.to_owned(), run, trials, warnings })
     }
+}
+
+/// Reads the profile trials of a run; none where it has no such file.
+///
+/// # Errors
+/// The file, the line, and what is wrong with it.
+pub fn load_profiles(directory: &Path) -> Result<Vec<ProfileTrial>, StoreError> {
+    let path = directory.join(PROFILES_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(at(&path, error)),
+    };
+    // A last line without its end was cut off: the harness ended while writing it.
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    whole
+        .lines()
+        .enumerate()
+        .map(|(index, line)| {
+            check_schema(line, PROFILE_SCHEMA).map_err(|kind| at(&path, kind))?;
+            serde_json::from_str(line).map_err(|error| {
+                at(&path, StoreErrorKind::Corrupt(format!("line {} is not a profile trial: {error}", index + 1)))
+            })
+        })
+        .collect()
 }
 
 /// Reads the content of a `trials.jsonl`: the trials, and warnings about a last line that was cut off.

@@ -156,13 +156,15 @@ pub struct Profiled {
     pub sampler: String,
     /// Samples a second that were asked for.
     pub frequency_hz: u32,
+    /// Nanoseconds of processor time that one sample stands for.
+    pub sample_ns: f64,
     /// On-CPU stacks, folded: "root;…;leaf count" lines.
     pub folded: String,
     /// Off-CPU stacks in microseconds, where they were asked for and could be had.
     pub folded_off_cpu: Option<String>,
-    /// Samples lost.
-    pub lost: u64,
-    /// Share of samples whose every frame has a name.
+    /// Samples lost; `None`: the sampler does not count them.
+    pub lost: Option<u64>,
+    /// Share of samples whose stack is whole and whose every frame has a name.
     pub symbolised_share: f64,
     /// Whether kernel frames are in it.
     pub kernel_frames: bool,

@@ -9,9 +9,10 @@ pub mod html;
 pub mod markdown;
 pub mod number;
 pub mod plots;
+pub mod profile;
 pub mod terminal;
 
-use uplift_model::{Trial, Verdicts, run::Run};
+use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
 
 /// Everything that a report is made from.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct ReportInput<'a> {
     pub run: &'a Run,
     /// Its trials.
     pub trials: &'a [Trial],
+    /// Its profile trials; empty where there are none.
+    pub profiles: &'a [ProfileTrial],
     /// What was decided; `None` for a run that compares nothing.
     pub verdicts: Option<&'a Verdicts>,
 }

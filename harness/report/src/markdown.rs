@@ -13,7 +13,7 @@ use uplift_model::{
 use crate::{
     ReportInput, headline,
     number::{change, change_interval, count, nanoseconds, significant, with_unit},
-    plots,
+    plots, profile,
     terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
 };
 
@@ -69,7 +69,8 @@ fn summary(input: &ReportInput<'_>, text: &mut String) {
         }
         None => {
             for planned in &input.run.scenarios {
-                let trials = trials_of(input, planned).count();
+                let trials = trials_of(input, planned).count()
+                    + input.profiles.iter().filter(|profile| profile.trial.scenario == planned.scenario.name).count();
                 let _ =
                     writeln!(text, "- {}: {trials} trials of {}", planned.scenario.name, planned.variants.join(", "));
             }
@@ -107,6 +108,8 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
             durability(verdict, text);
             claims_table(verdict, text);
         }
+        // A scenario that was only profiled has no measurements to show.
+        _ if trials_of(input, planned).next().is_none() && !input.profiles.is_empty() => {}
         _ => {
             plots_of(input, planned, None, text);
             measurement_table(input, planned, text);
@@ -115,6 +118,7 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     operations_table(input, planned, text);
     groups_table(input, planned, text);
     syncs_table(input, planned, text);
+    text.push_str(&profile::section::markdown(input.profiles, planned));
     stage_table(input, planned, text);
     distributions_table(input, planned, text);
     validation(input, planned, verdict, text);
@@ -146,18 +150,18 @@ pub fn variants(planned: &PlannedScenario) -> Vec<&str> {
     seen
 }
 
-fn row(cells: &[String], text: &mut String) {
+pub(crate) fn row(cells: &[String], text: &mut String) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
-fn header(cells: &[&str], text: &mut String) {
+pub(crate) fn header(cells: &[&str], text: &mut String) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
     let rule: Vec<&str> = cells.iter().enumerate().map(|(index, _)| if index == 0 { "---" } else { "---:" }).collect();
     let _ = writeln!(text, "|{}|", rule.join("|"));
 }
 
 /// Text that must not end a table cell or start markup.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ").replace('<', "&lt;")
 }
 

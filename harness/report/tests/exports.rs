@@ -32,7 +32,7 @@ impl Loaded {
     }
 
     fn input(&self) -> ReportInput<'_> {
-        ReportInput { run: &self.run, trials: &self.trials, verdicts: self.verdicts.as_ref() }
+        ReportInput { run: &self.run, trials: &self.trials, profiles: &[], verdicts: self.verdicts.as_ref() }
     }
 }
 

@@ -87,7 +87,7 @@ fn words_stay_apart_on_every_plot() {
     for name in ["slower", "weaker", "claims"] {
         let (run, trials) = load(name);
         let verdicts = uplift_analysis::judge(&run, &trials);
-        let plots = plots::all(&ReportInput { run: &run, trials: &trials, verdicts: verdicts.as_ref() });
+        let plots = plots::all(&ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() });
         assert!(plots.len() >= 3, "{name}");
         plots.iter().for_each(check);
     }
@@ -133,7 +133,7 @@ fn words_stay_apart_where_it_is_hard() {
             hard.push(trial);
         }
     }
-    let plots = plots::all(&ReportInput { run: &run, trials: &hard, verdicts: None });
+    let plots = plots::all(&ReportInput { run: &run, trials: &hard, profiles: &[], verdicts: None });
     assert_eq!(plots.len(), 2);
     assert!(plots[1].file().contains("compact"), "the lanes of events are drawn");
     plots.iter().for_each(check);
@@ -144,7 +144,7 @@ fn words_stay_apart_where_it_is_hard() {
 fn plots_are_well_formed() {
     let (run, trials) = load("weaker");
     let verdicts = uplift_analysis::judge(&run, &trials);
-    for plot in plots::all(&ReportInput { run: &run, trials: &trials, verdicts: verdicts.as_ref() }) {
+    for plot in plots::all(&ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() }) {
         for text in [plot.file(), plot.inline()] {
             let mut reader = quick_xml::Reader::from_str(&text);
             reader.config_mut().check_end_names = true;

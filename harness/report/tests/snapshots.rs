@@ -15,7 +15,7 @@ fn load(name: &str) -> (Run, Vec<Trial>) {
 fn snapshot(name: &str) {
     let (run, trials) = load(name);
     let verdicts = uplift_analysis::judge(&run, &trials);
-    let input = ReportInput { run: &run, trials: &trials, verdicts: verdicts.as_ref() };
+    let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() };
     insta::assert_snapshot!(format!("{name}-markdown"), markdown::document(&input));
     insta::assert_snapshot!(format!("{name}-terminal"), terminal::comparison(&input, terminal::Style::default()));
     insta::assert_snapshot!(format!("{name}-verdicts"), verdicts_json(verdicts.as_ref().unwrap()).unwrap());

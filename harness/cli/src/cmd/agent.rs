@@ -7,5 +7,5 @@ use uplift_target::{TargetFactory, agent};
 /// Serves one trial over standard input and output.
 pub fn serve(targets: &[&'static dyn TargetFactory]) -> ExitCode {
     let targets: Vec<&dyn TargetFactory> = targets.iter().map(|target| *target as &dyn TargetFactory).collect();
-    agent::serve(&targets, None)
+    agent::serve(&targets, Some(&uplift_profiler::Sampler))
 }

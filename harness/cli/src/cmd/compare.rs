@@ -4,18 +4,25 @@ use uplift_model::{run::Intent, scenario::Variant};
 use uplift_target::TargetFactory;
 
 use crate::{
-    args::CompareArgs,
+    args::{CompareArgs, ProfileMode},
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
-    output::{Terminal, render},
-    session::{Finished, Session},
+    output::{Terminal, render_with},
+    session::{Finished, Profiling, Session},
 };
 
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     let finished = measure(args, targets, terminal)?;
     let style = terminal.style(args.all_metrics);
-    let text = render(&finished.run, &finished.trials, finished.verdicts.as_ref(), args.format, style)?;
+    let text = render_with(
+        &finished.run,
+        &finished.trials,
+        &finished.profiles,
+        finished.verdicts.as_ref(),
+        args.format,
+        style,
+    )?;
     terminal.print(&text);
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
     Ok(finished.exit())
@@ -51,9 +58,17 @@ pub fn measure(
         trials: &args.trials,
         binaries: [args.baseline_bin.clone(), args.candidate_bin.clone()],
         blocks: None,
+        profiling: profiling(args),
         terminal,
     }
     .carry_out()
+}
+
+fn profiling(args: &CompareArgs) -> Profiling {
+    match args.profile {
+        ProfileMode::Off => Profiling::Off,
+        mode => Profiling::After(args.sampling.plan(mode)),
+    }
 }
 
 /// The scenarios that have both variants; where scenarios were named, each of them must.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use uplift_engine::store::write_whole;
+use uplift_engine::store::{load_profiles, write_whole};
 use uplift_report::{
     ReportInput,
     export::{Document, Selection, documents},
@@ -20,7 +20,8 @@ use crate::{
 pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let stored = show::load(&args.stored, terminal)?;
     let verdicts = verdicts_of(&stored.run, &stored.trials);
-    let input = ReportInput { run: &stored.run, trials: &stored.trials, verdicts: verdicts.as_ref() };
+    let profiles = load_profiles(&stored.directory)?;
+    let input = ReportInput { run: &stored.run, trials: &stored.trials, profiles: &profiles, verdicts: verdicts.as_ref() };
     check(args, &input)?;
     let selection = Selection {
         scenario: args.scenario.clone(),

@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod export;
 pub mod gate;
 pub mod list;
+pub mod profile;
 pub mod report;
 pub mod run;
 pub mod show;

@@ -8,7 +8,7 @@ use crate::{
     catalogue::Catalogue,
     error::{CliError, suggestion},
     output::{Terminal, render},
-    session::Session,
+    session::{Profiling, Session},
 };
 
 /// Measures the variants and prints what they did.
@@ -44,6 +44,7 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
         binaries: [None, None],
         // Without a comparison there is nothing to decide: five blocks give a median and a spread.
         blocks: if args.trials.blocks.is_none() && args.trials.budget.is_none() { Some(5) } else { None },
+        profiling: Profiling::Off,
         terminal,
     }
     .carry_out()?;

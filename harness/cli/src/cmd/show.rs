@@ -5,20 +5,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use uplift_engine::{StoredRun, store::RUN_FILE};
+use uplift_engine::{
+    StoredRun,
+    store::{RUN_FILE, load_profiles},
+};
 
 use crate::{
     args::{RunArg, StoredArgs},
     error::{CliError, suggestion},
     exit,
-    output::{Terminal, render, verdicts_of},
+    output::{Terminal, render_with, verdicts_of},
 };
 
 /// Prints the run as the verb that made it did.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let stored = load(&args.stored, terminal)?;
     let verdicts = verdicts_of(&stored.run, &stored.trials);
-    let text = render(&stored.run, &stored.trials, verdicts.as_ref(), args.format, terminal.style(args.all_metrics))?;
+    let profiles = load_profiles(&stored.directory)?;
+    let text = render_with(
+        &stored.run,
+        &stored.trials,
+        &profiles,
+        verdicts.as_ref(),
+        args.format,
+        terminal.style(args.all_metrics),
+    )?;
     terminal.print(&text);
     Ok(exit::OK)
 }

@@ -15,7 +15,7 @@ use crate::{
     error::CliError,
     exit,
     output::Terminal,
-    session::Session,
+    session::{Profiling, Session},
 };
 
 /// Length of the window: enough for every kind of operation to happen.
@@ -57,6 +57,7 @@ pub fn run(args: &VerifyArgs, targets: &[&'static dyn TargetFactory], terminal: 
         trials: &trials,
         binaries: [None, None],
         blocks: Some(1),
+        profiling: Profiling::Off,
         terminal,
     }
     .carry_out()?;

@@ -1,0 +1,101 @@
+//! `uplift profile SCENARIO --variant V [--against W]`: where the time went, and what moved.
+
+use uplift_model::{run::Intent, scenario::Variant};
+use uplift_target::TargetFactory;
+
+use crate::{
+    args::{ProfileArgs, ProfileMode, TrialArgs},
+    catalogue::{Catalogue, Entry},
+    error::{CliError, suggestion},
+    exit,
+    output::{Terminal, render_with},
+    session::{Profiling, Session},
+};
+
+/// Samples the variants and prints where their time went.
+pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    if args.mode == ProfileMode::Off {
+        return Err(CliError::usage("--mode off profiles nothing", "use `uplift run` to measure without sampling"));
+    }
+    let mut scenarios = Vec::new();
+    for mut entry in Catalogue::read(&args.selection, targets)?.entries {
+        let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();
+        let wanted: Vec<&String> = args.against.iter().chain([&args.variant]).collect();
+        if let Some(missing) = wanted.iter().find(|wanted| !names.contains(wanted)) {
+            if args.selection.scenarios.is_empty() {
+                continue;
+            }
+            return Err(CliError::usage(
+                format!("`{}` has no variant `{missing}`", entry.scenario.name),
+                &suggestion(missing, names.iter().map(String::as_str)),
+            ));
+        }
+        let variants = if args.cost { sampled_twin(&mut entry, args) } else { wanted.into_iter().cloned().collect() };
+        scenarios.push((entry, variants));
+    }
+    if scenarios.is_empty() {
+        return Err(CliError::usage(
+            format!("no scenario has the variant `{}`", args.variant),
+            "`uplift list` shows the variants of each scenario",
+        ));
+    }
+    let trials = TrialArgs {
+        budget: args.budget,
+        quick: false,
+        blocks: None,
+        seed: args.seed,
+        out: args.out.clone(),
+        data_dir: args.data_dir.clone(),
+        memory_max: args.memory_max,
+        allow_debug: args.allow_debug,
+    };
+    let intent = if args.cost {
+        Intent::Compare { baseline: args.variant.clone(), candidate: sampled_name(args) }
+    } else {
+        Intent::Profile { variants: scenarios[0].1.clone() }
+    };
+    let finished = Session {
+        intent,
+        name: format!("profile-{}", args.variant),
+        scenarios,
+        trials: &trials,
+        binaries: [None, None],
+        blocks: None,
+        profiling: if args.cost {
+            Profiling::Cost(args.sampling.sampling(args.mode))
+        } else {
+            Profiling::Only(args.sampling.plan(args.mode))
+        },
+        terminal,
+    }
+    .carry_out()?;
+    let text = render_with(
+        &finished.run,
+        &finished.trials,
+        &finished.profiles,
+        finished.verdicts.as_ref(),
+        args.format,
+        terminal.style(false),
+    )?;
+    terminal.print(&text);
+    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    Ok(match finished.exit() {
+        exit::OK if !args.cost && finished.profiles.iter().any(|profile| profile.profiled.is_none()) => exit::FAILED,
+        code => code,
+    })
+}
+
+/// What the variant is called in the records while it is sampled.
+fn sampled_name(args: &ProfileArgs) -> String {
+    format!("{}@sampled-{}hz", args.variant, args.sampling.frequency)
+}
+
+/// The variant, and the same again under the sampler.
+fn sampled_twin(entry: &mut Entry, args: &ProfileArgs) -> Vec<String> {
+    let name = sampled_name(args);
+    if let Some(variant) = entry.scenario.variant(&args.variant) {
+        let twin = Variant { name: name.clone(), ..variant.clone() };
+        entry.scenario.variants.push(twin);
+    }
+    vec![args.variant.clone(), name]
+}

@@ -1,0 +1,79 @@
+//! The sampler for where perf events are forbidden: the crate `pprof`, which samples by signal.
+//!
+//! It sees user frames only, cannot sample faster than the kernel's tick, sees no waiting thread, and does not count what
+//! it loses. Each of that is said in its warnings.
+
+use uplift_model::protocol::Profiled;
+use uplift_target::{agent::RunningSampler, clock};
+
+use crate::fold::fold_named;
+
+/// A sampler at work.
+pub struct SignalSampler {
+    guard: pprof::ProfilerGuard<'static>,
+    frequency_hz: u32,
+    start_ns: u64,
+    start_cpu_ns: u64,
+    warnings: Vec<String>,
+}
+
+/// Starts sampling; `why` says why nothing better is used.
+///
+/// # Errors
+/// Why this does not work either.
+pub fn start(frequency_hz: u32, off_cpu: bool, why: String) -> Result<SignalSampler, String> {
+    let mut warnings = vec![
+        why,
+        "sampled by signal: user frames only, at most once in each tick of the kernel, losses are not counted"
+            .to_owned(),
+    ];
+    if off_cpu {
+        warnings.push("waiting threads are not seen: that needs perf events".to_owned());
+    }
+    let hz = libc::c_int::try_from(frequency_hz).map_err(|error| error.to_string())?;
+    let guard = pprof::ProfilerGuardBuilder::default()
+        .frequency(hz)
+        .build()
+        .map_err(|error| format!("{}; and sampling by signal failed: {error}", warnings[0]))?;
+    Ok(SignalSampler {
+        guard,
+        frequency_hz,
+        start_ns: clock::now_ns(),
+        start_cpu_ns: clock::process_cpu_ns(),
+        warnings,
+    })
+}
+
+impl RunningSampler for SignalSampler {
+    fn name(&self) -> String {
+        "pprof (user frames only)".to_owned()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.clone()
+    }
+
+    fn stop(self: Box<Self>) -> Result<Profiled, String> {
+        let (duration_ns, cpu_ns) = (clock::now_ns() - self.start_ns, clock::process_cpu_ns() - self.start_cpu_ns);
+        let report = self.guard.report().build().map_err(|error| format!("the samples cannot be read: {error}"))?;
+        let folded = fold_named(report.data.iter().map(|(stack, count)| {
+            let frames =
+                stack.frames.iter().rev().flat_map(|inlined| inlined.iter().rev().map(pprof::Symbol::name)).collect();
+            (stack.thread_name.clone(), frames, u64::try_from(*count).unwrap_or(0))
+        }));
+        Ok(Profiled {
+            sampler: self.name(),
+            frequency_hz: self.frequency_hz,
+            // The tick bounds what comes: a sample stands for its share of the processor time that was used.
+            sample_ns: cpu_ns as f64 / folded.total.max(1) as f64,
+            symbolised_share: folded.named_share(),
+            folded: folded.text,
+            folded_off_cpu: None,
+            lost: None,
+            kernel_frames: false,
+            duration_ns,
+            operations: 0,
+            warnings: self.warnings,
+        })
+    }
+}

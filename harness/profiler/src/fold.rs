@@ -1,0 +1,265 @@
+//! Stacks of addresses to folded text.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    symbol::{Function, KernelSymbols, UserSymbols},
+    unwind::FRAMES_MAX,
+};
+
+/// Stands between a thread's name and its frames where the stack does not reach the beginning of the thread.
+pub const CUT: &str = "[cut]";
+/// The innermost frame of a thread that was taken from its processor though it could have gone on.
+pub const PREEMPTED: &str = "[preempted]_[k]";
+
+/// Where std says that a thread's own code begins; what lies below says nothing about the program.
+const THREAD_BEGINS: &str = "__rust_begin_short_backtrace";
+/// The first functions of threads and processes that are not Rust's.
+const FIRST_FUNCTIONS: &[&str] = &[
+    "clone3",
+    "__clone3",
+    "clone",
+    "__clone",
+    "start_thread",
+    "_start",
+    "__libc_start_main",
+    "__libc_start_call_main",
+];
+
+/// One stack, as it was sampled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stack {
+    /// The thread.
+    pub tid: u32,
+    /// Kernel addresses, innermost first.
+    pub kernel: Vec<u64>,
+    /// User addresses, innermost first: the instruction itself, then the instructions that calls return to.
+    pub user: Vec<u64>,
+    /// Whether the thread left its processor though it could have gone on.
+    pub preempted: bool,
+}
+
+/// Folded text, and how good it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Folded {
+    /// The lines, sorted.
+    pub text: String,
+    /// Sum of all counts.
+    pub total: u64,
+    /// Of these, counts of stacks that are whole and whose every frame has a name.
+    pub named: u64,
+    /// Of these, counts of stacks that do not reach the beginning of their thread.
+    pub cut: u64,
+}
+
+impl Folded {
+    /// Share of the counts whose stacks are whole and named; 1 where there are none.
+    pub fn named_share(&self) -> f64 {
+        if self.total == 0 { 1.0 } else { self.named as f64 / self.total as f64 }
+    }
+
+    /// Adds one line's worth.
+    fn add(lines: &mut BTreeMap<String, u64>, line: String, count: u64) {
+        *lines.entry(line).or_insert(0) += count;
+    }
+
+    fn write(&mut self, lines: &BTreeMap<String, u64>) {
+        for (line, count) in lines {
+            self.text.push_str(line);
+            self.text.push(' ');
+            self.text.push_str(&count.to_string());
+            self.text.push('\n');
+        }
+    }
+}
+
+/// Names what is needed to fold stacks.
+pub struct Folder {
+    /// User functions.
+    pub user: UserSymbols,
+    /// Kernel functions; `None` where they cannot be had.
+    pub kernel: Option<KernelSymbols>,
+    /// Names of threads.
+    pub threads: HashMap<u32, String>,
+}
+
+/// One frame with a name.
+struct Frame {
+    text: String,
+    named: bool,
+}
+
+impl Folder {
+    /// Folds stacks with their counts.
+    pub fn fold<'a>(&mut self, stacks: impl IntoIterator<Item = (&'a Stack, u64)>) -> Folded {
+        let mut folded = Folded::default();
+        let mut lines = BTreeMap::new();
+        for (stack, count) in stacks {
+            if count == 0 {
+                continue;
+            }
+            let (frames, whole) = self.frames(stack);
+            folded.total += count;
+            if !whole {
+                folded.cut += count;
+            } else if frames.iter().all(|frame| frame.named) {
+                folded.named += count;
+            }
+            let mut line = thread_group(self.threads.get(&stack.tid).map_or("", String::as_str));
+            if !whole {
+                line.push(';');
+                line.push_str(CUT);
+            }
+            for frame in &frames {
+                line.push(';');
+                line.push_str(&frame.text);
+            }
+            Folded::add(&mut lines, line, count);
+        }
+        folded.write(&lines);
+        folded
+    }
+
+    /// The frames, outermost first, and whether they reach the beginning of the thread.
+    fn frames(&mut self, stack: &Stack) -> (Vec<Frame>, bool) {
+        let mut functions: Vec<Function> = Vec::new();
+        for (depth, &address) in stack.user.iter().enumerate() {
+            // A call's return address may be the first byte of the next function.
+            let probe = if depth == 0 { address } else { address.wrapping_sub(1) };
+            functions.extend_from_slice(self.user.functions(probe));
+        }
+        functions.reverse();
+        let whole = strip_beginning(&mut functions) && stack.user.len() < FRAMES_MAX;
+        let mut frames: Vec<Frame> = functions
+            .into_iter()
+            .map(|function| Frame {
+                text: format!("{}{}", clean(&function.name), if function.inlined { "_[i]" } else { "" }),
+                named: function.named,
+            })
+            .collect();
+        for &address in stack.kernel.iter().rev() {
+            let name = self.kernel.as_ref().and_then(|kernel| kernel.name(address));
+            frames.push(Frame { text: format!("{}_[k]", name.unwrap_or("[kernel]")), named: name.is_some() });
+        }
+        if stack.preempted {
+            frames.push(Frame { text: PREEMPTED.to_owned(), named: true });
+        }
+        // Many frames without a name in a row say no more than one.
+        frames.dedup_by(|next, before| !next.named && !before.named && next.text == before.text);
+        (frames, whole)
+    }
+}
+
+/// Takes away what lies below a thread's own code. False where that is not found: the stack is cut.
+fn strip_beginning(functions: &mut Vec<Function>) -> bool {
+    if let Some(begin) = functions.iter().position(|function| function.name.contains(THREAD_BEGINS)) {
+        functions.drain(..=begin);
+        return true;
+    }
+    let first = functions
+        .iter()
+        .take_while(|function| {
+            // The C library's first function is not exported: without its debug file it has no name.
+            FIRST_FUNCTIONS.contains(&function.name.as_str()) || (!function.named && function.name.contains("libc"))
+        })
+        .count();
+    functions.drain(..first);
+    first > 0
+}
+
+/// The name of a thread's group: without the number that tells equals apart.
+fn thread_group(name: &str) -> String {
+    let group = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let group = if group.len() < name.len() { group.trim_end_matches(['-', '_', ':', '#', '/', ' ']) } else { group };
+    clean(if group.is_empty() { "thread" } else { group })
+}
+
+/// A name that cannot be mistaken for a separator.
+pub fn clean(name: &str) -> String {
+    name.replace(';', ":").replace(['\n', '\r'], " ")
+}
+
+/// Folds stacks whose frames are names already: group of the thread and frames, outermost first.
+pub fn fold_named(stacks: impl IntoIterator<Item = (String, Vec<String>, u64)>) -> Folded {
+    let mut folded = Folded::default();
+    let mut lines = BTreeMap::new();
+    for (thread, mut names, count) in stacks {
+        let mut functions: Vec<Function> = names
+            .drain(..)
+            .map(|name| Function { named: !name.is_empty() && name != "Unknown", inlined: false, name })
+            .collect();
+        let whole = strip_beginning(&mut functions);
+        folded.total += count;
+        if !whole {
+            folded.cut += count;
+        } else if functions.iter().all(|function| function.named) {
+            folded.named += count;
+        }
+        let mut line = thread_group(&thread);
+        if !whole {
+            line.push(';');
+            line.push_str(CUT);
+        }
+        for function in &functions {
+            line.push(';');
+            line.push_str(&if function.named { clean(&function.name) } else { "[unknown]".to_owned() });
+        }
+        Folded::add(&mut lines, line, count);
+    }
+    folded.write(&lines);
+    folded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> Folder {
+        Folder {
+            user: UserSymbols::new(Vec::new()),
+            kernel: Some(KernelSymbols::parse(
+                "ffffffff81000000 T do_syscall_64\nffffffff81001000 T vfs_write\n".to_owned(),
+            )),
+            threads: HashMap::from([(1, "client-0".to_owned()), (2, "client-1".to_owned()), (3, "7".to_owned())]),
+        }
+    }
+
+    fn stack(tid: u32) -> Stack {
+        Stack {
+            tid,
+            kernel: vec![0xffff_ffff_8100_1008, 0xffff_ffff_8100_0010],
+            user: vec![0x10, 0x20],
+            preempted: false,
+        }
+    }
+
+    #[test]
+    fn equal_threads_fall_together_and_kernel_frames_come_last() {
+        let (one, two) = (stack(1), stack(2));
+        let folded = folder().fold([(&one, 2), (&two, 3)]);
+        assert_eq!(folded.text, "client;[cut];[unknown];do_syscall_64_[k];vfs_write_[k] 5\n");
+        assert_eq!((folded.total, folded.named, folded.cut), (5, 0, 5));
+    }
+
+    #[test]
+    fn a_preempted_thread_says_so_and_a_nameless_one_has_a_group() {
+        let stack = Stack { preempted: true, kernel: Vec::new(), ..stack(3) };
+        assert_eq!(folder().fold([(&stack, 1)]).text, "thread;[cut];[unknown];[preempted]_[k] 1\n");
+    }
+
+    #[test]
+    fn what_lies_below_a_thread_is_taken_away() {
+        let named = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
+        let folded = fold_named([
+            (
+                "client-3".to_owned(),
+                named(&["clone3", "std::sys::backtrace::__rust_begin_short_backtrace", "a;b", "c"]),
+                4,
+            ),
+            ("main".to_owned(), named(&["_start", "main", "work"]), 2),
+            ("main".to_owned(), named(&["work"]), 1),
+        ]);
+        assert_eq!(folded.text, "client;a:b;c 4\nmain;[cut];work 1\nmain;main;work 2\n");
+        assert_eq!((folded.total, folded.named, folded.cut), (7, 6, 1));
+    }
+}

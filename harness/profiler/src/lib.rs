@@ -1,0 +1,50 @@
+//! Samples the stacks of the agent's own process and gives them folded.
+//!
+//! First choice is `perf_event_open` with the software clock (see [`perf`]): kernel and user frames, no external program,
+//! losses counted. Where the kernel forbids it, the crate `pprof` samples by signal: user frames only, and the result says
+//! so. What is sampled leaves this crate as text: one line for each stack, root first, frames separated by `;`, a space,
+//! the count. A kernel frame ends in `_[k]`, a frame that the compiler inlined in `_[i]`.
+//!
+//! Not here: drawing and judging. Graphs are made from the folded text, so that they can be made again from a stored run.
+
+pub mod fallback;
+pub mod fold;
+pub mod maps;
+pub mod off_cpu;
+pub mod perf;
+pub mod symbol;
+pub mod unwind;
+
+use std::env;
+
+use uplift_target::agent::{RunningSampler, StackSampler};
+
+/// Names the sampler to use, instead of the best that works here: "perf" or "pprof".
+pub const SAMPLER_VARIABLE: &str = "UPLIFT_SAMPLER";
+
+/// The most samples a second and thread that are accepted: beyond it a sample costs a considerable part of its period.
+pub const FREQUENCY_HZ_MAX: u32 = 10_000;
+
+/// Samples with `perf_event_open`, and with `pprof` where that is forbidden.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sampler;
+
+impl StackSampler for Sampler {
+    fn start(&self, frequency_hz: u32, off_cpu: bool) -> Result<Box<dyn RunningSampler>, String> {
+        if !(1..=FREQUENCY_HZ_MAX).contains(&frequency_hz) {
+            return Err(format!("a sampling frequency must be 1 to {FREQUENCY_HZ_MAX} Hz, not {frequency_hz}"));
+        }
+        let fallback = |warning: String| -> Result<Box<dyn RunningSampler>, String> {
+            Ok(Box::new(fallback::start(frequency_hz, off_cpu, warning)?))
+        };
+        match env::var(SAMPLER_VARIABLE).as_deref() {
+            Ok("pprof") => fallback(format!("{SAMPLER_VARIABLE}=pprof was set")),
+            Ok("perf") => Ok(Box::new(perf::start(frequency_hz, off_cpu)?)),
+            Ok(other) => Err(format!("{SAMPLER_VARIABLE} must be perf or pprof, not `{other}`")),
+            Err(_) => match perf::start(frequency_hz, off_cpu) {
+                Ok(running) => Ok(Box::new(running)),
+                Err(message) => fallback(message),
+            },
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Names of kernel addresses, from `/proc/kallsyms`.
+
+use std::fs;
+
+/// The kernel's functions, by address.
+#[derive(Clone, Debug, Default)]
+pub struct KernelSymbols {
+    text: String,
+    /// Address, and where in `text` the name lies.
+    functions: Vec<(u64, std::ops::Range<usize>)>,
+}
+
+/// What to do where addresses are hidden.
+pub const REMEDY: &str = "sysctl kernel.kptr_restrict=0, or run as root";
+
+impl KernelSymbols {
+    /// The running kernel's.
+    ///
+    /// # Errors
+    /// A sentence with the remedy where the file is missing or hides addresses.
+    pub fn read() -> Result<Self, String> {
+        let text = fs::read_to_string("/proc/kallsyms").map_err(|error| {
+            format!("/proc/kallsyms cannot be read ({error}): kernel frames have no names; {REMEDY}")
+        })?;
+        let symbols = Self::parse(text);
+        if symbols.functions.is_empty() {
+            return Err(format!("/proc/kallsyms hides addresses: kernel frames have no names; {REMEDY}"));
+        }
+        Ok(symbols)
+    }
+
+    /// Reads the text of a `kallsyms` file; hidden addresses are left out.
+    pub fn parse(text: String) -> Self {
+        let base = text.as_ptr() as usize;
+        let mut functions: Vec<(u64, std::ops::Range<usize>)> = text
+            .lines()
+            .filter_map(|line| {
+                // ffffffff81000000 T _text   [module]
+                let mut fields = line.split_ascii_whitespace();
+                let address = u64::from_str_radix(fields.next()?, 16).ok()?;
+                let kind = fields.next()?;
+                let name = fields.next()?;
+                let start = name.as_ptr() as usize - base;
+                (address != 0 && matches!(kind, "t" | "T" | "w" | "W")).then_some((address, start..start + name.len()))
+            })
+            .collect();
+        // Several names of one address: the first in the file wins.
+        functions.sort_by_key(|(address, _)| *address);
+        functions.dedup_by_key(|(address, _)| *address);
+        Self { text, functions }
+    }
+
+    /// The function that holds the address.
+    pub fn name(&self, address: u64) -> Option<&str> {
+        let after = self.functions.partition_point(|(start, _)| *start <= address);
+        let (_, name) = self.functions.get(after.checked_sub(1)?)?;
+        self.text.get(name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_function_below_an_address_names_it() {
+        let text = "ffffffff81000100 T vfs_write\nffffffff81000000 T _text\nffffffff81000100 t __alias\n\
+                    ffffffff81000180 d some_data\nffffffffc0000000 t ext4_sync_file\t[ext4]\n";
+        let symbols = KernelSymbols::parse(text.to_owned());
+        assert_eq!(symbols.name(0xffff_ffff_8100_00ff), Some("_text"));
+        assert_eq!(symbols.name(0xffff_ffff_8100_01ff), Some("vfs_write"));
+        assert_eq!(symbols.name(0xffff_ffff_c000_0010), Some("ext4_sync_file"));
+        assert_eq!(symbols.name(0x1000), None);
+    }
+
+    #[test]
+    fn hidden_addresses_are_no_symbols() {
+        let symbols = KernelSymbols::parse("0000000000000000 T _text\n0000000000000000 T vfs_write\n".to_owned());
+        assert_eq!(symbols.name(u64::MAX), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! From addresses to names.
+
+pub mod kernel;
+pub mod user;
+
+pub use kernel::KernelSymbols;
+pub use user::{Function, UserSymbols};

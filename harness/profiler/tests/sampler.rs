@@ -1,0 +1,179 @@
+//! The samplers on code whose profile is known.
+//!
+//! Samplers see every thread of the process, so the tests of this file take turns.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    hint::black_box,
+    io::Write as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use uplift_model::protocol::Profiled;
+use uplift_profiler::{fallback, perf};
+use uplift_target::agent::RunningSampler;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A sampler, or `None` with the reason printed where this machine forbids it.
+fn perf(frequency_hz: u32, off_cpu: bool) -> Option<Box<perf::PerfSampler>> {
+    match perf::start(frequency_hz, off_cpu) {
+        Ok(sampler) => Some(Box::new(sampler)),
+        Err(message) => {
+            eprintln!("skipped: {message}");
+            None
+        }
+    }
+}
+
+#[inline(never)]
+fn spin_known(steps: u64) -> u64 {
+    let mut value = 1u64;
+    for _ in 0..steps {
+        value = black_box(value ^ (value >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    }
+    value
+}
+
+#[inline(never)]
+fn spin_three_quarters(total: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < total {
+        black_box(spin_heavy(30_000));
+        black_box(spin_light(10_000));
+    }
+}
+
+#[inline(never)]
+fn spin_heavy(steps: u64) -> u64 {
+    black_box(spin_known(steps))
+}
+
+#[inline(never)]
+fn spin_light(steps: u64) -> u64 {
+    black_box(spin_known(steps))
+}
+
+/// Counts by whether a line contains every word.
+fn count(folded: &str, words: &[&str]) -> u64 {
+    lines(folded).iter().filter(|(line, _)| words.iter().all(|word| line.contains(word))).map(|(_, count)| count).sum()
+}
+
+fn lines(folded: &str) -> BTreeMap<&str, u64> {
+    folded
+        .lines()
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(line, count)| (line, count.parse().unwrap()))
+        .collect()
+}
+
+fn total(profiled: &Profiled) -> u64 {
+    lines(&profiled.folded).values().sum()
+}
+
+#[test]
+fn threads_born_before_and_after_the_start_are_sampled() {
+    let _turn = turn();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let early = thread::Builder::new()
+        .name("early-1".to_owned())
+        .spawn(move || {
+            gone.recv().unwrap();
+            spin_three_quarters(Duration::from_millis(800));
+        })
+        .unwrap();
+    let Some(sampler) = perf(997, false) else { return };
+    go.send(()).unwrap();
+    let late = thread::Builder::new()
+        .name("late-1".to_owned())
+        .spawn(|| spin_three_quarters(Duration::from_millis(800)))
+        .unwrap();
+    early.join().unwrap();
+    late.join().unwrap();
+    let profiled = sampler.stop().unwrap();
+    assert_eq!(profiled.lost, Some(0));
+    assert!(profiled.symbolised_share >= 0.95, "{}\n{}", profiled.symbolised_share, profiled.folded);
+    for name in ["early;", "late;"] {
+        let heavy = count(&profiled.folded, &[name, "spin_three_quarters;", "spin_heavy"]);
+        let light = count(&profiled.folded, &[name, "spin_three_quarters;", "spin_light"]);
+        assert!(heavy + light > 50, "{name}: {heavy} and {light} samples\n{}", profiled.folded);
+        let share = heavy as f64 / (heavy + light) as f64;
+        // Four standard deviations of a binomial.
+        let slack = 4.0 * (0.75f64 * 0.25 / (heavy + light) as f64).sqrt();
+        assert!((share - 0.75).abs() < slack, "{name}: {share}");
+    }
+}
+
+/// The C library keeps no frame pointers: the function that called it must be there all the same.
+#[test]
+fn the_kernels_frames_hang_under_the_function_that_called_the_c_library() {
+    #[inline(never)]
+    fn writes_a_file(file: &mut File) {
+        black_box(file.write_all(&[7; 512])).unwrap();
+    }
+    let _turn = turn();
+    let Some(sampler) = perf(1999, false) else { return };
+    let path = std::env::temp_dir().join(format!("uplift-profiler-{}", std::process::id()));
+    let mut file = File::create(&path).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(700) {
+        writes_a_file(&mut file);
+        file.set_len(0).unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
+    let profiled = sampler.stop().unwrap();
+    if !profiled.kernel_frames {
+        eprintln!("skipped: {:?}", profiled.warnings);
+        return;
+    }
+    let writing = count(&profiled.folded, &["vfs_write_[k]"]);
+    let under = count(&profiled.folded, &["writes_a_file", "vfs_write_[k]"]);
+    assert!(writing > 50, "{}", profiled.folded);
+    assert!(under * 100 >= writing * 98, "{under} of {writing}\n{}", profiled.folded);
+}
+
+#[test]
+fn a_thread_that_waits_is_in_the_off_cpu_profile_for_as_long() {
+    #[inline(never)]
+    fn takes_a_nap() {
+        thread::sleep(Duration::from_millis(300));
+        black_box(());
+    }
+    let _turn = turn();
+    let Some(sampler) = perf(99, true) else { return };
+    let sleeper = thread::Builder::new().name("sleeper".to_owned()).spawn(takes_a_nap).unwrap();
+    sleeper.join().unwrap();
+    let profiled = sampler.stop().unwrap();
+    let Some(off_cpu) = &profiled.folded_off_cpu else {
+        eprintln!("skipped: {:?}", profiled.warnings);
+        return;
+    };
+    let waited_us = count(off_cpu, &["sleeper;", "takes_a_nap", "nanosleep"]);
+    assert!(waited_us >= 300_000, "{waited_us} us\n{off_cpu}");
+    assert!(waited_us <= profiled.duration_ns / 1_000, "{waited_us} us of {} ns", profiled.duration_ns);
+}
+
+#[test]
+fn the_fallback_finds_the_same_function_and_says_what_it_is() {
+    let _turn = turn();
+    let sampler = Box::new(fallback::start(99, true, "asked for".to_owned()).unwrap());
+    thread::spawn(|| spin_three_quarters(Duration::from_millis(1500))).join().unwrap();
+    let profiled = sampler.stop().unwrap();
+    let heavy = count(&profiled.folded, &["spin_three_quarters;", "spin_heavy"]);
+    let light = count(&profiled.folded, &["spin_three_quarters;", "spin_light"]);
+    assert!(heavy > light && light > 0, "{heavy} and {light}\n{}", profiled.folded);
+    assert!(heavy + light > total(&profiled) / 2, "{}", profiled.folded);
+    assert_eq!((profiled.lost, profiled.kernel_frames, &profiled.folded_off_cpu), (None, false, &None));
+    let said = profiled.warnings.join("; ");
+    assert!(
+        said.contains("asked for") && said.contains("user frames only") && said.contains("waiting threads"),
+        "{said}"
+    );
+}

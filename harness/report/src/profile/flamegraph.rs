@@ -1,0 +1,85 @@
+//! Flame graphs of folded stacks, by inferno.
+
+use std::io;
+
+use inferno::flamegraph::{
+    Options, TextTruncateDirection,
+    color::{MultiPalette, Palette},
+    from_lines,
+};
+use uplift_analysis::profile::Stack;
+
+/// Differential counts are picoseconds for each operation; graphs show nanoseconds.
+const NANOSECONDS: f64 = 1e-3;
+
+fn options(title: &str, subtitle: &str, unit: &str) -> Options<'static> {
+    let mut options = Options::default();
+    options.title = title.to_owned();
+    options.subtitle = Some(subtitle.to_owned());
+    options.count_name = unit.to_owned();
+    options.colors = Palette::Multi(MultiPalette::Java);
+    // The same stacks must give the same bytes.
+    options.deterministic = true;
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    options.min_width = 0.05;
+    options
+}
+
+fn draw(options: &mut Options<'_>, text: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from_lines(options, text.lines(), &mut bytes)?;
+    Ok(bytes)
+}
+
+/// One profile. Kernel frames are orange, inlined ones green-blue, Rust yellow, the rest red.
+///
+/// # Errors
+/// Where there is nothing to draw.
+pub fn one(title: &str, subtitle: &str, unit: &str, stacks: &[Stack]) -> io::Result<Vec<u8>> {
+    let text: String = stacks.iter().map(|stack| format!("{} {}\n", stack.line(), stack.count)).collect();
+    draw(&mut options(title, subtitle, unit), &text)
+}
+
+/// Two profiles, frames as wide as they are in the second: what is new shows, what vanished does not.
+///
+/// # Errors
+/// Where there is nothing to draw.
+pub fn after(what: &str, text: &str) -> io::Result<Vec<u8>> {
+    let subtitle = "processor time for each operation; widths after the change, red grew, blue shrank";
+    let mut options = options(what, subtitle, "ns/op");
+    options.factor = NANOSECONDS;
+    draw(&mut options, text)
+}
+
+/// Two profiles, frames as wide as they are in the first: what vanished shows.
+///
+/// # Errors
+/// Where there is nothing to draw.
+pub fn before(what: &str, text: &str) -> io::Result<Vec<u8>> {
+    let subtitle = "processor time for each operation; widths before the change, red will grow, blue will shrink";
+    let mut options = options(what, subtitle, "ns/op");
+    options.factor = NANOSECONDS;
+    options.negate_differentials = true;
+    draw(&mut options, &swapped(text))
+}
+
+/// `stack a b` → `stack b a`.
+fn swapped(text: &str) -> String {
+    text.lines()
+        .filter_map(|line| {
+            let (rest, second) = line.rsplit_once(' ')?;
+            let (stack, first) = rest.rsplit_once(' ')?;
+            Some(format!("{stack} {second} {first}\n"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_spaces_survive_the_swap() {
+        assert_eq!(swapped("a;<T as U>::f(u8, u16) 1 20\n"), "a;<T as U>::f(u8, u16) 20 1\n");
+    }
+}
