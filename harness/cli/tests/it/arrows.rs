@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, fs};
 
 /// Crate, and all crates of this workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("harness/model", &[]),
     ("harness/target", &["uplift-model"]),
     ("harness/engine", &["uplift-model"]),
+    ("harness/docker", &["uplift-engine", "uplift-model"]),
     ("harness/analysis", &["uplift-model"]),
     ("harness/report", &["uplift-model", "uplift-analysis"]),
     ("targets/reference", &["uplift-target", "uplift-model"]),
@@ -19,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "uplift-engine",
             "uplift-analysis",
             "uplift-report",
+            "uplift-docker",
             "uplift-reference",
             "uplift-orchestration",
         ],
