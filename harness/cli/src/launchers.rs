@@ -51,6 +51,7 @@ impl Launchers {
             .map_err(|error| CliError::usage(format!("--docker-arg: {error}"), ""))?;
         let docker = DockerLauncher::new(DockerOptions {
             run: run.to_owned(),
+            host: None,
             base: args.docker_base.clone(),
             cpus: args.cpus,
             memory_bytes: args.memory,

@@ -18,15 +18,13 @@ pub struct DockerError {
 #[derive(Debug, thiserror::Error)]
 pub enum DockerErrorKind {
     /// Nobody listens.
-    #[error("no engine answers ({0}); install and start Docker Engine, or set DOCKER_HOST to one that runs")]
+    #[error("no engine answers ({0}); {remedy}", remedy = NO_ENGINE)]
     NoEngine(String),
     /// Somebody listens, but not to this user.
-    #[error(
-        "this user may not talk to the engine ({0}); run as a member of the group `docker` or as root, or set DOCKER_HOST to a rootless engine"
-    )]
+    #[error("this user may not talk to the engine ({0}); {remedy}", remedy = NO_PERMISSION)]
     NoPermission(String),
     /// The engine took too long.
-    #[error("the engine did not answer in time; look at its log, and restart it if it hangs")]
+    #[error("the engine did not answer in time; {remedy}", remedy = TIMED_OUT)]
     TimedOut,
     /// The engine said no.
     #[error("the engine refused ({status}): {message}")]
@@ -48,6 +46,28 @@ pub enum DockerErrorKind {
     /// The connection broke or the answer cannot be understood.
     #[error("{0}")]
     Broken(String),
+}
+
+const NO_ENGINE: &str = "install and start Docker Engine, or set DOCKER_HOST to one that runs";
+const NO_PERMISSION: &str = "run as a member of the group `docker` or as root, or set DOCKER_HOST to a rootless engine";
+const TIMED_OUT: &str = "look at its log, and restart it if it hangs";
+
+impl DockerErrorKind {
+    /// What happened, without the remedy.
+    pub fn state(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(self.remedy()).map_or(text.as_str(), |state| state.trim_end_matches("; ")).to_owned()
+    }
+
+    /// What can be done.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoEngine(_) => NO_ENGINE,
+            Self::NoPermission(_) => NO_PERMISSION,
+            Self::TimedOut => TIMED_OUT,
+            _ => "look at the engine's log",
+        }
+    }
 }
 
 impl DockerError {

@@ -4,7 +4,7 @@ use std::{
     cell::{OnceCell, RefCell},
     collections::BTreeMap,
     env,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -34,6 +34,8 @@ const PROFILING_CAPABILITIES: [&str; 2] = ["SYS_ADMIN", "SYSLOG"];
 pub struct DockerOptions {
     /// The name of the run: part of every name.
     pub run: String,
+    /// Where the Engine listens; `None`: as `DOCKER_HOST` says.
+    pub host: Option<String>,
     /// The image below the agent; `None`: nothing.
     pub base: Option<String>,
     /// Processors; `None`: all.
@@ -51,7 +53,7 @@ pub struct DockerLauncher {
     options: DockerOptions,
     engine: OnceCell<Arc<Engine>>,
     /// Image of each binary that was asked for.
-    images: RefCell<BTreeMap<std::path::PathBuf, String>>,
+    images: RefCell<BTreeMap<PathBuf, String>>,
     /// Whether the Engine turned out to see other files than this process.
     other_files: OnceCell<()>,
     warnings: RefCell<Vec<String>>,
@@ -77,7 +79,10 @@ impl DockerLauncher {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Arc::new(Engine::connect()?);
+        let engine = Arc::new(match &self.options.host {
+            Some(host) => Engine::connect_to(host)?,
+            None => Engine::connect()?,
+        });
         let facts = engine.facts();
         let mut warnings = self.warnings.borrow_mut();
         if !facts.local {

@@ -271,7 +271,10 @@ fn exit_words(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("ended with code {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
-        Exit::OutOfMemory(Some(limit)) => format!("was killed for want of memory; its limit was {} MiB", limit >> 20),
+        Exit::OutOfMemory(Some(limit)) => format!(
+            "was killed for want of memory; its limit was {} MiB, raise --memory or --memory-max if that is what the system needs",
+            limit >> 20
+        ),
         Exit::OutOfMemory(None) => "was killed for want of memory".to_owned(),
         Exit::Lost(why) => format!("was lost: {why}"),
         Exit::Unknown => "ended, and the system does not tell how".to_owned(),
