@@ -7,7 +7,10 @@ use uplift_model::{
     run::{Intent, PlannedScenario, Run, RunState},
     scenario::Interleave,
     trial::{FailureKind, TrialOutcome},
-    verdict::{Estimate, ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, Status, VERDICTS_SCHEMA, Verdict},
+    verdict::{
+        Estimate, ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, SettingRow, SettingValue, Status,
+        VERDICTS_SCHEMA, Verdict,
+    },
 };
 
 use crate::{

@@ -32,6 +32,8 @@ pub struct Leftover {
     pub name: String,
     /// The run that it belongs to; images belong to none.
     pub run: Option<String>,
+    /// The process that made it, by its number on the machine of that process.
+    pub process: Option<u32>,
     /// Why it stays; `None`: it goes.
     pub kept: Option<String>,
     id: String,
@@ -96,6 +98,10 @@ fn kept(labels: &HashMap<String, String>, unknown: Unknown) -> Option<String> {
     }
 }
 
+fn process(labels: &HashMap<String, String>) -> Option<u32> {
+    Owner::parse(labels.get(OWNER_LABEL)?).map(|owner| owner.process)
+}
+
 fn containers(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerError> {
     let options = ListContainersOptionsBuilder::default().all(true).filters(&with_label(OWNER_LABEL)).build();
     let listed = engine.wait("listing containers", engine.client().list_containers(Some(options)))?;
@@ -109,6 +115,7 @@ fn containers(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, Docker
                 kind: "container",
                 name: name.trim_start_matches('/').to_owned(),
                 run: labels.get(RUN_LABEL).cloned(),
+                process: process(&labels),
                 kept: kept(&labels, unknown),
                 id,
             })
@@ -126,6 +133,7 @@ fn volumes(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerErr
         .map(|volume| Leftover {
             kind: "volume",
             run: volume.labels.get(RUN_LABEL).cloned(),
+            process: process(&volume.labels),
             kept: kept(&volume.labels, unknown),
             id: volume.name.clone(),
             name: volume.name,
@@ -142,6 +150,7 @@ fn images(engine: &Engine, lives: bool) -> Result<Vec<Leftover>, DockerError> {
             kind: "image",
             name: image.repo_tags.first().cloned().unwrap_or_else(|| image.id.clone()),
             run: None,
+            process: None,
             kept: lives.then(|| "a run is alive and may need it".to_owned()),
             id: image.id,
         })

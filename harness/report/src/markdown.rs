@@ -1,6 +1,9 @@
 //! `report.md`: the document that people otherwise write by hand.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use uplift_analysis::{estimate::median, metrics, pairing::kept};
 use uplift_model::{
@@ -745,6 +748,13 @@ fn environment(input: &ReportInput<'_>, text: &mut String) {
     ];
     for (what, value) in rows {
         row(&[what.to_owned(), escape(&value)], text);
+    }
+    let launchers: BTreeSet<&String> =
+        input.run.scenarios.iter().flat_map(|planned| planned.launchers.values()).collect();
+    // A child process is what everybody expects.
+    if launchers.iter().any(|launcher| *launcher != "process") {
+        let words: Vec<&str> = launchers.iter().map(|launcher| launcher.as_str()).collect();
+        row(&["agents started as".to_owned(), escape(&words.join("; "))], text);
     }
     text.push('\n');
 }

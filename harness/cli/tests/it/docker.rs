@@ -19,7 +19,7 @@ use uplift_docker::{
     prune::{self, Unknown},
 };
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Said};
 
 /// The engine of this machine. `None`, and why, where there is none; a failure where `UPLIFT_REQUIRE` asks for one.
 fn engine() -> Option<Engine> {
@@ -39,21 +39,18 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Containers and volumes on the engine that belong to this bench's run.
-fn left(engine: &Engine, bench: &Bench) -> Vec<String> {
-    let run = bench.run_folder().file_name().unwrap().to_string_lossy().into_owned();
+/// Containers and volumes on the engine that a process made.
+fn left(engine: &Engine, process: u32) -> Vec<String> {
     prune::find(engine, Unknown::Keep)
         .unwrap()
         .into_iter()
-        .filter(|leftover| leftover.run.as_deref() == Some(run.as_str()))
+        .filter(|leftover| leftover.process == Some(process))
         .map(|leftover| format!("{} {}", leftover.kind, leftover.name))
         .collect()
 }
 
-/// Runs the reference target in a container, with something wrong with it.
-fn with_fault(fault: &str, more: &[&str]) -> (Bench, crate::bench::Said) {
-    // Runs are named after the second in which they begin and tests begin together: a name of its own for each keeps
-    // apart what they leave behind.
+/// Runs the reference target in a container, with something wrong with it; nothing may be left of it.
+fn with_fault(engine: &Engine, fault: &str, more: &[&str]) -> (Bench, Said) {
     let bench = Bench::new();
     let fault = format!("fault={fault}");
     let mut arguments = vec![
@@ -70,7 +67,10 @@ fn with_fault(fault: &str, more: &[&str]) -> (Bench, crate::bench::Said) {
         &fault,
     ];
     arguments.extend(more);
-    let said = bench.uplift(&arguments);
+    let child = bench.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = child.id();
+    let said = Said(child.wait_with_output().unwrap());
+    assert_eq!(left(engine, process), Vec::<String>::new());
     (bench, said)
 }
 
@@ -128,7 +128,7 @@ fn a_variant_without_an_engine_is_skipped_unless_it_is_required() {
     let verify = |require: &str| {
         let mut command = bench.command(&["verify", "orchestration/docker-overhead"]);
         command.env("DOCKER_HOST", "unix:///nowhere/docker.sock").env("UPLIFT_REQUIRE", require);
-        crate::bench::Said(command.output().unwrap())
+        Said(command.output().unwrap())
     };
     let said = verify("");
     said.code(0);
@@ -142,7 +142,7 @@ fn containers_that_were_asked_for_need_an_engine() {
     let bench = Bench::new();
     let mut command = bench.command(&["run", "reference/steady", "--variant", "baseline", "--launch", "docker"]);
     command.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
-    let said = crate::bench::Said(command.output().unwrap());
+    let said = Said(command.output().unwrap());
     said.code(5).says("no engine answers (there is no socket `/nowhere/docker.sock`)").says("set DOCKER_HOST");
     assert!(!bench.folder.path().join("results").exists(), "nothing was begun");
     bench
@@ -187,7 +187,7 @@ fn a_user_without_permission_is_told_what_to_do() {
         .gid(65_534)
         .output()
         .unwrap();
-    crate::bench::Said(output).code(5).says("this user may not talk to the engine").says("group `docker`");
+    Said(output).code(5).says("this user may not talk to the engine").says("group `docker`");
 }
 
 /// Whether every folder above may be passed by everybody.
@@ -203,20 +203,18 @@ fn socket_is_reachable(socket: &Path) -> bool {
 #[test]
 fn want_of_memory_is_called_that_with_its_limit() {
     let Some(engine) = engine() else { return };
-    let (bench, said) = with_fault("allocate", &["--memory", "64m"]);
+    let (bench, said) = with_fault(&engine, "allocate", &["--memory", "64m"]);
     said.code(5).says("was killed for want of memory; its limit was 64 MiB");
     assert_eq!(outcomes(&bench), ["out-of-memory", "out-of-memory"]);
-    assert_eq!(left(&engine, &bench), Vec::<String>::new());
 }
 
 #[test]
 fn crashes_and_panics_are_told_as_they_are_of_a_process() {
     let Some(engine) = engine() else { return };
-    let (bench, said) = with_fault("crash", &[]);
+    let (bench, said) = with_fault(&engine, "crash", &[]);
     said.code(5).says("was ended by signal 6");
     assert_eq!(outcomes(&bench), ["crashed", "crashed"]);
-    assert_eq!(left(&engine, &bench), Vec::<String>::new());
-    let (bench, said) = with_fault("panic", &[]);
+    let (bench, said) = with_fault(&engine, "panic", &[]);
     said.code(5).says("an injected panic");
     let tail = bench.trials()[0]["outcome"]["stderr_tail"].as_str().unwrap().to_owned();
     assert!(tail.contains("an injected panic"), "{tail}");
@@ -225,10 +223,9 @@ fn crashes_and_panics_are_told_as_they_are_of_a_process() {
 #[test]
 fn a_hang_is_killed_after_its_timeout() {
     let Some(engine) = engine() else { return };
-    let (bench, said) = with_fault("hang", &["--set", "trial.timeout=1s"]);
+    let (bench, said) = with_fault(&engine, "hang", &["--set", "trial.timeout=1s"]);
     said.code(5).says("were killed");
     assert_eq!(outcomes(&bench), ["timed-out", "timed-out"]);
-    assert_eq!(left(&engine, &bench), Vec::<String>::new());
 }
 
 /// A small disk of its own, mounted where the data go.
@@ -245,12 +242,11 @@ fn a_full_disk_is_called_that() {
         eprintln!("skipped: nothing can be mounted here");
         return;
     }
-    let (bench, said) = with_fault("fill-disk", &["--data-dir", disk.path().to_str().unwrap()]);
+    let (bench, said) = with_fault(&engine, "fill-disk", &["--data-dir", disk.path().to_str().unwrap()]);
     let outcomes = outcomes(&bench);
     Command::new("umount").arg(disk.path()).status().unwrap();
     said.code(5).says("No space left on device");
     assert_eq!(outcomes, ["disk-full", "disk-full"]);
-    assert_eq!(left(&engine, &bench), Vec::<String>::new());
 }
 
 /// A long run in containers, of which two trials are done.
@@ -303,7 +299,7 @@ fn an_interrupt_leaves_nothing_behind() {
     let mut child = long_run(&bench, None);
     signal(&child, libc::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert_eq!(left(&engine, &bench), Vec::<String>::new());
+    assert_eq!(left(&engine, child.id()), Vec::<String>::new());
     assert!(!bench.run_folder().join("data").exists(), "the data of trials are removed");
 }
 
@@ -313,19 +309,19 @@ fn what_a_killed_run_left_is_pruned_and_a_living_one_is_not() {
     let (dead, alive) = (Bench::new(), Bench::new());
     let mut killed = long_run(&dead, None);
     // Between two blocks there is no container: kill it when there is one.
-    while left(&engine, &dead).is_empty() {
+    while left(&engine, killed.id()).is_empty() {
         thread::sleep(Duration::from_millis(5));
     }
     signal(&killed, libc::SIGKILL);
     assert_eq!(killed.wait().unwrap().signal(), Some(libc::SIGKILL));
-    let leftovers = left(&engine, &dead);
+    let leftovers = left(&engine, killed.id());
     let mut living = long_run(&alive, None);
     let said = dead.uplift(&["docker", "prune"]);
     said.code(0);
     for leftover in leftovers {
         assert!(said.out().contains(&format!("removed {leftover}")), "{leftover}: {}", said.out());
     }
-    assert_eq!(left(&engine, &dead), Vec::<String>::new());
+    assert_eq!(left(&engine, killed.id()), Vec::<String>::new());
     assert!(!said.out().contains("removed image"), "a living run may need it: {}", said.out());
     let trials = alive.trials().len();
     while alive.trials().len() < trials + 2 {
@@ -336,7 +332,7 @@ fn what_a_killed_run_left_is_pruned_and_a_living_one_is_not() {
     assert_eq!(living.wait().unwrap().code(), Some(130));
     let failed = alive.trials().iter().filter(|trial| trial["outcome"]["kind"] == "launch").count();
     assert_eq!(failed, 0, "nothing of it was removed");
-    assert_eq!(left(&engine, &alive), Vec::<String>::new());
+    assert_eq!(left(&engine, living.id()), Vec::<String>::new());
 }
 
 /// An engine of this test's own, so that it can be killed.
@@ -417,7 +413,7 @@ fn an_engine_that_dies_ends_the_trial_and_what_it_left_is_pruned_when_it_is_back
     let bench = Bench::new();
     let mut child = long_run(&bench, Some(&own.host()));
     let engine = Engine::connect_to(&own.host()).unwrap();
-    while left(&engine, &bench).is_empty() {
+    while left(&engine, child.id()).is_empty() {
         thread::sleep(Duration::from_millis(5));
     }
     let pid = own.daemon.id();
@@ -432,7 +428,7 @@ fn an_engine_that_dies_ends_the_trial_and_what_it_left_is_pruned_when_it_is_back
 
     let own = own.restart();
     let mut prune = bench.command(&["docker", "prune"]);
-    let said = crate::bench::Said(prune.env("DOCKER_HOST", own.host()).output().unwrap());
+    let said = Said(prune.env("DOCKER_HOST", own.host()).output().unwrap());
     said.code(0);
     let engine = Engine::connect_to(&own.host()).unwrap();
     let rest: Vec<String> =
@@ -461,7 +457,7 @@ fn an_engine_without_room_for_the_image_is_told_in_its_own_words() {
     let bench = Bench::new();
     let mut command =
         bench.command(&["run", "reference/steady", "--variant", "baseline", "--quick", "--launch", "docker"]);
-    let said = crate::bench::Said(command.env("DOCKER_HOST", own.host()).output().unwrap());
+    let said = Said(command.env("DOCKER_HOST", own.host()).output().unwrap());
     drop(own);
     Command::new("umount").arg(&data).status().unwrap();
     said.code(5).says("the image cannot be built").says("no space left on device");
