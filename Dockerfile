@@ -1,9 +1,10 @@
-# Builds uplift and ships it in a small image that runs as nobody in particular.
+# Builds uplift and ships it in a small image that does not run as root.
 #
 #   docker build -t uplift .
-#   docker run --rm -v "$PWD/results:/bench/results" uplift compare baseline optimized --quick
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/results:/bench/results" uplift compare baseline optimized --quick
 #
-# Both base images are arguments, for places where these cannot be pulled.
+# Both base images are arguments, for places where these cannot be pulled; docker/base-images makes them there from
+# Debian's packages. The results folder must be writable for the user that is named.
 ARG BUILD_IMAGE=rust:1.95-bookworm
 ARG RUN_IMAGE=debian:bookworm-slim
 
@@ -13,7 +14,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked && cp target/release/uplift /uplift
+RUN cargo build --release --locked && strip --strip-debug -o /uplift target/release/uplift
 
 FROM ${RUN_IMAGE}
 RUN apt-get update \

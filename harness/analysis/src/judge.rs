@@ -7,7 +7,10 @@ use uplift_model::{
     run::{Intent, PlannedScenario, Run, RunState},
     scenario::Interleave,
     trial::{FailureKind, TrialOutcome},
-    verdict::{Estimate, ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, Status, VERDICTS_SCHEMA, Verdict},
+    verdict::{
+        Estimate, ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, SettingRow, SettingValue, Status,
+        VERDICTS_SCHEMA, Verdict,
+    },
 };
 
 use crate::{
@@ -207,6 +210,14 @@ fn describe_settings(
         [requested(baseline), requested(candidate)],
         [a.map(|measured| &measured.effective), b.map(|measured| &measured.effective)],
     );
+    if !same_launch(planned) {
+        let launcher = |name: &str| SettingValue { requested: None, effective: planned.launchers.get(name).cloned() };
+        verdict.settings.push(SettingRow {
+            key: "launcher".to_owned(),
+            baseline: launcher(baseline),
+            candidate: launcher(candidate),
+        });
+    }
     verdict.ceiling = a.and_then(|measured| measured.ceiling.clone()).or_else(|| b.and_then(|m| m.ceiling.clone()));
     if let (Some(a), Some(b)) = (a, b) {
         (verdict.durability, verdict.durability_reason) = settings::parity(a.durability, b.durability);

@@ -394,11 +394,12 @@ fn of_target(measured: &Measured, totals: &Totals, planned: &PlannedScenario, va
                 let per = measured.counters.get(other.as_ref()).copied().unwrap_or(0.0);
                 divide(count, per, &format!("`{other}` did not grow"))
             }),
-            Derivation::Gauge => measured
-                .gauges
-                .get(metric.source.as_ref())
-                .copied()
-                .ok_or_else(|| format!("the target has no `{}` under these settings", metric.source)),
+            Derivation::Gauge => measured.gauges.get(metric.source.as_ref()).copied().ok_or_else(|| {
+                match measured.resources.missing.get(metric.source.as_ref()) {
+                    Some(reason) => reason.clone(),
+                    None => format!("the trial reported no `{}` under these settings", metric.source),
+                }
+            }),
         };
         push(values, metric.spec.clone(), value);
     }

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uplift_docker::parse_size;
 use uplift_engine::{ProfilePlan, Sampling};
-use uplift_model::duration::HumanDuration;
+use uplift_model::{duration::HumanDuration, scenario::LaunchKind};
 
 /// Did my change make it faster, by how much, at what cost in durability, and where did the time go?
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ pub enum Verb {
     Report(StoredArgs),
     /// Print a stored run in the format of another tool
     Export(ExportArgs),
+    /// Look after what uplift keeps on a Docker engine
+    Docker(DockerArgs),
     /// Say what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
     /// Print shell completions
@@ -126,6 +129,61 @@ pub struct TrialArgs {
     /// Measure builds with debug assertions too
     #[arg(long)]
     pub allow_debug: bool,
+    /// How agents are started.
+    #[command(flatten)]
+    pub launch: LaunchArgs,
+}
+
+/// How agents are started: shared by every verb that runs trials.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LaunchArgs {
+    /// How agents are started, where a variant does not say so itself [default: process]
+    #[arg(long, value_enum)]
+    pub launch: Option<Launcher>,
+    /// Image below the agent's container, such as one with a server that the target needs [default: nothing]
+    #[arg(long, value_name = "IMAGE")]
+    pub docker_base: Option<String>,
+    /// Processors of a container, such as 1.5 [default: all]
+    #[arg(long, value_name = "N", value_parser = processors)]
+    pub cpus: Option<f64>,
+    /// Memory of a container, such as 512m; there is no swap [default: as --memory-max]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
+    /// An option of `docker run` for containers, such as --docker-arg=--device-write-iops=/dev/sda:50
+    #[arg(long = "docker-arg", value_name = "OPTION", allow_hyphen_values = true)]
+    pub docker_args: Vec<String>,
+}
+
+/// The ways to start an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Launcher {
+    /// A child process.
+    Process,
+    /// A container of the engine that DOCKER_HOST names.
+    Docker,
+}
+
+impl From<Launcher> for LaunchKind {
+    fn from(launcher: Launcher) -> Self {
+        match launcher {
+            Launcher::Process => Self::Process,
+            Launcher::Docker => Self::Docker,
+        }
+    }
+}
+
+fn processors(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.01..=4096.0).contains(&number) => Ok(number),
+        _ => Err("write a number of processors between 0.01 and 4096".to_owned()),
+    }
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < 6 << 20 => Err("a container has at least 6m".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 /// `compare`.
@@ -257,6 +315,9 @@ pub struct ProfileArgs {
     /// The most memory of one trial, in MiB [default: three quarters of the machine's]
     #[arg(long, value_name = "MIB")]
     pub memory_max: Option<u64>,
+    /// How agents are started.
+    #[command(flatten)]
+    pub launch: LaunchArgs,
     /// Sample builds with debug assertions too
     #[arg(long)]
     pub allow_debug: bool,
@@ -277,6 +338,9 @@ pub struct VerifyArgs {
     /// Folder for results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
+    /// How agents are started.
+    #[command(flatten)]
+    pub launch: LaunchArgs,
 }
 
 /// `list`.
@@ -389,6 +453,32 @@ impl ExportFormat {
             Self::Openmetrics => Format::Openmetrics,
         }
     }
+}
+
+/// `docker`.
+#[derive(Clone, Debug, Args)]
+pub struct DockerArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DockerCommand,
+}
+
+/// What can be done.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DockerCommand {
+    /// Remove containers, volumes and images that killed runs left behind; those of a run that is alive stay
+    Prune(PruneArgs),
+}
+
+/// `docker prune`.
+#[derive(Clone, Debug, Args)]
+pub struct PruneArgs {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove also what belongs to runs of which it cannot be told from here whether they are alive
+    #[arg(long)]
+    pub unknown: bool,
 }
 
 /// `doctor`.

@@ -243,9 +243,11 @@ fn pin(error: &SettingsError, variant: &str, path: &str, text: &str, sets: &[Str
 }
 
 fn check_metrics(scenario: &Scenario, description: &Description, path: &str, text: &str) -> Result<(), CliError> {
+    // Every scenario can be run in containers.
+    let boxed = uplift_docker::metrics();
     let known = uplift_analysis::metrics::known_names(
         description.operations.iter().map(AsRef::as_ref),
-        description.metrics.iter().map(|metric| metric.spec.name.as_ref()),
+        description.metrics.iter().chain(&boxed).map(|metric| metric.spec.name.as_ref()),
     );
     let complain = |keys: &[&str], name: &str| -> CliError {
         let near = suggestion(name, known.iter().map(String::as_str));

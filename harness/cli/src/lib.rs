@@ -8,6 +8,7 @@ mod args;
 mod catalogue;
 mod cmd;
 mod error;
+mod launchers;
 mod output;
 mod overrides;
 mod progress;
@@ -53,6 +54,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::Show(args) => cmd::show::run(args, &terminal),
         Verb::Report(args) => cmd::report::run(args, &terminal),
         Verb::Export(args) => cmd::export::run(args, &terminal),
+        Verb::Docker(args) => cmd::docker::run(args, &terminal),
         Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
         Verb::Completions(args) => cmd::completions::run(args),
     };

@@ -9,8 +9,7 @@ use std::{
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Launch, Look, ProcessLauncher, ProfilePlan, RunStore, Sampling, environment, plan::fnv1a,
-    runner::ScenarioOrder,
+    Engine, Interrupt, Judge, Look, ProfilePlan, RunStore, Sampling, environment, plan::fnv1a, runner::ScenarioOrder,
 };
 use uplift_model::{
     ProfileTrial, Scenario, Trial, Verdicts,
@@ -24,6 +23,7 @@ use crate::{
     catalogue::Entry,
     error::CliError,
     exit,
+    launchers::Launchers,
     output::{Terminal, write_documents},
     progress::Bars,
 };
@@ -131,11 +131,17 @@ impl Session<'_> {
         } else {
             BUDGET_EACH * count
         });
-        let planned =
-            self.scenarios.iter().map(|(entry, variants)| self.plan(entry, variants)).collect::<Result<Vec<_>, _>>()?;
+        let id = format!("{}-{}", utc(now.as_secs()), self.name);
+        let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
+        let launchers = Launchers::resolve(&self.trials.launch, &id, scenarios)?;
+        let planned = self
+            .scenarios
+            .iter()
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut run = Run {
             schema: RUN_SCHEMA,
-            id: format!("{}-{}", utc(now.as_secs()), self.name),
+            id,
             intent: self.intent.clone(),
             state: RunState::Unfinished,
             started_unix_s: now.as_secs(),
@@ -162,7 +168,6 @@ impl Session<'_> {
         }
         store.write_run(&run)?;
 
-        let process = ProcessLauncher;
         let (mut trials, mut profiles) = (Vec::new(), Vec::new());
         let mut bars = Bars::new(self.terminal, budget);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
@@ -182,11 +187,13 @@ impl Session<'_> {
         };
         let mut broken = None;
         for index in 0..run.scenarios.len() {
-            let variants = run.scenarios[index].variants.len();
+            let planned = &run.scenarios[index];
             let order = ScenarioOrder {
                 index,
-                launchers: vec![&process as &dyn Launch; variants],
-                binaries: (0..variants).map(|variant| self.binaries.get(variant).cloned().flatten()).collect(),
+                launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
+                binaries: (0..planned.variants.len())
+                    .map(|variant| self.binaries.get(variant).cloned().flatten())
+                    .collect(),
                 sampling: match self.profiling {
                     Profiling::Cost(sampling) => vec![None, Some(sampling)],
                     _ => Vec::new(),
@@ -214,6 +221,10 @@ impl Session<'_> {
             }
         }
         bars.done();
+        for warning in launchers.warnings() {
+            self.terminal.say(&format!("warning: {warning}"));
+            run.warnings.push(warning);
+        }
         if self.trials.data_dir.is_none() {
             let _ = fs::remove_dir_all(&data_root);
         }
@@ -237,7 +248,7 @@ impl Session<'_> {
         }
     }
 
-    fn plan(&self, entry: &Entry, variants: &[String]) -> Result<PlannedScenario, CliError> {
+    fn plan(&self, entry: &Entry, variants: &[String], launch: &Launchers) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
         if self.trials.quick {
             let trial = &mut scenario.trial;
@@ -248,7 +259,7 @@ impl Session<'_> {
         let mut binaries = BTreeMap::new();
         let mut launchers = BTreeMap::new();
         for (index, variant) in variants.iter().enumerate() {
-            launchers.insert(variant.clone(), ProcessLauncher.name().to_owned());
+            launchers.insert(variant.clone(), launch.of(scenario.variant(variant)).describe());
             if let Some(path) = self.binaries.get(index).and_then(Option::as_ref) {
                 // The digest says which build it was, long after the file has changed.
                 let bytes = fs::read(path).map_err(|error| {
@@ -263,10 +274,14 @@ impl Session<'_> {
                 binaries.insert(format!("{side}: {variant}"), binary);
             }
         }
+        let mut metrics = entry.description.metrics.clone();
+        if variants.iter().any(|variant| launch.of(scenario.variant(variant)).name() == "docker") {
+            metrics.extend(uplift_docker::metrics());
+        }
         Ok(PlannedScenario {
             unit_of_work: entry.description.unit_of_work.to_string(),
             write_kinds: entry.description.write_kinds.iter().map(ToString::to_string).collect(),
-            metrics: entry.description.metrics.clone(),
+            metrics,
             scenario,
             variants: variants.to_vec(),
             skipped: None,

@@ -124,6 +124,13 @@ impl Running {
         self.with(|link| link.turn(request))
     }
 
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        match &self.state {
+            State::Alive(link) => link.processes(),
+            State::Failed(_) => Vec::new(),
+        }
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         matches!(self.state, State::Alive(_))
     }
@@ -287,7 +294,8 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
         let turns: Vec<&[TurnRecord]> = running.iter().map(|trial| trial.turns.as_slice()).collect();
         (context.dropped_turns)(&turns)
     });
-    let sentinels = watch.end(context.data_root);
+    let agents: Vec<u32> = running.iter().flat_map(Running::processes).collect();
+    let sentinels = watch.end(context.data_root, &agents);
     running.into_iter().map(|trial| trial.end(context, plan, drop_turns, &sentinels)).collect()
 }
 
@@ -302,6 +310,6 @@ fn run_window(context: &mut BlockContext<'_>, plan: &BlockPlan, position: u32) -
         trial.turns.push(record);
     }
     let drop_turns = trial.is_alive().then_some(0);
-    let sentinels = watch.end(context.data_root);
+    let sentinels = watch.end(context.data_root, &trial.processes());
     vec![trial.end(context, plan, drop_turns, &sentinels)]
 }

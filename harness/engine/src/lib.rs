@@ -15,7 +15,7 @@ pub mod sentinel;
 pub mod store;
 
 pub use interrupt::Interrupt;
-pub use launch::{AgentHandle, Launch, LaunchOrder, process::ProcessLauncher};
+pub use launch::{AgentHandle, Launch, LaunchOrder, Moment, process::ProcessLauncher};
 pub use profile::{ProfilePlan, Sampling};
 pub use runner::{Engine, EngineError, Judge, Look, Observer, Progress};
 pub use store::{RunStore, StoreError, StoredRun};

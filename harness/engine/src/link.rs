@@ -16,7 +16,7 @@ use uplift_model::{
 
 use crate::{
     interrupt::Interrupt,
-    launch::{AgentHandle, Exit},
+    launch::{AgentHandle, Exit, Moment},
 };
 
 /// How often a waiting link looks at memory and interruption.
@@ -34,6 +34,7 @@ pub struct Link {
     interrupt: Interrupt,
     memory_bytes_max: u64,
     timeout: Duration,
+    measuring: bool,
     /// Who the agent is.
     pub hello: AgentHello,
 }
@@ -75,7 +76,16 @@ impl Link {
             sync_probe_live: false,
             targets: Vec::new(),
         };
-        let mut link = Self { handle, requests: Some(requests), replies, interrupt, memory_bytes_max, timeout, hello };
+        let mut link = Self {
+            handle,
+            requests: Some(requests),
+            replies,
+            interrupt,
+            memory_bytes_max,
+            timeout,
+            measuring: false,
+            hello,
+        };
         match link.ask("hello", &Request::Hello { protocol: PROTOCOL_VERSION }, HELLO_TIMEOUT)? {
             Reply::Hello(hello) if hello.protocol == PROTOCOL_VERSION => link.hello = hello,
             Reply::Hello(hello) => {
@@ -88,6 +98,11 @@ impl Link {
             other => return Err(link.unexpected("hello", &other)),
         }
         Ok(link)
+    }
+
+    /// Processes of this machine that are the agent's but no children of the harness.
+    pub fn processes(&self) -> Vec<u32> {
+        self.handle.processes()
     }
 
     /// Sets the target up.
@@ -107,6 +122,10 @@ impl Link {
     /// # Errors
     /// What the target or the agent said.
     pub fn turn(&mut self, request: TurnRequest) -> Result<TurnRecord, Failure> {
+        if request.measured && !self.measuring {
+            self.measuring = true;
+            self.handle.mark(Moment::FirstTurn);
+        }
         let phase = if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
         let length = match request.length {
             // An open loop may go on for as long again to send what was due.
@@ -146,11 +165,14 @@ impl Link {
     /// # Errors
     /// What the target or the agent said.
     pub fn finish(&mut self, drop_turns: u32) -> Result<Measured, Failure> {
+        self.handle.mark(Moment::LastTurn);
         let mut measured = match self.ask("drain and check", &Request::Finish { drop_turns }, self.timeout)? {
             Reply::Finished(measured) => *measured,
             other => return Err(self.unexpected("drain and check", &other)),
         };
-        measured.gauges.extend(self.handle.gauges());
+        let (gauges, missing) = self.handle.observations();
+        measured.gauges.extend(gauges);
+        measured.resources.missing.extend(missing);
         self.requests = None;
         // The agent has said all; that its stream ends says that it has taken itself down.
         let ended = loop {
@@ -249,8 +271,12 @@ fn exit_words(exit: &Exit) -> String {
     match exit {
         Exit::Code(code) => format!("ended with code {code}"),
         Exit::Signal(signal) => format!("was ended by signal {signal}"),
-        Exit::OutOfMemory(Some(limit)) => format!("was killed for want of memory; its limit was {} MiB", limit >> 20),
+        Exit::OutOfMemory(Some(limit)) => format!(
+            "was killed for want of memory; its limit was {} MiB, raise --memory or --memory-max if that is what the system needs",
+            limit >> 20
+        ),
         Exit::OutOfMemory(None) => "was killed for want of memory".to_owned(),
+        Exit::Lost(why) => format!("was lost: {why}"),
         Exit::Unknown => "ended, and the system does not tell how".to_owned(),
     }
 }

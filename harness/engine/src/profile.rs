@@ -110,7 +110,7 @@ fn profile_one(
     take_turns(context, &mut running, plan.window);
     let profiled: Option<Profiled> = running.with(|link| link.profile_stop());
     let drop_turns = running.is_alive().then_some(0);
-    let sentinels = watch.end(context.data_root);
+    let sentinels = watch.end(context.data_root, &running.processes());
     let trial = running.end(context, block, drop_turns, &sentinels);
     ProfileTrial { schema: PROFILE_SCHEMA, trial, profiled }
 }

@@ -40,9 +40,11 @@ impl Watch {
         Self { spin_ns: spin(), fdatasync_ns: sync_probe(data_root), machine: machine_times(), ours: our_ticks() }
     }
 
-    /// Takes the readings after it. Of the probes the slower of before and after counts.
-    pub fn end(self, data_root: &Path) -> Sentinels {
-        let (machine, ours) = (machine_times(), our_ticks());
+    /// Takes the readings after it. Of the probes the slower of before and after counts. `agents` are processes that
+    /// were started since and are no children of the harness.
+    pub fn end(self, data_root: &Path, agents: &[u32]) -> Sentinels {
+        let of_agents: u64 = agents.iter().map(|&agent| tree_ticks(agent)).sum();
+        let (machine, ours) = (machine_times(), our_ticks() + of_agents);
         let mut sentinels = Sentinels {
             spin_ns: Some(self.spin_ns.max(spin())),
             fdatasync_ns: self.fdatasync_ns.max(sync_probe(data_root)),
@@ -116,20 +118,29 @@ fn our_ticks() -> u64 {
 
 /// Ticks of children that are not waited for yet.
 fn living_children_ticks() -> u64 {
-    let me = std::process::id();
-    let Ok(tasks) = fs::read_dir(format!("/proc/{me}/task")) else { return 0 };
+    children(std::process::id()).into_iter().filter_map(ticks).sum()
+}
+
+/// Ticks of a process and of everything that descends from it.
+fn tree_ticks(process: u32) -> u64 {
+    ticks(process).unwrap_or(0) + children(process).into_iter().map(tree_ticks).sum::<u64>()
+}
+
+fn children(process: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
     tasks
         .flatten()
         .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .filter_map(|child| {
-            let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-            // Fields 14 to 17 (times of the process and of its waited-for children), counted after the name, which may
-            // hold spaces.
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            Some(fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum::<u64>())
-        })
-        .sum()
+        .flat_map(|text| text.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Ticks of a process and of its children that it has waited for.
+fn ticks(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Fields 14 to 17, counted after the name, which may hold spaces.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum())
 }
 
 fn cpu_mhz() -> Option<f64> {

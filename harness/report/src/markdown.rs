@@ -1,6 +1,9 @@
 //! `report.md`: the document that people otherwise write by hand.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use uplift_analysis::{estimate::median, metrics, pairing::kept};
 use uplift_model::{
@@ -564,6 +567,11 @@ fn stage_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut St
     text.push_str("\nFor each worker the stages and the unaccounted rest add up to the wall time.\n\n");
 }
 
+/// Distributions are times unless their name says that they count records.
+fn is_count(name: &str) -> bool {
+    name.ends_with("_records")
+}
+
 fn distributions_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
     let mut rows = Vec::new();
     for variant in variants(planned) {
@@ -575,7 +583,8 @@ fn distributions_table(input: &ReportInput<'_>, planned: &PlannedScenario, text:
             }
         }
         for (name, histogram) in merged {
-            let at = |q: f64| histogram.quantile(q).map_or_else(|| "n/a".to_owned(), nanoseconds);
+            let written = |value: u64| if is_count(name) { count(value) } else { nanoseconds(value) };
+            let at = |q: f64| histogram.quantile(q).map_or_else(|| "n/a".to_owned(), written);
             rows.push(vec![
                 name.to_owned(),
                 variant.to_owned(),
@@ -583,7 +592,7 @@ fn distributions_table(input: &ReportInput<'_>, planned: &PlannedScenario, text:
                 at(0.5),
                 at(0.95),
                 at(0.99),
-                histogram.max().map_or_else(|| "n/a".to_owned(), nanoseconds),
+                histogram.max().map_or_else(|| "n/a".to_owned(), written),
             ]);
         }
     }
@@ -760,6 +769,13 @@ fn environment(input: &ReportInput<'_>, text: &mut String) {
     ];
     for (what, value) in rows {
         row(&[what.to_owned(), escape(&value)], text);
+    }
+    let launchers: BTreeSet<&String> =
+        input.run.scenarios.iter().flat_map(|planned| planned.launchers.values()).collect();
+    // A child process is what everybody expects.
+    if launchers.iter().any(|launcher| *launcher != "process") {
+        let words: Vec<&str> = launchers.iter().map(|launcher| launcher.as_str()).collect();
+        row(&["agents started as".to_owned(), escape(&words.join("; "))], text);
     }
     text.push('\n');
 }

@@ -22,7 +22,7 @@ fn load(name: &str) -> (Run, Vec<Trial>) {
 
 fn page(run: &Run, trials: &[Trial], attachments: &[Attachment]) -> String {
     let verdicts = uplift_analysis::judge(run, trials);
-    let input = ReportInput { run, trials, profiles: &[], verdicts.as_ref() };
+    let input = ReportInput { run, trials, profiles: &[], verdicts: verdicts.as_ref() };
     html::document(&input, &plots::all(&input), attachments)
 }
 

@@ -111,8 +111,8 @@ pub trait Target: Send + Sync {
         let _ = samples;
     }
 
-    /// Distributions that only the target can record (batch latency, recovery time), in nanoseconds, by name. Called
-    /// once, at the end. They cover the whole trial, warm-up included, and are described, never judged.
+    /// Distributions that only the target can record, by name: times in nanoseconds (batch latency, recovery time), or
+    /// counts where the name ends in `_records`. Called once, at the end. They cover the whole trial, warm-up included, and are described, never judged.
     fn distributions(&self) -> BTreeMap<String, Histogram> {
         BTreeMap::new()
     }

@@ -161,13 +161,16 @@ impl DocDb {
     }
 }
 
-/// The engine, filled and ready, with its settings in force.
+/// A store, with its settings in force.
+type Opened = (Arc<dyn DocumentStore>, BTreeMap<String, String>);
+
+/// The engine, filled and ready.
 fn open_store(
     workload: &Workload,
     settings: &Settings,
     context: &OpenContext,
     documents: &[Vec<(u64, Vec<u8>)>],
-) -> Result<(Arc<dyn DocumentStore>, BTreeMap<String, String>), TargetError> {
+) -> Result<Opened, TargetError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let directory = context.data_dir.join("store");
     let fill = |store: &dyn DocumentStore| {

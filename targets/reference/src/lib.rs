@@ -93,6 +93,8 @@ impl TargetFactory for Factory {
                     },
                 ));
             }
+            Fault::FillDisk => fill_disk(&context.data_dir.join("filling"))
+                .map_err(|error| TargetError::new("filling the disk", error))?,
             _ => {}
         }
         let file = OpenOptions::new()
@@ -250,7 +252,7 @@ impl ReferenceClient<'_> {
                 Fault::Panic => panic!("an injected panic"),
                 Fault::Garbage => println!("}}}}garbage on standard output{{{{"),
                 Fault::Allocate => allocate_without_bound(),
-                Fault::None | Fault::WrongResult | Fault::Setup | Fault::Unavailable => {}
+                Fault::None | Fault::WrongResult | Fault::Setup | Fault::Unavailable | Fault::FillDisk => {}
             }
         }
         if let Some(stall) = settings.stall
@@ -329,4 +331,13 @@ fn allocate_without_bound() -> ! {
         hoard.push(vec![1u8; 16 << 20]);
         std::hint::black_box(&hoard);
     }
+}
+
+/// Writes until the disk is full; not more than a gibibyte, so that a disk that was not meant survives it.
+fn fill_disk(path: &std::path::Path) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    for _ in 0..1024 {
+        file.write_all(&[0; 1 << 20])?;
+    }
+    file.sync_data()
 }

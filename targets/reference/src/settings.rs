@@ -96,6 +96,8 @@ pub enum Fault {
     Setup,
     /// Set-up finds that something outside is missing.
     Unavailable,
+    /// Set-up writes until the disk is full, or a gibibyte.
+    FillDisk,
 }
 
 impl Workload {

@@ -4,8 +4,7 @@ use std::{
     env,
     fs::{self, File, OpenOptions},
     io::Write as _,
-    os::unix::{fs::FileTypeExt as _, net::UnixStream},
-    path::{Path, PathBuf},
+    path::Path,
     time::Instant,
 };
 
@@ -230,23 +229,28 @@ fn kernel_symbols() -> Finding {
 }
 
 fn docker() -> Finding {
-    let remedy = "install and start Docker Engine, or set DOCKER_HOST";
-    if let Ok(host) = env::var("DOCKER_HOST")
-        && !host.is_empty()
-        && !host.starts_with("unix://")
-    {
-        return Finding::good("docker", format!("DOCKER_HOST is {host} (not tried)"));
-    }
-    let socket = env::var("DOCKER_HOST")
-        .ok()
-        .and_then(|host| host.strip_prefix("unix://").map(PathBuf::from))
-        .unwrap_or_else(|| "/var/run/docker.sock".into());
-    match fs::metadata(&socket) {
-        Ok(data) if data.file_type().is_socket() => match UnixStream::connect(&socket) {
-            Ok(_) => Finding::good("docker", format!("an engine listens on {}", socket.display())),
-            Err(error) => Finding::poor("docker", State::Missing, format!("{}: {error}", socket.display()), remedy),
-        },
-        _ => Finding::poor("docker", State::Missing, format!("no engine listens on {}", socket.display()), remedy),
+    match uplift_docker::Engine::connect() {
+        Ok(engine) => {
+            let facts = engine.facts();
+            let detail = format!(
+                "engine {} at {}, {}, cgroup {}{}",
+                facts.version,
+                facts.host,
+                facts.storage_driver,
+                facts.cgroup_version,
+                if facts.rootless { ", rootless" } else { "" }
+            );
+            if facts.limits {
+                return Finding::good("docker", detail);
+            }
+            Finding::poor(
+                "docker",
+                State::Limited,
+                format!("{detail}: it cannot limit processors or memory, so --cpus and --memory do not hold"),
+                "run the engine where it may use the cgroup controllers cpu and memory",
+            )
+        }
+        Err(error) => Finding::poor("docker", State::Missing, error.kind.state(), error.kind.remedy()),
     }
 }
 

@@ -21,7 +21,8 @@ pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let stored = show::load(&args.stored, terminal)?;
     let verdicts = verdicts_of(&stored.run, &stored.trials);
     let profiles = load_profiles(&stored.directory)?;
-    let input = ReportInput { run: &stored.run, trials: &stored.trials, profiles: &profiles, verdicts: verdicts.as_ref() };
+    let input =
+        ReportInput { run: &stored.run, trials: &stored.trials, profiles: &profiles, verdicts: verdicts.as_ref() };
     check(args, &input)?;
     let selection = Selection {
         scenario: args.scenario.clone(),

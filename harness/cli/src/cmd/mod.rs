@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod compare;
 pub mod completions;
+pub mod docker;
 pub mod doctor;
 pub mod export;
 pub mod gate;

@@ -48,6 +48,7 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
         data_dir: args.data_dir.clone(),
         memory_max: args.memory_max,
         allow_debug: args.allow_debug,
+        launch: args.launch.clone(),
     };
     let intent = if args.cost {
         Intent::Compare { baseline: args.variant.clone(), candidate: sampled_name(args) }

@@ -49,6 +49,7 @@ pub fn run(args: &VerifyArgs, targets: &[&'static dyn TargetFactory], terminal: 
         data_dir: args.data_dir.clone(),
         memory_max: None,
         allow_debug: true,
+        launch: args.launch.clone(),
     };
     let finished = Session {
         intent: Intent::Verify,

@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod docker;
 mod faults;
 mod own_target;
 mod truth;

@@ -15,11 +15,21 @@ pub trait Launch {
     /// Its name in records: "process", "docker".
     fn name(&self) -> &'static str;
 
+    /// Its name with what matters about it: engine, limits. Two launches that are described alike are alike.
+    fn describe(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Starts an agent.
     ///
     /// # Errors
     /// [`uplift_model::trial::FailureKind::Launch`] or `Unavailable`, with the remedy in the message.
     fn start(&self, order: &LaunchOrder) -> Result<Box<dyn AgentHandle>, Failure>;
+
+    /// What the reader of the run must know about how its agents were started.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What is to be started.
@@ -55,10 +65,28 @@ pub trait AgentHandle {
     /// Waits for the end of the agent, which has closed its stream or was killed, and says how it ended.
     fn wait(&mut self) -> Exit;
 
-    /// What the launcher can tell about the agent's use of resources (container statistics), for the trial's gauges.
-    fn gauges(&mut self) -> BTreeMap<String, f64> {
-        BTreeMap::new()
+    /// Called at these moments, outside every timed window, so that the launcher can read its own statistics.
+    fn mark(&mut self, _moment: Moment) {}
+
+    /// Processes of this machine that are the agent's but no children of the harness: their work is not foreign.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
     }
+
+    /// What the launcher can tell about the agent's use of resources (container statistics), for the trial's gauges;
+    /// and why it cannot tell the rest.
+    fn observations(&mut self) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
+        (BTreeMap::new(), BTreeMap::new())
+    }
+}
+
+/// A moment in the life of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Right before the first measured turn.
+    FirstTurn,
+    /// Right after the last.
+    LastTurn,
 }
 
 /// How an agent ended.
@@ -70,6 +98,8 @@ pub enum Exit {
     Signal(i32),
     /// Killed by the system or the engine for want of memory; the limit in bytes where there is one.
     OutOfMemory(Option<u64>),
+    /// Whoever ran it cannot be reached any more, and why.
+    Lost(String),
     /// It cannot be told.
     Unknown,
 }

@@ -82,6 +82,19 @@ pub struct VariantOptions {
     /// The most memory that its agent may use, in bytes; absent: as the command line says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// How its agent is started; absent: as the command line says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<LaunchKind>,
+}
+
+/// The ways to start an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LaunchKind {
+    /// A child process of the harness.
+    Process,
+    /// A container of a Docker Engine.
+    Docker,
 }
 
 /// How variants take turns.
@@ -265,7 +278,7 @@ impl Scenario {
                         at(
                             &["variants", variant, key],
                             format!("variant `{variant}`: {error}"),
-                            "known keys: memory_bytes",
+                            "known keys: memory_bytes, launch (\"process\" or \"docker\")",
                         )
                     })?;
                 } else {

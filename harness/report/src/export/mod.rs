@@ -148,11 +148,11 @@ struct Summary {
     n: usize,
 }
 
+/// A variant of a scenario, with its trials and where they are in the record.
+type Group<'a> = (&'a PlannedScenario, &'a str, Vec<(usize, &'a Trial)>);
+
 /// Successful trials of what is selected, by scenario and variant in the order of the report.
-fn groups<'a>(
-    input: &ReportInput<'a>,
-    selection: &Selection,
-) -> Vec<(&'a PlannedScenario, &'a str, Vec<(usize, &'a Trial)>)> {
+fn groups<'a>(input: &ReportInput<'a>, selection: &Selection) -> Vec<Group<'a>> {
     let mut groups = Vec::new();
     for planned in &input.run.scenarios {
         let name = &planned.scenario.name;

@@ -209,13 +209,13 @@ mod tests {
         assert_eq!(strings[0], "");
         let functions: Vec<String> = of(field::FUNCTION)
             .iter()
-            .map(|function| strings[*super::tests::fields(function)[1].1.as_ref().unwrap() as usize].clone())
+            .map(|function| strings[*tests::fields(function)[1].1.as_ref().unwrap() as usize].clone())
             .collect();
         assert_eq!(functions, ["a::b", "vfs_write"]);
         let samples: Vec<(Vec<u8>, Vec<u8>)> = of(field::SAMPLE)
             .iter()
             .map(|sample| {
-                let parts = super::tests::fields(sample);
+                let parts = tests::fields(sample);
                 (parts[0].1.clone().unwrap_err(), parts[1].1.clone().unwrap_err())
             })
             .collect();

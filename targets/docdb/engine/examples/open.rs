@@ -44,7 +44,8 @@ fn resident_bytes() -> u64 {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let count: u64 = arguments.get(1).map_or(1_000_000, |count| count.parse().expect("a number of documents"));
-    let root = arguments.get(2).cloned().unwrap_or_else(|| std::env::temp_dir().join("docdb-open").display().to_string());
+    let root =
+        arguments.get(2).cloned().unwrap_or_else(|| std::env::temp_dir().join("docdb-open").display().to_string());
     if let Some(engine) = arguments.get(3) {
         let before = resident_bytes();
         let start = Instant::now();

@@ -1,11 +1,6 @@
 //! Every loss of power that a sequence of writes and syncs allows, at every point of it.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use docdb_engine::{
     DocumentStore, Operation, Reply, Request, StoreError,

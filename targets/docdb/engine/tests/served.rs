@@ -8,8 +8,7 @@ use std::{
 };
 
 use docdb_engine::{
-    DocumentStore, Operation, Reply, Request, Statistics, StoreError, StoreErrorKind,
-    classic, fast,
+    DocumentStore, Operation, Reply, Request, Statistics, StoreError, StoreErrorKind, classic, fast,
     wire::{Address, RemoteStore, Server, Transport, greeting},
 };
 use uplift_target::{
@@ -163,7 +162,8 @@ fn a_full_queue_says_so() {
             });
             // The first is with the worker, the others wait in the queue.
             let waiting = |statistics: &Statistics| {
-                (statistics.counters["queued"], statistics.gauges["queue_depth"]) == (f64::from(id as u32 + 1), id as f64)
+                (statistics.counters["queued"], statistics.gauges["queue_depth"])
+                    == (f64::from(id as u32 + 1), id as f64)
             };
             while !waiting(&store.statistics()) {
                 std::thread::yield_now();

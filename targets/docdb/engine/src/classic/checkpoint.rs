@@ -33,9 +33,9 @@ pub struct Checkpoint {
 /// # Errors
 /// When it could not be written; the one before is then still there.
 pub fn write(disk: &Arc<dyn Disk>, directory: &Path, checkpoint: Checkpoint, index: &Index) -> Result<(), StoreError> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + index.len() * ENTRY_BYTES + 4);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + index.count() * ENTRY_BYTES + 4);
     bytes.extend_from_slice(MAGIC);
-    for number in [checkpoint.segment, checkpoint.transaction, checkpoint.data_length, index.len() as u64] {
+    for number in [checkpoint.segment, checkpoint.transaction, checkpoint.data_length, index.count() as u64] {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     index.for_each(|id, location| {

@@ -90,7 +90,7 @@ impl Database {
         checkpoint::write(disk, directory, Checkpoint { segment, transaction, data_length: data.length() }, &index)?;
         let wal = Wal::create(disk, directory, u64::from(number), segment, settings)?;
         let recovery = Recovery {
-            documents: index.len() as u64,
+            documents: index.count() as u64,
             records: replay.records,
             log_bytes: replay.bytes,
             dropped_bytes: replay.dropped_bytes,
@@ -194,7 +194,7 @@ impl Database {
         checkpoint::write(&self.disk, &self.directory, checkpoint, &self.index)?;
         self.remove_segments_before(segment + 1 - SEGMENTS_KEPT)?;
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
-        let detail = format!("db{}: {} documents", self.number + 1, self.index.len());
+        let detail = format!("db{}: {} documents", self.number + 1, self.index.count());
         self.events.record("checkpoint", start_ns, clock::now_ns(), detail);
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Database {
 
     /// How many documents there are.
     pub fn documents(&self) -> u64 {
-        self.index.len() as u64
+        self.index.count() as u64
     }
 
     /// What was counted.

@@ -44,8 +44,8 @@ impl Index {
         self.shard(id).write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    /// How many ids there are.
-    pub fn len(&self) -> usize {
+    /// How many documents there are.
+    pub fn count(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 

@@ -19,10 +19,13 @@ struct Job {
     answer: Arc<Answer>,
 }
 
+/// A result, and the document that was read.
+type Done = (Result<Reply, StoreError>, Vec<u8>);
+
 /// Where a caller waits for its answer.
 #[derive(Default)]
 struct Answer {
-    state: Mutex<Option<(Result<Reply, StoreError>, Vec<u8>)>>,
+    state: Mutex<Option<Done>>,
     ready: Condvar,
 }
 

@@ -38,10 +38,12 @@ impl Location {
     }
 }
 
+type Shard = RwLock<HashMap<u64, Location>>;
+
 /// A map from id to location for each database.
 #[derive(Debug)]
 pub struct Index {
-    databases: Box<[Box<[RwLock<HashMap<u64, Location>>]>]>,
+    databases: Box<[Box<[Shard]>]>,
 }
 
 impl Index {
@@ -56,7 +58,7 @@ impl Index {
         self.databases.len()
     }
 
-    fn shard(&self, database: u16, id: u64) -> &RwLock<HashMap<u64, Location>> {
+    fn shard(&self, database: u16, id: u64) -> &Shard {
         let shards = &self.databases[usize::from(database)];
         &shards[(id % shards.len() as u64) as usize]
     }
@@ -88,7 +90,7 @@ impl Index {
     }
 
     /// How many documents there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         let shards = self.databases.iter().flat_map(|shards| shards.iter());
         shards.map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }

@@ -208,7 +208,7 @@ impl DocumentStore for Store {
     }
 
     fn documents(&self) -> Result<u64, StoreError> {
-        Ok(self.shared.index.len() as u64)
+        Ok(self.shared.index.count() as u64)
     }
 }
 

@@ -101,5 +101,5 @@ pub fn read(
 }
 
 fn finish(recovery: Recovery, index: &Index) -> Recovery {
-    Recovery { documents: index.len() as u64, ..recovery }
+    Recovery { documents: index.count() as u64, ..recovery }
 }
