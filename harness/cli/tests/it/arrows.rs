@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 /// Crate, and all crates of this workspace that it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("harness/model", &[]),
     ("harness/target", &["uplift-model"]),
     ("harness/engine", &["uplift-model"]),
@@ -11,6 +11,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("harness/report", &["uplift-model", "uplift-analysis"]),
     ("targets/reference", &["uplift-target", "uplift-model"]),
     ("targets/orchestration", &["uplift-target", "uplift-model"]),
+    ("targets/orchestration/grouped", &[]),
     (
         "harness/cli",
         &[

@@ -65,6 +65,8 @@ impl<T> Slot<T> {
 pub trait Held: Send + 'static {
     /// The duroxide call that fetches it.
     const OPERATION: &'static str;
+    /// Whether it is a turn; otherwise it is an activity.
+    const IS_TURN: bool;
 
     /// The instance that it belongs to.
     fn instance(&self) -> &str;
@@ -75,6 +77,7 @@ pub trait Held: Send + 'static {
 
 impl Held for FetchedTurn {
     const OPERATION: &'static str = "fetch_orchestration_item";
+    const IS_TURN: bool = true;
 
     fn instance(&self) -> &str {
         &self.token.instance
@@ -87,6 +90,7 @@ impl Held for FetchedTurn {
 
 impl Held for FetchedTask {
     const OPERATION: &'static str = "fetch_work_item";
+    const IS_TURN: bool = false;
 
     fn instance(&self) -> &str {
         &self.token.key.instance

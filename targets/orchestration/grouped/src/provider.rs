@@ -18,7 +18,7 @@ use crate::{
     error,
     fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
     schema::{KIND_OTHER, KIND_QUEUED_EVENT, KIND_START},
-    shard::shard_of,
+    shard::{ShardNumber, shard_of},
     store::{FetchedTurn, KvChange, Message, NewTask, TaskFilter, TurnEnd, VersionRange, read},
     token::{TaskToken, TurnToken},
     writer::{self, Command},
@@ -32,12 +32,39 @@ struct Pending<'a, T: Held> {
     taken: bool,
 }
 
+/// Fetches from whichever shard has work.
+async fn fetch<T: Held>(
+    database: &Database,
+    wait: Option<Duration>,
+    command: impl Fn(Arc<Slot<T>>) -> Command + Send + Sync,
+) -> Answer<T> {
+    let shards: Vec<ShardNumber> = (0..database.shards()).collect();
+    if wait.is_some() || shards.len() == 1 {
+        return Pending::start(database, &shards, command)?.finish(wait).await;
+    }
+    // Nobody waits, so the shards can be asked in the order of what they have had longest.
+    let oldest = database.read_all(T::OPERATION, |connection| read::oldest_due(connection, T::IS_TURN)).await?;
+    let mut shards: Vec<_> =
+        oldest.into_iter().enumerate().filter_map(|(shard, due_at)| Some((due_at?, shard))).collect();
+    shards.sort_unstable();
+    for (_, shard) in shards {
+        if let Some(held) = Pending::start(database, &[shard], &command)?.finish(None).await? {
+            return Ok(Some(held));
+        }
+    }
+    Ok(None)
+}
+
 impl<'a, T: Held> Pending<'a, T> {
-    fn start(database: &'a Database, command: impl Fn(Arc<Slot<T>>) -> Command) -> Result<Self, ProviderError> {
-        let (slot, answer) = Slot::new(database.shards());
+    fn start(
+        database: &'a Database,
+        shards: &[ShardNumber],
+        command: impl Fn(Arc<Slot<T>>) -> Command,
+    ) -> Result<Self, ProviderError> {
+        let (slot, answer) = Slot::new(shards.len());
         let pending = Self { database, slot, answer, taken: false };
-        for shard in 0..database.shards() {
-            database.push(shard, T::OPERATION, command(Arc::clone(&pending.slot)))?;
+        for shard in shards {
+            database.push(*shard, T::OPERATION, command(Arc::clone(&pending.slot)))?;
         }
         Ok(pending)
     }
@@ -248,10 +275,9 @@ impl Provider for GroupedProvider {
             tokio::time::sleep(wait.unwrap_or_default()).await;
             return Ok(None);
         };
-        let pending = Pending::start(&self.database, |slot| {
-            Command::FetchTurn(TurnFetch { slot, lock_for: lock_timeout, versions, waits: wait.is_some() })
-        })?;
-        pending.finish(wait).await?.map(orchestration_item).transpose()
+        let command =
+            |slot| Command::FetchTurn(TurnFetch { slot, lock_for: lock_timeout, versions, waits: wait.is_some() });
+        fetch(&self.database, wait, command).await?.map(orchestration_item).transpose()
     }
 
     async fn ack_orchestration_item(
@@ -357,15 +383,11 @@ impl Provider for GroupedProvider {
             return Ok(None);
         }
         let filter = TaskFilter { session: session.cloned(), tags: tag_filter.clone() };
-        let pending = Pending::start(&self.database, |slot| {
-            Command::FetchTask(TaskFetch {
-                slot,
-                lock_for: lock_timeout,
-                filter: filter.clone(),
-                waits: wait.is_some(),
-            })
-        })?;
-        let Some(task) = pending.finish(wait).await? else { return Ok(None) };
+        let command = |slot| {
+            let filter = filter.clone();
+            Command::FetchTask(TaskFetch { slot, lock_for: lock_timeout, filter, waits: wait.is_some() })
+        };
+        let Some(task) = fetch(&self.database, wait, command).await? else { return Ok(None) };
         let item = serde_json::from_str(&task.item).map_err(error::json(OPERATION, "a work item"))?;
         Ok(Some((item, task.token.to_string(), task.attempts)))
     }

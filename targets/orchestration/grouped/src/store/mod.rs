@@ -132,7 +132,7 @@ impl Store {
     fn nonce(&mut self) -> i64 {
         self.nonce = self.nonce.wrapping_add(1);
         // 63 bits: tokens are not negative.
-        (self.nonce >> 1) as i64
+        (self.nonce & (u64::MAX >> 1)) as i64
     }
 
     /// Delivers a message to the inbox of its instance, by way of the outbox if that lives in another shard.

@@ -194,6 +194,18 @@ pub fn sessions_with_work(connection: &Connection) -> Found<HashSet<String>> {
         .collect()
 }
 
+/// When the oldest turn, or the oldest activity, became due that can be fetched now.
+pub fn oldest_due(connection: &Connection, turns: bool) -> Found<Option<i64>> {
+    let sql = if turns {
+        "SELECT MIN(due_at) FROM turns WHERE due_at <= ?1"
+    } else {
+        "SELECT MIN(due_at) FROM tasks WHERE due_at <= ?1"
+    };
+    // A moment ahead: writers hand out times faster than the clock where they must.
+    let now = clock::now_us() + 1000;
+    connection.prepare_cached(sql)?.query_row([now], |row| row.get(0))
+}
+
 /// The instances whose parent is `instance`.
 pub fn children(connection: &Connection, instance: &str) -> Found<Vec<String>> {
     rows(connection, "SELECT instance FROM instances WHERE parent = ?1 ORDER BY instance", [instance], |row| row.get(0))
