@@ -14,14 +14,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     GroupedProvider,
+    command::{Command, Exclusive, Step},
     database::Database,
     error,
     shard::{ShardNumber, shard_of},
     store::{Store, read},
-    writer::{Command, Exclusive},
 };
-
-type Step = Box<dyn FnOnce(&mut Store) + Send>;
 
 /// A transaction on one file that is steered from here.
 struct Hold {

@@ -1,7 +1,7 @@
 //! Who waits for which orchestration to end.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -21,37 +21,54 @@ pub struct Finished {
 /// Everybody who waits.
 #[derive(Default)]
 pub struct Completions {
-    waiting: Mutex<HashMap<String, Vec<oneshot::Sender<Finished>>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<String, Vec<oneshot::Sender<Finished>>>,
+    /// Instances whose first start was committed since the database was opened and that have not ended: of these the
+    /// end will be announced, so nobody needs to look whether it has come.
+    live: HashSet<String>,
 }
 
 impl Completions {
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Vec<oneshot::Sender<Finished>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the next end of `instance`.
-    pub fn wait(&self, instance: &str) -> oneshot::Receiver<Finished> {
+    /// Waits for the next end of `instance`. True if that is certainly still to come.
+    pub fn wait(&self, instance: &str) -> (oneshot::Receiver<Finished>, bool) {
         let (sender, receiver) = oneshot::channel();
-        self.waiting().entry(instance.to_owned()).or_default().push(sender);
-        receiver
+        let mut state = self.state();
+        state.waiting.entry(instance.to_owned()).or_default().push(sender);
+        (receiver, state.live.contains(instance))
     }
 
     /// Forgets those who no longer wait for `instance`.
     pub fn tidy(&self, instance: &str) {
-        let mut waiting = self.waiting();
-        if let Some(senders) = waiting.get_mut(instance) {
+        let mut state = self.state();
+        if let Some(senders) = state.waiting.get_mut(instance) {
             senders.retain(|sender| !sender.is_closed());
             if senders.is_empty() {
-                waiting.remove(instance);
+                state.waiting.remove(instance);
             }
         }
     }
 
-    /// Tells those who wait.
-    pub fn announce(&self, finished: Vec<Finished>) {
+    /// Notes what a commit has brought: instances that started, were removed, ended.
+    pub fn note(&self, started: Vec<String>, removed: &[String], finished: Vec<Finished>) {
+        if started.is_empty() && removed.is_empty() && finished.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        state.live.extend(started);
+        for instance in removed {
+            state.live.remove(instance);
+        }
         for finished in finished {
-            let senders = self.waiting().remove(&finished.instance).unwrap_or_default();
-            for sender in senders {
+            state.live.remove(&finished.instance);
+            for sender in state.waiting.remove(&finished.instance).unwrap_or_default() {
                 let _ = sender.send(finished.clone());
             }
         }

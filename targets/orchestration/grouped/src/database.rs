@@ -11,6 +11,7 @@ use duroxide::providers::ProviderError;
 use rusqlite::Connection;
 
 use crate::{
+    command::{self, Command},
     completion::Completions,
     error,
     options::{InForce, OpenError, Options},
@@ -20,7 +21,7 @@ use crate::{
     sessions::Sessions,
     shard::{ShardNumber, shard_of},
     store::Store,
-    writer::{self, Command, Counts, Lane, Surroundings, Writer},
+    writer::{Counts, Lane, Surroundings, Writer},
 };
 
 /// Everything that is open.
@@ -132,8 +133,20 @@ impl Database {
         instance: &str,
         run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
     ) -> Result<T, ProviderError> {
-        let (command, answer) = writer::operation(operation, run);
-        self.push(shard_of(instance, self.shards()), operation, command)?;
+        let (run, answer) = command::operation(operation, run);
+        self.push(shard_of(instance, self.shards()), operation, Command::Operation(run))?;
+        answer.await.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
+    }
+
+    /// As [`Database::write`], for an operation that brings back work that was fetched.
+    pub async fn give_back<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        instance: &str,
+        run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let (run, answer) = command::operation(operation, run);
+        self.push(shard_of(instance, self.shards()), operation, Command::Return(run))?;
         answer.await.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
     }
 

@@ -45,6 +45,7 @@
 
 mod admin;
 mod clock;
+mod command;
 mod completion;
 mod database;
 mod error;
@@ -53,6 +54,7 @@ mod options;
 mod provider;
 mod queue;
 mod reader;
+mod relay;
 mod schema;
 mod sessions;
 mod shard;
@@ -127,20 +129,25 @@ impl GroupedProvider {
         }
         // Declared first, dropped last: by then the receiver is gone.
         let _tidy = Tidy(&self.database, instance);
-        let announced = self.database.completions.wait(instance);
-        // It may have ended before anybody waited.
-        let name = instance.to_owned();
-        let read = move |connection: &rusqlite::Connection| store::read::instance_info(connection, &name);
-        let info = self.database.read("wait_for_end", instance, read).await?;
-        if let Some(info) = info
-            && matches!(info.status.as_str(), "Completed" | "Failed")
-        {
-            let completed = info.status == "Completed";
-            return Ok(Some(Finished { instance: instance.to_owned(), completed, output: info.output }));
+        let (announced, certain) = self.database.completions.wait(instance);
+        if !certain && let Some(finished) = self.ended(instance).await? {
+            return Ok(Some(finished));
         }
         match tokio::time::timeout(timeout, announced).await {
             Ok(Ok(finished)) => Ok(Some(finished)),
             Ok(Err(_)) | Err(_) => Ok(None),
         }
+    }
+
+    /// The end of an orchestration, if it has come.
+    async fn ended(&self, instance: &str) -> Result<Option<Finished>, ProviderError> {
+        let name = instance.to_owned();
+        let read = move |connection: &rusqlite::Connection| store::read::instance_info(connection, &name);
+        let info = self.database.read("wait_for_end", instance, read).await?;
+        Ok(info.filter(|info| matches!(info.status.as_str(), "Completed" | "Failed")).map(|info| Finished {
+            completed: info.status == "Completed",
+            output: info.output,
+            instance: info.instance_id,
+        }))
     }
 }

@@ -9,7 +9,8 @@ pub enum Synchronous {
     Off,
     /// At checkpoints. What was acknowledged survives the end of the process, but the newest of it not a power failure.
     Normal,
-    /// At every commit. What was acknowledged survives a power failure.
+    /// At every commit that somebody relies on. What was acknowledged survives a power failure. Commits that only hand
+    /// out work are left to the next of the others: forgotten, they leave the work where it was.
     Full,
     /// As `Full`, and the directory is synced too when a rollback journal is deleted (which WAL mode never does).
     Extra,
@@ -38,8 +39,8 @@ pub struct Options {
     pub synchronous: Synchronous,
     /// The most operations in one transaction; at least 1.
     pub max_batch: usize,
-    /// How long a transaction waits for more operations to join the first. Zero takes those that arrived while the
-    /// last one was being committed, which is enough under load and costs nothing without.
+    /// How long a transaction waits, at most, for work that is in somebody's hands to come back and share its commit.
+    /// Zero never waits: a transaction has what arrived while the last one was being committed.
     pub max_delay: Duration,
     /// Files that instances are spread over by a hash of their names; at least 1. A database keeps the number that it
     /// was made with.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     GroupedProvider, clock,
+    command::{self, Command},
     database::Database,
     error,
     fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
@@ -21,7 +22,6 @@ use crate::{
     shard::{ShardNumber, shard_of},
     store::{FetchedTurn, KvChange, Message, NewTask, TaskFilter, TurnEnd, VersionRange, read},
     token::{TaskToken, TurnToken},
-    writer::{self, Command},
 };
 
 /// A fetch under way. Dropped before its answer has been taken, it sees to it that no work is lost with it.
@@ -98,8 +98,8 @@ impl<T: Held> Drop for Pending<'_, T> {
         self.answer.close();
         if let Ok(Ok(Some(held))) = self.answer.try_recv() {
             let shard = shard_of(held.instance(), self.database.shards());
-            let (release, _) = writer::operation(T::OPERATION, move |store| held.release(store));
-            let _ = self.database.push(shard, T::OPERATION, release);
+            let (release, _) = command::operation(T::OPERATION, move |store| held.release(store));
+            let _ = self.database.push(shard, T::OPERATION, Command::Return(release));
         }
     }
 }
@@ -313,7 +313,7 @@ impl Provider for GroupedProvider {
             cancelled: cancelled_activities,
         };
         let instance = token.instance.clone();
-        self.database.write(OPERATION, &instance, move |store| store.ack_turn(&token, end)).await
+        self.database.give_back(OPERATION, &instance, move |store| store.ack_turn(&token, end)).await
     }
 
     async fn abandon_orchestration_item(
@@ -325,7 +325,9 @@ impl Provider for GroupedProvider {
         const OPERATION: &str = "abandon_orchestration_item";
         let token = turn_token(OPERATION, lock_token)?;
         let instance = token.instance.clone();
-        self.database.write(OPERATION, &instance, move |store| store.abandon_turn(&token, delay, ignore_attempt)).await
+        self.database
+            .give_back(OPERATION, &instance, move |store| store.abandon_turn(&token, delay, ignore_attempt))
+            .await
     }
 
     async fn renew_orchestration_item_lock(&self, token: &str, extend_for: Duration) -> Result<(), ProviderError> {
@@ -406,7 +408,7 @@ impl Provider for GroupedProvider {
             }
         };
         let instance = token.key.instance.clone();
-        self.database.write(OPERATION, &instance, move |store| store.ack_task(&token, completion)).await
+        self.database.give_back(OPERATION, &instance, move |store| store.ack_task(&token, completion)).await
     }
 
     async fn renew_work_item_lock(&self, token: &str, extend_for: Duration) -> Result<(), ProviderError> {
@@ -446,7 +448,9 @@ impl Provider for GroupedProvider {
         const OPERATION: &str = "abandon_work_item";
         let token = task_token(OPERATION, token)?;
         let instance = token.key.instance.clone();
-        self.database.write(OPERATION, &instance, move |store| store.abandon_task(&token, delay, ignore_attempt)).await
+        self.database
+            .give_back(OPERATION, &instance, move |store| store.abandon_task(&token, delay, ignore_attempt))
+            .await
     }
 
     async fn enqueue_for_orchestrator(&self, item: WorkItem, delay: Option<Duration>) -> Result<(), ProviderError> {

@@ -16,66 +16,21 @@ use std::{
 };
 
 use duroxide::providers::ProviderError;
-use tokio::sync::oneshot;
 
 use crate::{
     clock,
+    command::{Command, Committed, Exclusive, Reply, operation},
     completion::Completions,
     fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
-    options::Options,
+    options::{Options, Synchronous},
     queue::Queue,
+    relay,
     shard::ShardNumber,
     store::{Effects, FetchedTask, FetchedTurn, Relay, Store, TaskFilter},
 };
 
-/// What became of the transaction.
-pub type Committed<'a> = Result<(), &'a rusqlite::Error>;
-/// Tells a caller how its operation went.
-type Reply = Box<dyn FnOnce(Committed<'_>) + Send>;
-/// Carries out an operation; false if it is to be undone.
-type Operation = Box<dyn FnOnce(&mut Store) -> (bool, Reply) + Send>;
-/// A step of somebody who has the file for himself.
-type Step = Box<dyn FnOnce(&mut Store) + Send>;
-
-/// What a writer is asked to do.
-pub enum Command {
-    Operation(Operation),
-    FetchTurn(TurnFetch),
-    FetchTask(TaskFetch),
-    /// A transaction whose steps come from elsewhere.
-    Exclusive(Exclusive),
-}
-
-/// Hands a transaction to somebody.
-pub struct Exclusive {
-    /// Told when the transaction has begun.
-    pub begun: oneshot::Sender<Result<(), ProviderError>>,
-    /// Steps until `None` commits. If the other end goes away, everything is undone.
-    pub steps: mpsc::Receiver<Option<Step>>,
-    /// Told when it is over.
-    pub ended: oneshot::Sender<Result<(), ProviderError>>,
-}
-
-/// An operation as a command, with where its answer will come.
-pub fn operation<T: Send + 'static>(
-    name: &'static str,
-    run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
-) -> (Command, oneshot::Receiver<Result<T, ProviderError>>) {
-    let (sender, receiver) = oneshot::channel();
-    let operation = move |store: &mut Store| {
-        let result = run(store);
-        let keep = result.is_ok();
-        let reply = move |committed: Committed<'_>| {
-            let result = match committed {
-                Err(error) if keep => Err(ProviderError::retryable(name, error.to_string())),
-                _ => result,
-            };
-            let _ = sender.send(result);
-        };
-        (keep, Box::new(reply) as Reply)
-    };
-    (Command::Operation(Box::new(operation)), receiver)
-}
+/// After so many vain waits in a row, one batch in 2^6 waits to see whether it has become worth it.
+const VAIN_WAITS_MAX: u32 = 6;
 
 /// Counts of one shard's work.
 #[derive(Default)]
@@ -110,6 +65,14 @@ pub struct Writer {
     /// When something becomes visible.
     due: BinaryHeap<Reverse<i64>>,
     next_recheck: Instant,
+    /// Work that was handed out and has not come back. An estimate: a lock may run out.
+    in_hand: usize,
+    /// Waits in a row that nothing came of.
+    vain_waits: u32,
+    /// How many batches are to go without a wait.
+    without_wait: u32,
+    /// The level of `PRAGMA synchronous` at the moment.
+    level: Synchronous,
 }
 
 /// A fetch that found something in the transaction that is under way.
@@ -130,26 +93,41 @@ impl Writer {
     pub fn new(store: Store, lane: Arc<Lane>, surroundings: Surroundings) -> rusqlite::Result<Self> {
         let due = store.future()?.into_iter().map(Reverse).collect();
         let next_recheck = Instant::now() + surroundings.options.recheck_interval;
-        Ok(Self { store, lane, surroundings, turns: VecDeque::new(), tasks: VecDeque::new(), due, next_recheck })
+        let level = surroundings.options.synchronous;
+        let (turns, tasks) = (VecDeque::new(), VecDeque::new());
+        Ok(Self {
+            store,
+            lane,
+            surroundings,
+            turns,
+            tasks,
+            due,
+            next_recheck,
+            in_hand: 0,
+            vain_waits: 0,
+            without_wait: 0,
+            level,
+        })
     }
 
     /// Works until the queue is closed and empty.
     pub fn run(mut self) {
         match self.store.outbox() {
-            Ok(relays) => self.send_relays(relays),
+            Ok(relays) => self.send(relays),
             Err(error) => tracing::error!(%error, "the outbox cannot be read; its messages stay until the next start"),
         }
         let most = self.surroundings.options.max_batch;
         let mut batch = Vec::new();
         while self.lane.queue.take(&mut batch, most, self.wake_at()) {
-            let delay = self.surroundings.options.max_delay;
-            if !delay.is_zero() && !batch.is_empty() && batch.len() < most {
-                let missing = most - batch.len();
-                self.lane.queue.take_when(&mut batch, missing, missing, Some(Instant::now() + delay));
+            self.note_returns(&batch);
+            let look = self.should_look();
+            if self.syncs() {
+                self.hand_out_first(&mut batch, look);
+            } else {
+                self.gather(&mut batch, most);
             }
             let (exclusive, ordinary): (Vec<_>, Vec<_>) =
                 batch.drain(..).partition(|command| matches!(command, Command::Exclusive(_)));
-            let look = self.should_look();
             if look || !ordinary.is_empty() {
                 self.transact(ordinary, look);
             }
@@ -159,6 +137,101 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Whether a commit that somebody relies on waits for the disk.
+    fn syncs(&self) -> bool {
+        matches!(self.surroundings.options.synchronous, Synchronous::Full | Synchronous::Extra)
+    }
+
+    fn note_returns(&mut self, commands: &[Command]) {
+        let returned = commands.iter().filter(|command| command.returns()).count();
+        self.in_hand = self.in_hand.saturating_sub(returned);
+    }
+
+    /// Whether it is worth waiting for more before `batch` is committed: there is something to commit, and work is in
+    /// somebody's hands that may come back and share it. What takes long is not worth it: after a wait for nothing,
+    /// ever more batches go without one.
+    fn is_worth_a_wait(&mut self, batch: &[Command]) -> bool {
+        if self.surroundings.options.max_delay.is_zero() || self.in_hand == 0 || !batch.iter().any(Command::writes) {
+            return false;
+        }
+        if self.without_wait > 0 {
+            self.without_wait -= 1;
+            return false;
+        }
+        true
+    }
+
+    fn note_wait(&mut self, was_vain: bool) {
+        self.vain_waits = if was_vain { (self.vain_waits + 1).min(VAIN_WAITS_MAX) } else { 0 };
+        self.without_wait = (1 << self.vain_waits) - 1;
+    }
+
+    /// Waits for work that is in somebody's hands.
+    fn gather(&mut self, batch: &mut Vec<Command>, most: usize) {
+        if !self.is_worth_a_wait(batch) {
+            return;
+        }
+        let first = batch.len();
+        let until = Instant::now() + self.surroundings.options.max_delay;
+        while self.in_hand > 0 && batch.len() < most && Instant::now() < until {
+            let came = batch.len();
+            let wanted = self.in_hand.min(most - came);
+            self.lane.queue.take_when(batch, most - came, wanted, Some(until));
+            let new = batch.split_off(came);
+            self.note_returns(&new);
+            batch.extend(new);
+        }
+        self.note_wait(batch.len() == first);
+    }
+
+    /// Where a commit waits for the disk, gives work to those who ask before it, in a transaction that does not wait,
+    /// so that they can work meanwhile; then waits for what comes back of it.
+    fn hand_out_first(&mut self, batch: &mut Vec<Command>, look: bool) {
+        let most = self.surroundings.options.max_batch;
+        let mut until = None;
+        let mut brought = false;
+        loop {
+            let (keep, fetches): (Vec<_>, Vec<_>) =
+                batch.drain(..).partition(|command| command.writes() || matches!(command, Command::Exclusive(_)));
+            *batch = keep;
+            if !fetches.is_empty() {
+                self.transact(fetches, look);
+            }
+            let until = match until {
+                Some(until) => until,
+                None if self.is_worth_a_wait(batch) => {
+                    *until.insert(Instant::now() + self.surroundings.options.max_delay)
+                }
+                None => return,
+            };
+            if self.in_hand == 0 || batch.len() >= most || Instant::now() >= until {
+                break;
+            }
+            let came = batch.len();
+            self.lane.queue.take_when(batch, most - came, 1, Some(until));
+            let new = batch.split_off(came);
+            self.note_returns(&new);
+            brought |= new.iter().any(Command::writes);
+            batch.extend(new);
+        }
+        self.note_wait(!brought);
+    }
+
+    /// Lets the next transaction be synced only if it has something that anybody is told to rely on. To have been handed
+    /// work is nothing of the kind: if that is forgotten in a power failure, the work is there to be fetched again.
+    fn set_sync(&mut self, needed: bool) -> rusqlite::Result<()> {
+        let asked = self.surroundings.options.synchronous;
+        let level = match asked {
+            Synchronous::Full | Synchronous::Extra if !needed => Synchronous::Normal,
+            _ => asked,
+        };
+        if level != self.level {
+            self.store.connection().pragma_update(None, "synchronous", level.word())?;
+            self.level = level;
+        }
+        Ok(())
     }
 
     /// When to look for work though nobody asks.
@@ -192,7 +265,8 @@ impl Writer {
     fn transact(&mut self, commands: Vec<Command>, look: bool) {
         let mut outcome = Outcome::default();
         let asked = commands.len() as u64;
-        let mut result = self.store.execute("BEGIN IMMEDIATE");
+        let needs_sync = commands.iter().any(Command::writes);
+        let mut result = self.set_sync(needs_sync).and_then(|()| self.store.execute("BEGIN IMMEDIATE"));
         for command in commands {
             match &result {
                 Ok(()) => result = self.carry_out(command, &mut outcome),
@@ -220,7 +294,7 @@ impl Writer {
     /// its channel.
     fn refuse(&mut self, command: Command, error: &rusqlite::Error, outcome: &mut Outcome) {
         match command {
-            Command::Operation(operation) => drop(operation),
+            Command::Operation(operation) | Command::Return(operation) => drop(operation),
             Command::FetchTurn(fetch) if fetch.waits => self.turns.push_back(fetch),
             Command::FetchTask(fetch) if fetch.waits => self.tasks.push_back(fetch),
             Command::FetchTurn(TurnFetch { slot, .. }) if slot.claim() => {
@@ -254,7 +328,7 @@ impl Writer {
 
     fn carry_out(&mut self, command: Command, outcome: &mut Outcome) -> rusqlite::Result<()> {
         match command {
-            Command::Operation(operation) => {
+            Command::Operation(operation) | Command::Return(operation) => {
                 let reply = self.in_savepoint(outcome, operation)?;
                 outcome.replies.push(reply);
             }
@@ -389,14 +463,13 @@ impl Writer {
         if self.surroundings.options.long_poll {
             self.due.extend(effects.due.into_iter().map(Reverse));
         }
-        if !effects.finished.is_empty() {
-            self.surroundings.completions.announce(effects.finished);
-        }
-        self.send_relays(effects.relays);
+        self.surroundings.completions.note(effects.started, &effects.removed, effects.finished);
+        self.send(effects.relays);
     }
 
-    fn deliver(&self, served: Served, committed: Committed<'_>) {
+    fn deliver(&mut self, served: Served, committed: Committed<'_>) {
         self.lane.counts.fetches_served.fetch_add(1, Ordering::Relaxed);
+        self.in_hand += 1;
         match served {
             Served::Turn(slot, answer) => self.hand_over(&slot, answer, committed),
             Served::Task(slot, answer) => self.hand_over(&slot, answer, committed),
@@ -411,50 +484,22 @@ impl Writer {
         if let Err(Ok(Some(held))) = slot.answer(answer) {
             // Whoever wanted it has gone.
             let (release, _) = operation(T::OPERATION, move |store| held.release(store));
-            let _ = self.lane.queue.push(release);
+            let _ = self.lane.queue.push(Command::Return(release));
         }
     }
 
-    /// Sends messages to the shards that they are for, and forgets each when its shard has it.
-    fn send_relays(&self, relays: Vec<Relay>) {
-        if relays.is_empty() {
-            return;
-        }
-        let Some(lanes) = self.surroundings.lanes.upgrade() else { return };
-        let mut by_shard: Vec<Vec<Relay>> = (0..lanes.len()).map(|_| Vec::new()).collect();
-        for relay in relays {
-            by_shard[relay.destination].push(relay);
-        }
-        let from = self.surroundings.shard;
-        for (lane, relays) in lanes.iter().zip(by_shard) {
-            if relays.is_empty() {
-                continue;
-            }
-            let home = Arc::clone(&self.lane);
-            let away = Arc::clone(lane);
-            let run = move |store: &mut Store| {
-                let received = store.receive(from, &relays);
-                let keep = received.is_ok();
-                let reply = move |committed: Committed<'_>| {
-                    let delivered = match (&received, committed) {
-                        (Ok(()), Ok(())) => true,
-                        (Err(error), _) | (_, Err(error)) => {
-                            tracing::warn!(%error, "messages to another shard must be sent again");
-                            false
-                        }
-                    };
-                    let _ = home.queue.push(Command::Operation(settle_relays(from, relays, delivered, away)));
-                };
-                (keep, Box::new(reply) as Reply)
-            };
-            let _ = lane.queue.push(Command::Operation(Box::new(run)));
+    fn send(&self, relays: Vec<Relay>) {
+        if !relays.is_empty()
+            && let Some(lanes) = self.surroundings.lanes.upgrade()
+        {
+            relay::send(self.surroundings.shard, &lanes, relays);
         }
     }
 
     /// Lets somebody else say what a transaction does.
     fn lend(&mut self, exclusive: Exclusive) {
         let failed = |error: rusqlite::Error| ProviderError::retryable("exclusive", error.to_string());
-        if let Err(error) = self.store.execute("BEGIN IMMEDIATE") {
+        if let Err(error) = self.set_sync(true).and_then(|()| self.store.execute("BEGIN IMMEDIATE")) {
             let _ = exclusive.begun.send(Err(failed(error)));
             return;
         }
@@ -474,30 +519,6 @@ impl Writer {
         }
         let _ = exclusive.ended.send(result);
     }
-}
-
-/// What the shard that sent `relays` does when it hears of them: it forgets them, then has that forgotten where they
-/// went; or it sends them again.
-fn settle_relays(from: ShardNumber, relays: Vec<Relay>, delivered: bool, away: Arc<Lane>) -> Operation {
-    Box::new(move |store: &mut Store| {
-        let numbers: Vec<i64> = relays.iter().map(|relay| relay.number).collect();
-        let settled = if delivered {
-            store.forget(&numbers)
-        } else {
-            store.effects.relays = relays;
-            Ok(())
-        };
-        let keep = settled.is_ok();
-        let reply = move |committed: Committed<'_>| {
-            if delivered && keep && committed.is_ok() {
-                let (forget, _) = operation("forget_received", move |store| {
-                    store.forget_received(from, &numbers).map_err(crate::error::sqlite("forget_received"))
-                });
-                let _ = away.queue.push(forget);
-            }
-        };
-        (keep, Box::new(reply) as Reply)
-    })
 }
 
 fn nothing<T: Send + 'static>(slot: Arc<Slot<T>>) -> Reply {

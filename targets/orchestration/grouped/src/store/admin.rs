@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Removes all that this file holds of `doomed`.
-    pub fn delete(&self, doomed: &[String]) -> rusqlite::Result<DeleteInstanceResult> {
+    pub fn delete(&mut self, doomed: &[String]) -> rusqlite::Result<DeleteInstanceResult> {
         let mut result = DeleteInstanceResult::default();
         for instance in doomed {
             let remove = |table: &str| -> rusqlite::Result<u64> {
@@ -72,6 +72,7 @@ impl Store {
             remove("kv_store")?;
             remove("kv_delta")?;
             result.instances_deleted += remove("instances")?;
+            self.effects.removed.push(instance.clone());
         }
         Ok(result)
     }

@@ -54,6 +54,10 @@ pub struct Effects {
     pub tasks: bool,
     /// When something will become visible that is not yet.
     pub due: Vec<i64>,
+    /// Instances whose first start was enqueued.
+    pub started: Vec<String>,
+    /// Instances that were removed.
+    pub removed: Vec<String>,
     /// Orchestrations that ended.
     pub finished: Vec<Finished>,
     /// Messages for other shards.
@@ -66,6 +70,8 @@ impl Effects {
         self.turns |= other.turns;
         self.tasks |= other.tasks;
         self.due.extend(other.due);
+        self.started.extend(other.started);
+        self.removed.extend(other.removed);
         self.finished.extend(other.finished);
         self.relays.extend(other.relays);
     }
@@ -162,8 +168,16 @@ impl Store {
              ON CONFLICT (instance) DO UPDATE SET due_at = MIN(due_at, excluded.due_at) WHERE token IS NULL",
         )?
         .execute(params![message.instance, visible_at])?;
+        if message.kind == schema::KIND_START && !self.exists(&message.instance)? {
+            self.effects.started.push(message.instance.clone());
+        }
         self.announce_turn(visible_at);
         Ok(())
+    }
+
+    fn exists(&self, instance: &str) -> rusqlite::Result<bool> {
+        self.statement("SELECT EXISTS (SELECT 1 FROM instances WHERE instance = ?1)")?
+            .query_row([instance], |row| row.get(0))
     }
 
     fn announce_turn(&mut self, due_at: i64) {

@@ -302,8 +302,10 @@ impl Store {
             )?
             .execute(params![instance, name, version, end.execution, metadata.parent_instance_id, now])?;
         } else {
-            self.statement("UPDATE instances SET execution = MAX(execution, ?2), updated_at = ?3 WHERE instance = ?1")?
-                .execute(params![instance, end.execution, now])?;
+            self.statement(
+                "UPDATE instances SET execution = ?2, updated_at = ?3 WHERE instance = ?1 AND execution < ?2",
+            )?
+            .execute(params![instance, end.execution, now])?;
         }
         if let Some(status) = &end.custom_status {
             self.statement(
@@ -319,7 +321,8 @@ impl Store {
              VALUES (?1, ?2, COALESCE(?3, 'Running'), ?4, ?5, ?6, ?7)
              ON CONFLICT (instance, execution) DO UPDATE SET
                  status = COALESCE(?3, status), output = CASE WHEN ?3 IS NULL THEN output ELSE ?4 END,
-                 pinned_version = COALESCE(?5, pinned_version), completed_at = COALESCE(?7, completed_at)",
+                 pinned_version = COALESCE(?5, pinned_version), completed_at = COALESCE(?7, completed_at)
+                 WHERE ?3 IS NOT NULL OR ?5 IS NOT NULL",
         )?
         .execute(params![
             instance,
