@@ -1,232 +1,26 @@
 //! duroxide's `Provider`: turns its types into rows on the caller's thread, and back.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use duroxide::{
-    Event, EventKind, SystemStats,
+    Event, SystemStats,
     providers::{
         DispatcherCapabilityFilter, ExecutionMetadata, OrchestrationItem, Provider, ProviderAdmin, ProviderError,
         ScheduledActivityIdentifier, SessionFetchConfig, TagFilter, WorkItem,
     },
 };
-use tokio::sync::oneshot;
 
 use crate::{
     GroupedProvider, clock,
-    command::{self, Command},
-    database::Database,
+    command::Command,
+    convert::{derived, events, message, numbered, orchestration_item, task, task_token, turn_token, versions},
     error,
-    fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
-    schema::{KIND_OTHER, KIND_QUEUED_EVENT, KIND_START},
-    shard::{ShardNumber, shard_of},
-    store::{FetchedTurn, KvChange, Message, NewTask, TaskFilter, TurnEnd, VersionRange, read},
-    token::{TaskToken, TurnToken},
+    fetch::{TaskFetch, TurnFetch},
+    pending::fetch,
+    shard::shard_of,
+    store::{Message, TaskFilter, TurnEnd, read},
 };
-
-/// A fetch under way. Dropped before its answer has been taken, it sees to it that no work is lost with it.
-struct Pending<'a, T: Held> {
-    database: &'a Database,
-    slot: Arc<Slot<T>>,
-    answer: oneshot::Receiver<Answer<T>>,
-    taken: bool,
-}
-
-/// Fetches from whichever shard has work.
-async fn fetch<T: Held>(
-    database: &Database,
-    wait: Option<Duration>,
-    command: impl Fn(Arc<Slot<T>>) -> Command + Send + Sync,
-) -> Answer<T> {
-    let shards: Vec<ShardNumber> = (0..database.shards()).collect();
-    if wait.is_some() || shards.len() == 1 {
-        return Pending::start(database, &shards, command)?.finish(wait).await;
-    }
-    // Nobody waits, so the shards can be asked in the order of what they have had longest.
-    let oldest = database.read_all(T::OPERATION, |connection| read::oldest_due(connection, T::IS_TURN)).await?;
-    let mut shards: Vec<_> =
-        oldest.into_iter().enumerate().filter_map(|(shard, due_at)| Some((due_at?, shard))).collect();
-    shards.sort_unstable();
-    for (_, shard) in shards {
-        if let Some(held) = Pending::start(database, &[shard], &command)?.finish(None).await? {
-            return Ok(Some(held));
-        }
-    }
-    Ok(None)
-}
-
-impl<'a, T: Held> Pending<'a, T> {
-    fn start(
-        database: &'a Database,
-        shards: &[ShardNumber],
-        command: impl Fn(Arc<Slot<T>>) -> Command,
-    ) -> Result<Self, ProviderError> {
-        let (slot, answer) = Slot::new(shards.len());
-        let pending = Self { database, slot, answer, taken: false };
-        for shard in shards {
-            database.push(*shard, T::OPERATION, command(Arc::clone(&pending.slot)))?;
-        }
-        Ok(pending)
-    }
-
-    async fn finish(mut self, wait: Option<Duration>) -> Answer<T> {
-        if let Some(wait) = wait {
-            match tokio::time::timeout(wait, &mut self.answer).await {
-                Ok(answer) => return self.take(answer),
-                // Nobody found anything, and now nobody will.
-                Err(_) if self.slot.claim() => return self.take(Ok(Ok(None))),
-                // It was claimed this moment: the answer comes with the commit that is under way.
-                Err(_) => {}
-            }
-        }
-        let answer = (&mut self.answer).await;
-        self.take(answer)
-    }
-
-    fn take(&mut self, answer: Result<Answer<T>, oneshot::error::RecvError>) -> Answer<T> {
-        self.taken = true;
-        answer.unwrap_or_else(|_| Err(error::closed(T::OPERATION)))
-    }
-}
-
-impl<T: Held> Drop for Pending<'_, T> {
-    fn drop(&mut self) {
-        if self.taken || self.slot.claim() {
-            return;
-        }
-        // Somebody has claimed it. From here on a writer finds nobody to give the answer to and takes it back itself.
-        self.answer.close();
-        if let Ok(Ok(Some(held))) = self.answer.try_recv() {
-            let shard = shard_of(held.instance(), self.database.shards());
-            let (release, _) = command::operation(T::OPERATION, move |store| held.release(store));
-            let _ = self.database.push(shard, T::OPERATION, Command::Return(release));
-        }
-    }
-}
-
-/// Which versions a dispatcher can continue; `None` if that is none.
-fn versions(filter: Option<&DispatcherCapabilityFilter>) -> Option<VersionRange> {
-    match filter {
-        None => Some(VersionRange::ALL),
-        // duroxide's contract knows one range for now: the first.
-        Some(filter) => {
-            filter.supported_duroxide_versions.first().map(|range| VersionRange::new(&range.min, &range.max))
-        }
-    }
-}
-
-/// Makes sense of a turn.
-fn orchestration_item(turn: FetchedTurn) -> Result<(OrchestrationItem, String, u32), ProviderError> {
-    let messages: Vec<WorkItem> = turn.messages.iter().filter_map(|item| serde_json::from_str(item).ok()).collect();
-    let history: Result<Vec<Event>, _> = turn.history.iter().map(|event| serde_json::from_str(event)).collect();
-    let (name, version, execution) = match turn.instance {
-        Some(known) => known,
-        None => {
-            let (name, version) = starting(history.as_deref().unwrap_or_default(), &messages).ok_or_else(|| {
-                ProviderError::permanent(FetchedTurn::OPERATION, "a turn that nothing starts was fetched")
-            })?;
-            (name, version, turn.latest_execution)
-        }
-    };
-    let (history, history_error, kv_snapshot) = match history {
-        Ok(history) => (history, None, turn.kv),
-        Err(error) => {
-            (Vec::new(), Some(format!("history of execution {execution} cannot be read: {error}")), HashMap::new())
-        }
-    };
-    let item = OrchestrationItem {
-        instance: turn.token.instance.clone(),
-        orchestration_name: name,
-        execution_id: execution as u64,
-        version: version.unwrap_or_else(|| "unknown".to_owned()),
-        history,
-        messages,
-        history_error,
-        kv_snapshot,
-    };
-    Ok((item, turn.token.to_string(), turn.attempts))
-}
-
-/// Name and version of an instance that has no row yet: from its history, or from the message that starts it.
-fn starting(history: &[Event], messages: &[WorkItem]) -> Option<(String, Option<String>)> {
-    let recorded = history.iter().find_map(|event| match &event.kind {
-        EventKind::OrchestrationStarted { name, version, .. } => Some((name.clone(), Some(version.clone()))),
-        _ => None,
-    });
-    recorded.or_else(|| {
-        messages.iter().find_map(|message| match message {
-            WorkItem::StartOrchestration { orchestration, version, .. }
-            | WorkItem::ContinueAsNew { orchestration, version, .. } => Some((orchestration.clone(), version.clone())),
-            _ => None,
-        })
-    })
-}
-
-/// A work item as a message to the instance that it is for; `None` for those that go to workers.
-fn message(operation: &'static str, item: &WorkItem) -> Result<Option<Message>, ProviderError> {
-    let (instance, kind) = match item {
-        WorkItem::StartOrchestration { instance, .. } | WorkItem::ContinueAsNew { instance, .. } => {
-            (instance, KIND_START)
-        }
-        WorkItem::QueueMessage { instance, .. } => (instance, KIND_QUEUED_EVENT),
-        WorkItem::ActivityCompleted { instance, .. }
-        | WorkItem::ActivityFailed { instance, .. }
-        | WorkItem::TimerFired { instance, .. }
-        | WorkItem::ExternalRaised { instance, .. }
-        | WorkItem::CancelInstance { instance, .. } => (instance, KIND_OTHER),
-        WorkItem::SubOrchCompleted { parent_instance, .. } | WorkItem::SubOrchFailed { parent_instance, .. } => {
-            (parent_instance, KIND_OTHER)
-        }
-        _ => return Ok(None),
-    };
-    Ok(Some(Message { instance: instance.clone(), kind, item: to_json(operation, item)?, visible_at: None }))
-}
-
-fn task(operation: &'static str, item: &WorkItem) -> Result<NewTask, ProviderError> {
-    let json = to_json(operation, item)?;
-    Ok(match item {
-        WorkItem::ActivityExecute { instance, execution_id, id, session_id, tag, .. } => NewTask {
-            instance: instance.clone(),
-            execution: *execution_id as i64,
-            activity: *id as i64,
-            session: session_id.clone(),
-            tag: tag.clone(),
-            item: json,
-        },
-        _ => NewTask { instance: String::new(), execution: 0, activity: 0, session: None, tag: None, item: json },
-    })
-}
-
-fn to_json(operation: &'static str, item: &impl serde::Serialize) -> Result<String, ProviderError> {
-    serde_json::to_string(item)
-        .map_err(|error| ProviderError::permanent(operation, format!("cannot be written as JSON: {error}")))
-}
-
-fn numbered(operation: &'static str, events: &[Event]) -> Result<Vec<(u64, String)>, ProviderError> {
-    events.iter().map(|event| Ok((event.event_id, to_json(operation, event)?))).collect()
-}
-
-/// What new events mean for the state that is kept beside the history.
-fn derived(events: Vec<Event>) -> (Vec<KvChange>, Option<Option<String>>) {
-    let mut kv = Vec::new();
-    let mut custom_status = None;
-    for event in events {
-        match event.kind {
-            EventKind::KeyValueSet { key, value, last_updated_at_ms } => {
-                kv.push(KvChange::Set { key, value, updated_at_ms: last_updated_at_ms });
-            }
-            EventKind::KeyValueCleared { key } => kv.push(KvChange::Clear { key }),
-            EventKind::KeyValuesCleared => kv.push(KvChange::ClearAll),
-            EventKind::CustomStatusUpdated { status } => custom_status = Some(status),
-            _ => {}
-        }
-    }
-    (kv, custom_status)
-}
-
-fn events(operation: &'static str, history: &[String]) -> Result<Vec<Event>, ProviderError> {
-    history.iter().map(|event| serde_json::from_str(event).map_err(error::json(operation, "an event"))).collect()
-}
 
 impl GroupedProvider {
     pub(crate) async fn history(
@@ -244,14 +38,6 @@ impl GroupedProvider {
     fn wait(&self, poll_timeout: Duration) -> Option<Duration> {
         (self.database.options.long_poll && !poll_timeout.is_zero()).then_some(poll_timeout)
     }
-}
-
-fn turn_token(operation: &'static str, token: &str) -> Result<TurnToken, ProviderError> {
-    TurnToken::parse(token).ok_or_else(|| error::not_locked(operation, token))
-}
-
-fn task_token(operation: &'static str, token: &str) -> Result<TaskToken, ProviderError> {
-    TaskToken::parse(token).ok_or_else(|| error::not_locked(operation, token))
 }
 
 #[async_trait]

@@ -287,7 +287,7 @@ impl Writer {
                 outcome.effects = Effects::default();
             }
         }
-        self.tell(outcome, result.as_ref().map(|()| ()));
+        self.tell(outcome, result.as_ref().copied());
     }
 
     /// Answers a command that a broken transaction did not come to. An operation's caller learns it from the loss of
