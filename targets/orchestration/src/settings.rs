@@ -1,8 +1,12 @@
 //! Workload and settings of the orchestration target.
 
+use duroxide_grouped::Synchronous;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_target::{SettingsError, model::duration::HumanDuration};
+
+/// Connections of the bundled provider's pool, which it does not let anybody choose.
+pub const POOL_CONNECTIONS: u32 = 5;
 
 /// What one orchestration does.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +56,20 @@ pub struct Settings {
     pub worker_concurrency: u32,
     /// How long a dispatcher sleeps when it found no work.
     pub poll_interval: HumanDuration,
+    /// How a client learns that its orchestration has ended.
+    pub completion: Completion,
+    /// Connections of the bundled provider's five that are left to it; with one, nobody competes for the lock.
+    pub connections: Option<u32>,
+    /// Of the grouped provider: the most operations in one transaction.
+    pub max_batch: Option<u32>,
+    /// Of the grouped provider: how long a transaction waits for more operations.
+    pub max_delay: Option<HumanDuration>,
+    /// Of the grouped provider: files that instances are spread over.
+    pub shards: Option<u32>,
+    /// Of the grouped provider: threads that write to each file, each with `BEGIN IMMEDIATE`.
+    pub writers: Option<u32>,
+    /// Of the grouped provider: whether a fetch waits for work inside the provider.
+    pub long_poll: Option<bool>,
 }
 
 impl Default for Settings {
@@ -65,6 +83,13 @@ impl Default for Settings {
             orchestration_concurrency: 2,
             worker_concurrency: 2,
             poll_interval: HumanDuration::from_millis(100),
+            completion: Completion::Poll,
+            connections: None,
+            max_batch: None,
+            max_delay: None,
+            shards: None,
+            writers: None,
+            long_poll: None,
         }
     }
 }
@@ -75,6 +100,18 @@ impl Default for Settings {
 pub enum Provider {
     /// The SQLite provider that duroxide brings.
     Sqlite,
+    /// The provider of the crate `duroxide-grouped`.
+    Grouped,
+}
+
+/// How a client learns that its orchestration has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Completion {
+    /// By duroxide's client, which looks after 5 ms and then ever more seldom, up to 100 ms.
+    Poll,
+    /// From the provider, by the commit that ends it.
+    Notify,
 }
 
 /// Where state is stored.
@@ -106,7 +143,62 @@ impl Settings {
             let message = format!("`{}` is not one word; write OFF, NORMAL, FULL or EXTRA", self.synchronous);
             return Err(SettingsError::new("settings", "synchronous", message));
         }
+        match self.provider {
+            Provider::Sqlite => self.validate_sqlite(),
+            Provider::Grouped => self.validate_grouped(),
+        }
+    }
+
+    fn validate_sqlite(&self) -> Result<(), SettingsError> {
+        let of_grouped = [
+            ("max_batch", self.max_batch.is_some()),
+            ("max_delay", self.max_delay.is_some()),
+            ("shards", self.shards.is_some()),
+            ("writers", self.writers.is_some()),
+            ("long_poll", self.long_poll.is_some()),
+            ("completion", self.completion == Completion::Notify),
+        ];
+        if let Some((key, _)) = of_grouped.into_iter().find(|(_, set)| *set) {
+            let message = "the bundled provider has no such thing; write `provider = \"grouped\"`";
+            return Err(SettingsError::new("settings", key, message));
+        }
+        if let Some(connections) = self.connections
+            && !(1..=POOL_CONNECTIONS).contains(&connections)
+        {
+            let message = format!("{connections} is not between 1 and {POOL_CONNECTIONS}, the size of its pool");
+            return Err(SettingsError::new("settings", "connections", message));
+        }
         Ok(())
+    }
+
+    fn validate_grouped(&self) -> Result<(), SettingsError> {
+        let not_grouped = |key, message| Err(SettingsError::new("settings", key, message));
+        if self.connections.is_some() {
+            return not_grouped("connections", "the grouped provider has no pool; write `writers`");
+        }
+        if self.storage == Storage::Memory {
+            return not_grouped("storage", "the grouped provider keeps its state in files; write \"file\"");
+        }
+        if self.grouped_synchronous().is_none() {
+            let message = "the grouped provider knows OFF, NORMAL, FULL and EXTRA; write one of them";
+            return not_grouped("synchronous", message);
+        }
+        for (key, value) in [("max_batch", self.max_batch), ("shards", self.shards), ("writers", self.writers)] {
+            if let Some(value) = value {
+                positive("settings", key, value)?;
+            }
+        }
+        if self.writers.is_some_and(|writers| writers > 1) && self.long_poll != Some(false) {
+            return not_grouped("writers", "more than one writer cannot wait for work; write `long_poll = false`");
+        }
+        Ok(())
+    }
+
+    /// The level of `synchronous`, where the grouped provider has it.
+    pub fn grouped_synchronous(&self) -> Option<Synchronous> {
+        [Synchronous::Off, Synchronous::Normal, Synchronous::Full, Synchronous::Extra]
+            .into_iter()
+            .find(|level| level.word() == self.synchronous)
     }
 }
 

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("targets/docdb", &["uplift-target", "uplift-model"]),
     ("targets/docdb/engine", &["uplift-target", "uplift-model"]),
     ("targets/docdb/peers", &[]),
+    ("targets/orchestration/grouped", &[]),
     (
         "harness/cli",
         &[

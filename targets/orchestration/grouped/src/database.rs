@@ -1,0 +1,260 @@
+//! The files of a provider with the threads that serve them.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+};
+
+use duroxide::providers::ProviderError;
+use rusqlite::Connection;
+
+use crate::{
+    command::{self, Command},
+    completion::Completions,
+    error,
+    options::{InForce, OpenError, Options},
+    queue::Queue,
+    reader::{self, Reading},
+    schema::{self, Found},
+    sessions::Sessions,
+    shard::{ShardNumber, shard_of},
+    store::Store,
+    writer::{Counts, Lane, Surroundings, Writer},
+};
+
+/// Everything that is open.
+pub struct Database {
+    pub options: Options,
+    pub in_force: InForce,
+    pub sessions: Arc<Sessions>,
+    pub completions: Arc<Completions>,
+    files: Vec<PathBuf>,
+    lanes: Arc<Vec<Arc<Lane>>>,
+    readers: Vec<Arc<Queue<Reading>>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Held while the files are open.
+    _lock: File,
+}
+
+impl Database {
+    pub fn open(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        options.validate()?;
+        let name = || directory.display().to_string();
+        let io = |error| OpenError::Io { directory: name(), error };
+        let sqlite = |error| OpenError::Sqlite { directory: name(), error };
+        fs::create_dir_all(directory).map_err(io)?;
+        let lock = lock(directory)?;
+        let sessions = Arc::new(Sessions::default());
+        let completions = Arc::new(Completions::default());
+        let files: Vec<PathBuf> =
+            (0..options.shards).map(|number| directory.join(format!("shard-{number}.db"))).collect();
+        let mut stores: Vec<Vec<Store>> = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            let open = || Store::open(file, &options, number, Arc::clone(&sessions));
+            let mut first = open().map_err(sqlite)?;
+            match schema::prepare(first.connection_mut(), number, options.shards).map_err(sqlite)? {
+                Found::Ready => {}
+                Found::Foreign(state) => return Err(OpenError::Foreign { directory: name(), state }),
+            }
+            let others = (1..options.writers).map(|_| open()).collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
+            stores.push(std::iter::once(first).chain(others).collect());
+        }
+        forget_settled(&mut stores).map_err(sqlite)?;
+        let in_force = read_back(&stores, &options, directory)?;
+
+        let lane = || Arc::new(Lane { queue: Queue::new(), counts: Counts::default() });
+        let lanes: Arc<Vec<_>> = Arc::new((0..options.shards).map(|_| lane()).collect());
+        let mut database = Self {
+            options,
+            in_force,
+            sessions,
+            completions,
+            readers: files.iter().map(|_| Arc::new(Queue::new())).collect(),
+            files,
+            lanes,
+            threads: Vec::new(),
+            _lock: lock,
+        };
+        database.start(stores, directory)?;
+        Ok(database)
+    }
+
+    fn start(&mut self, stores: Vec<Vec<Store>>, directory: &Path) -> Result<(), OpenError> {
+        let io = |error| OpenError::Io { directory: directory.display().to_string(), error };
+        let sqlite = |error| OpenError::Sqlite { directory: directory.display().to_string(), error };
+        for (shard, stores) in stores.into_iter().enumerate() {
+            for store in stores {
+                let surroundings = Surroundings {
+                    shard,
+                    options: self.options.clone(),
+                    lanes: Arc::downgrade(&self.lanes),
+                    completions: Arc::clone(&self.completions),
+                };
+                let writer = Writer::new(store, Arc::clone(&self.lanes[shard]), surroundings).map_err(sqlite)?;
+                let thread = std::thread::Builder::new().name(format!("grouped-w{shard}"));
+                self.threads.push(thread.spawn(move || writer.run()).map_err(io)?);
+            }
+            let connection = schema::open_reader(&self.files[shard], &self.options).map_err(sqlite)?;
+            let queue = Arc::clone(&self.readers[shard]);
+            let thread = std::thread::Builder::new().name(format!("grouped-r{shard}"));
+            self.threads.push(thread.spawn(move || reader::run(connection, &queue)).map_err(io)?);
+        }
+        Ok(())
+    }
+
+    pub fn shards(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Sums of all shards: transactions, operations, fetches that found work.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        let sum = |read: fn(&Counts) -> u64| self.lanes.iter().map(|lane| read(&lane.counts)).sum();
+        (
+            sum(|counts| counts.transactions.load(Ordering::Relaxed)),
+            sum(|counts| counts.operations.load(Ordering::Relaxed)),
+            sum(|counts| counts.fetches_served.load(Ordering::Relaxed)),
+        )
+    }
+
+    pub fn push(&self, shard: ShardNumber, operation: &'static str, command: Command) -> Result<(), ProviderError> {
+        self.lanes[shard].queue.push(command).map_err(|_| error::closed(operation))
+    }
+
+    /// Carries out an operation in the file of `instance`; back when it is committed.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        instance: &str,
+        run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let (run, answer) = command::operation(operation, run);
+        self.push(shard_of(instance, self.shards()), operation, Command::Operation(run))?;
+        answer.await.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
+    }
+
+    /// As [`Database::write`], for an operation that brings back work that was fetched.
+    pub async fn give_back<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        instance: &str,
+        run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let (run, answer) = command::operation(operation, run);
+        self.push(shard_of(instance, self.shards()), operation, Command::Return(run))?;
+        answer.await.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
+    }
+
+    /// Reads from the file of `instance` what is committed.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        instance: &str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let run = move |connection: &Connection| run(connection).map_err(error::sqlite(operation));
+        self.read_shard(operation, shard_of(instance, self.shards()), run).await
+    }
+
+    /// Reads from one file.
+    pub async fn read_shard<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        shard: ShardNumber,
+        run: impl FnOnce(&Connection) -> Result<T, ProviderError> + Send + 'static,
+    ) -> Result<T, ProviderError> {
+        let (reading, answer) = reader::reading(run);
+        self.readers[shard].push(reading).map_err(|_| error::closed(operation))?;
+        answer.await.unwrap_or_else(|_| Err(error::closed(operation)))
+    }
+
+    /// Reads the same from every file.
+    pub async fn read_all<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        run: impl Fn(&Connection) -> rusqlite::Result<T> + Send + Clone + 'static,
+    ) -> Result<Vec<T>, ProviderError> {
+        let mut results = Vec::new();
+        for shard in 0..self.shards() {
+            let run = run.clone();
+            let run = move |connection: &Connection| run(connection).map_err(error::sqlite(operation));
+            results.push(self.read_shard(operation, shard, run).await?);
+        }
+        Ok(results)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        for lane in self.lanes.iter() {
+            lane.queue.close();
+        }
+        for reader in &self.readers {
+            reader.close();
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes the lock that keeps other providers out.
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let name = directory.display().to_string();
+    let io = |error| OpenError::Io { directory: name.clone(), error };
+    let file = File::create(directory.join("lock")).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { directory: name }),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+/// Forgets messages that came from shards which no longer have them: a crash kept that from being said.
+fn forget_settled(stores: &mut [Vec<Store>]) -> rusqlite::Result<()> {
+    let offered: Vec<Vec<i64>> = stores
+        .iter()
+        .map(|stores| Ok(stores[0].outbox()?.into_iter().map(|relay| relay.number).collect()))
+        .collect::<rusqlite::Result<_>>()?;
+    for stores in stores {
+        for (from, offered) in offered.iter().enumerate() {
+            let settled: Vec<i64> =
+                stores[0].received(from)?.into_iter().filter(|number| !offered.contains(number)).collect();
+            stores[0].forget_received(from, &settled)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the settings back from every connection that writes.
+fn read_back(stores: &[Vec<Store>], options: &Options, directory: &Path) -> Result<InForce, OpenError> {
+    let mut found = None;
+    for store in stores.iter().flatten() {
+        let one = schema::read_back(store.connection())
+            .map_err(|error| OpenError::Sqlite { directory: directory.display().to_string(), error })?;
+        if found.as_ref().is_some_and(|other| *other != one) {
+            let state = format!("has connections with different settings: {found:?} and {one:?}");
+            return Err(OpenError::Foreign { directory: directory.display().to_string(), state });
+        }
+        found = Some(one);
+    }
+    let Some((synchronous, journal_mode, wal_autocheckpoint, cache_size_kib)) = found else {
+        unreachable!("there is at least one shard with one writer")
+    };
+    Ok(InForce {
+        synchronous,
+        journal_mode,
+        wal_autocheckpoint,
+        cache_size_kib,
+        max_batch: options.max_batch,
+        max_delay: options.max_delay,
+        shards: stores.len(),
+        writers: options.writers,
+        long_poll: options.long_poll,
+    })
+}

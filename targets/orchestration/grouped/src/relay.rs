@@ -1,0 +1,70 @@
+//! Messages from one shard to another: out of the outbox of one file into the inbox of another, once.
+//!
+//! The sender's transaction puts a message into its outbox. The receiver's delivers it, with a note of its number. Then
+//! the sender forgets the message, and at last the receiver the number. Whichever of these steps a crash prevents is
+//! made up for when the database is opened.
+
+use std::sync::Arc;
+
+use crate::{
+    command::{Command, Committed, Operation, Reply, operation},
+    shard::ShardNumber,
+    store::{Relay, Store},
+    writer::Lane,
+};
+
+/// Sends messages to the shards that they are for, and forgets each when its shard has it.
+pub fn send(from: ShardNumber, lanes: &[Arc<Lane>], relays: Vec<Relay>) {
+    let home = &lanes[from];
+    let mut by_shard: Vec<Vec<Relay>> = (0..lanes.len()).map(|_| Vec::new()).collect();
+    for relay in relays {
+        by_shard[relay.destination].push(relay);
+    }
+    for (lane, relays) in lanes.iter().zip(by_shard) {
+        if relays.is_empty() {
+            continue;
+        }
+        let home = Arc::clone(home);
+        let away = Arc::clone(lane);
+        let run = move |store: &mut Store| {
+            let received = store.receive(from, &relays);
+            let keep = received.is_ok();
+            let reply = move |committed: Committed<'_>| {
+                let delivered = match (&received, committed) {
+                    (Ok(()), Ok(())) => true,
+                    (Err(error), _) | (_, Err(error)) => {
+                        tracing::warn!(%error, "messages to another shard must be sent again");
+                        false
+                    }
+                };
+                let _ = home.queue.push(Command::Operation(settle_relays(from, relays, delivered, away)));
+            };
+            (keep, Box::new(reply) as Reply)
+        };
+        let _ = lane.queue.push(Command::Operation(Box::new(run)));
+    }
+}
+
+/// What the shard that sent `relays` does when it hears of them: it forgets them, then has that forgotten where they
+/// went; or it sends them again.
+fn settle_relays(from: ShardNumber, relays: Vec<Relay>, delivered: bool, away: Arc<Lane>) -> Operation {
+    Box::new(move |store: &mut Store| {
+        let numbers: Vec<i64> = relays.iter().map(|relay| relay.number).collect();
+        let settled = if delivered {
+            store.forget(&numbers)
+        } else {
+            store.effects.relays = relays;
+            Ok(())
+        };
+        let keep = settled.is_ok();
+        let reply = move |committed: Committed<'_>| {
+            if delivered && keep && committed.is_ok() {
+                let (forget, _) = operation("forget_received", move |store| {
+                    store.forget_received(from, &numbers).map_err(crate::error::sqlite("forget_received"))
+                });
+                let _ = away.queue.push(Command::Operation(forget));
+            }
+        };
+        (keep, Box::new(reply) as Reply)
+    })
+}

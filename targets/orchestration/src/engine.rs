@@ -1,0 +1,89 @@
+//! What the target asks of a provider beyond duroxide's own trait.
+
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt as _, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use duroxide::{
+    Client as DuroxideClient, ClientError, ErrorDetails, OrchestrationStatus, providers::Provider as DuroxideProvider,
+};
+use uplift_target::{Durability, Samples, TargetError};
+
+use crate::{bundled::Bundled, failure, grouped::Grouped, settings::Provider, settings::Settings};
+
+/// How one orchestration ended: its output, or the index of a failure category.
+pub type Ended = Result<String, u8>;
+
+/// An orchestration as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The output of the execution that completed.
+    pub output: String,
+    /// Completion events in the history; one, if all is well.
+    pub completions: u64,
+}
+
+/// A provider that has been set up.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// For duroxide's runtime and client.
+    fn provider(&self) -> Arc<dyn DuroxideProvider>;
+
+    /// The settings in force that belong to the provider.
+    fn effective(&self) -> BTreeMap<String, String>;
+
+    /// What an acknowledged orchestration survives.
+    fn durability(&self) -> Durability;
+
+    /// Waits for the end of an orchestration as the setting `completion` has it.
+    async fn wait(&self, client: &DuroxideClient, instance: &str, timeout: Duration) -> Ended {
+        poll_for_end(client, instance, timeout).await
+    }
+
+    /// The completed orchestrations among `instances`.
+    async fn completed(&self, instances: &[String]) -> Result<BTreeMap<String, Stored>, TargetError>;
+
+    /// Writes down the provider's counters.
+    fn sample(&self, samples: &mut Samples);
+}
+
+/// Sets up the provider that the settings name.
+pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Box<dyn Engine>, TargetError> {
+    Ok(match settings.provider {
+        Provider::Sqlite => Box::new(Bundled::open(settings, data_dir).await?),
+        Provider::Grouped => Box::new(Grouped::open(settings, data_dir)?),
+    })
+}
+
+/// Waits with duroxide's client, which polls.
+pub async fn poll_for_end(client: &DuroxideClient, instance: &str, timeout: Duration) -> Ended {
+    match client.wait_for_orchestration(instance, timeout).await {
+        Ok(OrchestrationStatus::Completed { output, .. }) => Ok(output),
+        Ok(OrchestrationStatus::Failed { details, .. }) => Err(match details {
+            ErrorDetails::Infrastructure { .. } => failure::INFRASTRUCTURE,
+            ErrorDetails::Configuration { .. } => failure::CONFIGURATION,
+            ErrorDetails::Application { .. } => failure::APPLICATION,
+            ErrorDetails::Poison { .. } => failure::POISON,
+        }),
+        Ok(_) | Err(ClientError::Timeout) => Err(failure::TIMEOUT),
+        Err(_) => Err(failure::CLIENT),
+    }
+}
+
+/// The number of write transactions of a database file, from its WAL index: the 32-bit counter `iChange` at offset 8 of
+/// its header, which every committed write transaction increments (SQLite's file format, "WAL-Index Header").
+pub fn wal_transactions(database: &Path) -> Option<u32> {
+    let mut counter = [0; 4];
+    File::open(database.with_extension("db-shm")).ok()?.read_exact_at(&mut counter, 8).ok()?;
+    Some(u32::from_ne_bytes(counter))
+}
+
+/// What an acknowledged write to a SQLite file survives.
+pub fn sqlite_durability(synchronous: Option<&str>, journal_mode: Option<&str>) -> Durability {
+    match (synchronous, journal_mode) {
+        (Some("FULL" | "EXTRA"), _) => Durability::PowerLoss,
+        // In WAL mode NORMAL syncs only at checkpoints: the newest commits are in the page cache.
+        (Some("NORMAL"), Some("wal")) => Durability::ProcessCrash,
+        (Some("NORMAL"), _) => Durability::PowerLoss,
+        _ => Durability::ProcessCrash,
+    }
+}
