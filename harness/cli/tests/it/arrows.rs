@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("targets/docdb", &["uplift-target", "uplift-model"]),
     ("targets/docdb/engine", &["uplift-target", "uplift-model"]),
     ("targets/docdb/peers", &[]),
+    ("targets/dataflow", &["uplift-target", "uplift-model"]),
     (
         "harness/cli",
         &[
@@ -27,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uplift-reference",
             "uplift-orchestration",
             "uplift-docdb",
+            "uplift-dataflow",
         ],
     ),
 ];
