@@ -14,6 +14,7 @@ pub mod pairing;
 pub mod profile;
 pub mod proportion;
 pub mod rank;
+pub mod saturation;
 pub mod settings;
 pub mod spending;
 pub mod strict;

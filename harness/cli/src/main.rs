@@ -3,5 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    uplift::main(&[uplift_orchestration::FACTORY, uplift_docdb::FACTORY, uplift_reference::FACTORY])
+    uplift::main(&[
+        uplift_orchestration::FACTORY,
+        uplift_docdb::FACTORY,
+        uplift_dataflow::FACTORY,
+        uplift_reference::FACTORY,
+    ])
 }

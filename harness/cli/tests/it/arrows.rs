@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("targets/docdb/engine", &["uplift-target", "uplift-model"]),
     ("targets/docdb/peers", &[]),
     ("targets/orchestration/grouped", &[]),
+    ("targets/dataflow", &["uplift-target", "uplift-model"]),
     (
         "harness/cli",
         &[
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uplift-reference",
             "uplift-orchestration",
             "uplift-docdb",
+            "uplift-dataflow",
         ],
     ),
 ];

@@ -49,6 +49,8 @@ struct State {
     names: BTreeMap<PathBuf, usize>,
     directories: BTreeSet<PathBuf>,
     contents: Vec<Vec<u8>>,
+    /// Names and contents before the first act: what an earlier power loss left.
+    base: (BTreeMap<PathBuf, usize>, Vec<Vec<u8>>),
     syncs: u64,
     /// Writes fail with "no space left on device" once so many bytes were written.
     space: Option<u64>,
@@ -135,6 +137,7 @@ impl SimulatedDisk {
             names: state.names.clone(),
             directories: state.directories.clone(),
             contents: state.contents.clone(),
+            base: (state.names.clone(), state.contents.clone()),
             ..State::default()
         };
         Self(Arc::new(Mutex::new(copy)))
@@ -147,7 +150,8 @@ impl SimulatedDisk {
         let state = self.state();
         let acts = &state.acts[..point.min(state.acts.len())];
         let survives = survivors(acts, loss);
-        let mut after = State { directories: state.directories.clone(), ..State::default() };
+        let (names, contents) = state.base.clone();
+        let mut after = State { directories: state.directories.clone(), names, contents, ..State::default() };
         after.contents.resize(state.contents.len(), Vec::new());
         for (index, act) in acts.iter().enumerate() {
             match survives[index] {
@@ -161,6 +165,7 @@ impl SimulatedDisk {
                 Survival::Lost => {}
             }
         }
+        after.base = (after.names.clone(), after.contents.clone());
         Self(Arc::new(Mutex::new(after)))
     }
 }
@@ -385,6 +390,19 @@ mod tests {
         assert_eq!(left(Loss::KeptNewest), b"synced\0\0\0\0\0newest");
         let some: BTreeSet<Vec<u8>> = (0..64).map(|seed| left(Loss::Some(seed))).collect();
         assert_eq!(some.len(), 4, "every subset of two writes turns up");
+    }
+
+    /// What a first loss left is there after a second one.
+    #[test]
+    fn losses_follow_each_other() {
+        let disk = written();
+        let once = disk.after_power_loss(disk.acts(), Loss::TornNewest(500));
+        let file = once.open(Path::new("/d/a"), false).unwrap();
+        file.write_all_at(b"again", 14).unwrap();
+        assert_eq!(content(&once.after_power_loss(once.acts(), Loss::All)).unwrap(), b"syncedfirstnew");
+        assert_eq!(content(&once.after_power_loss(once.acts(), Loss::Nothing)).unwrap(), b"syncedfirstnewagain");
+        let copy = disk.settled_copy();
+        assert_eq!(content(&copy.after_power_loss(0, Loss::All)).unwrap(), b"syncedfirstnewest");
     }
 
     #[test]

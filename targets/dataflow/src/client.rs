@@ -1,0 +1,196 @@
+//! Clients of the workload: who votes for what, and what was acknowledged.
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution as _, Zipf};
+use uplift_target::{Batch, Client, Outcome, OutcomeKind};
+
+use crate::{
+    engine::{Engine, Packets},
+    row::Vote,
+    settings::{Distribution, Workload},
+};
+
+/// Kinds of operation, by index.
+pub mod kind {
+    /// A vote.
+    pub const VOTE: u8 = 0;
+    /// A read of the view.
+    pub const READ: u8 = 1;
+    /// A recovery.
+    pub const RECOVER: u8 = 2;
+    /// Their names.
+    pub const NAMES: [&str; 3] = ["vote", "read", "recover"];
+}
+
+/// Failure categories, by index.
+pub mod failure {
+    /// A shard failed.
+    pub const SHARD: u8 = 0;
+    /// An article of the set-up was not in the view.
+    pub const MISSING_ARTICLE: u8 = 1;
+    /// A recovery did not bring back what was there.
+    pub const RECOVERY: u8 = 2;
+    /// Their names.
+    pub const NAMES: [&str; 3] = ["shard failed", "article missing", "recovery incomplete"];
+}
+
+/// The user number of vote `sequence` of client `client`: no two votes of a trial have the same.
+pub const fn user(client: u16, sequence: u64) -> u64 {
+    (client as u64) << 48 | sequence
+}
+
+/// Client and sequence number of a user number.
+pub const fn client_and_sequence(user: u64) -> (u16, u64) {
+    ((user >> 48) as u16, user & ((1 << 48) - 1))
+}
+
+/// What one client was told.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Votes 0 to this were acknowledged.
+    pub acknowledged: AtomicU64,
+    /// Whether a packet failed, after which the client votes no more.
+    pub failed: AtomicBool,
+}
+
+/// Draws articles as the workload says.
+#[derive(Clone, Debug)]
+pub struct Articles {
+    random: ChaCha8Rng,
+    count: u32,
+    zipf: Option<Zipf<f64>>,
+}
+
+impl Articles {
+    /// Draws for `workload` from `seed`.
+    pub fn new(workload: &Workload, seed: u64) -> Self {
+        let zipf = match workload.distribution {
+            Distribution::Uniform => None,
+            Distribution::Zipf => Some(
+                Zipf::new(f64::from(workload.articles), workload.zipf_exponent)
+                    .expect("validated: at least one article and a positive exponent"),
+            ),
+        };
+        Self { random: ChaCha8Rng::seed_from_u64(seed), count: workload.articles, zipf }
+    }
+
+    /// The next article.
+    #[inline]
+    pub fn draw(&mut self) -> u32 {
+        match &self.zipf {
+            None => self.random.random_range(0..self.count),
+            // Ranks begin at 1.
+            Some(zipf) => zipf.sample(&mut self.random) as u32 - 1,
+        }
+    }
+}
+
+/// One load thread's client.
+pub struct Voter<'a> {
+    engine: &'a Engine,
+    articles: Articles,
+    packets: Packets,
+    tally: Arc<Tally>,
+    number: u16,
+    write_every: u64,
+    operations: u64,
+    votes: u64,
+}
+
+impl<'a> Voter<'a> {
+    /// Client `number` of `engine`; what it is told goes to `tally`.
+    pub fn new(engine: &'a Engine, workload: &Workload, number: u16, seed: u64, tally: Arc<Tally>) -> Self {
+        Self {
+            engine,
+            articles: Articles::new(workload, seed),
+            packets: Packets::new(engine),
+            tally,
+            number,
+            write_every: u64::from(workload.write_every),
+            operations: 0,
+            votes: 0,
+        }
+    }
+
+    fn vote(&mut self, votes: u32) -> Outcome {
+        if self.tally.failed.load(Ordering::Relaxed) {
+            return Outcome::failed(kind::VOTE, failure::SHARD).of(votes);
+        }
+        for sequence in self.votes..self.votes + u64::from(votes) {
+            let vote = Vote { article: self.articles.draw(), user: user(self.number, sequence) };
+            self.packets.add(self.engine, vote);
+        }
+        self.votes += u64::from(votes);
+        match self.packets.send(self.engine) {
+            Ok(()) => {
+                self.tally.acknowledged.store(self.votes, Ordering::Release);
+                Outcome::ok(kind::VOTE).of(votes)
+            }
+            Err(_) => {
+                self.tally.failed.store(true, Ordering::Release);
+                Outcome::failed(kind::VOTE, failure::SHARD).of(votes)
+            }
+        }
+    }
+
+    fn read(&mut self, reads: u32) -> Outcome {
+        let mut missing = 0;
+        for _ in 0..reads {
+            let row = self.engine.view().read(self.articles.draw());
+            missing += u32::from(row.is_none());
+            black_box(row);
+        }
+        let result = if missing == 0 { OutcomeKind::Ok } else { OutcomeKind::Failed(failure::MISSING_ARTICLE) };
+        Outcome { result, ..Outcome::ok(kind::READ).of(reads) }
+    }
+}
+
+impl Client for Voter<'_> {
+    /// A batch is of one kind. Which, keeps votes at their share of operations, whatever the sizes of batches are: after
+    /// a slow vote many reads are due at once.
+    fn operate(&mut self, batch: Batch) -> Outcome {
+        let write = self.votes * self.write_every <= self.operations;
+        self.operations += u64::from(batch.operations);
+        if write { self.vote(batch.operations) } else { self.read(batch.operations) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frequencies of the first ranks against k^-s / H(n, s), within five standard deviations.
+    #[test]
+    fn zipf_has_its_frequencies() {
+        let workload = Workload { distribution: Distribution::Zipf, ..Workload::default() };
+        let mut articles = Articles::new(&workload, 7);
+        let draws = 1_000_000;
+        let mut counts = vec![0u32; workload.articles as usize];
+        for _ in 0..draws {
+            counts[articles.draw() as usize] += 1;
+        }
+        let weight = |rank: u32| f64::from(rank).powf(-workload.zipf_exponent);
+        let total: f64 = (1..=workload.articles).map(weight).sum();
+        for rank in 1..=10 {
+            let p = weight(rank) / total;
+            let (wanted, deviation) = (f64::from(draws) * p, (f64::from(draws) * p * (1.0 - p)).sqrt());
+            let seen = f64::from(counts[rank as usize - 1]);
+            assert!((seen - wanted).abs() < 5.0 * deviation, "rank {rank}: {seen}, wanted {wanted:.0}");
+        }
+    }
+
+    #[test]
+    fn users_tell_client_and_vote_apart() {
+        assert_eq!(client_and_sequence(user(u16::MAX, 5)), (u16::MAX, 5));
+        assert_eq!(client_and_sequence(user(3, (1 << 48) - 1)), (3, (1 << 48) - 1));
+    }
+}
