@@ -61,8 +61,10 @@ impl RunningSampler for SignalSampler {
                 stack.frames.iter().rev().flat_map(|inlined| inlined.iter().rev().map(pprof::Symbol::name)).collect();
             (stack.thread_name.clone(), frames, u64::try_from(*count).unwrap_or(0))
         }));
+        let (sampler, mut warnings) = (self.name(), self.warnings);
+        warnings.extend(folded.complaint());
         Ok(Profiled {
-            sampler: self.name(),
+            sampler,
             frequency_hz: self.frequency_hz,
             // The tick bounds what comes: a sample stands for its share of the processor time that was used.
             sample_ns: cpu_ns as f64 / folded.total.max(1) as f64,
@@ -73,7 +75,7 @@ impl RunningSampler for SignalSampler {
             kernel_frames: false,
             duration_ns,
             operations: 0,
-            warnings: self.warnings,
+            warnings,
         })
     }
 }

@@ -1,12 +1,14 @@
 //! Stacks of addresses to folded text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
     symbol::{Function, KernelSymbols, UserSymbols},
     unwind::FRAMES_MAX,
 };
 
+/// A smaller share of whole and named stacks is complained about.
+const NAMED_SHARE_MIN: f64 = 0.95;
 /// Stands between a thread's name and its frames where the stack does not reach the beginning of the thread.
 pub const CUT: &str = "[cut]";
 /// The innermost frame of a thread that was taken from its processor though it could have gone on.
@@ -14,6 +16,8 @@ pub const PREEMPTED: &str = "[preempted]_[k]";
 
 /// Where std says that a thread's own code begins; what lies below says nothing about the program.
 const THREAD_BEGINS: &str = "__rust_begin_short_backtrace";
+/// How std calls a closure and catches its panics: inlined steps between two functions, of interest to nobody.
+const PLUMBING: &[&str] = &["call_once<", "catch_unwind<", "do_call<"];
 /// The first functions of threads and processes that are not Rust's.
 const FIRST_FUNCTIONS: &[&str] = &[
     "clone3",
@@ -50,12 +54,34 @@ pub struct Folded {
     pub named: u64,
     /// Of these, counts of stacks that do not reach the beginning of their thread.
     pub cut: u64,
+    /// Counts of stacks with a frame that has no name, by the file that it is in.
+    pub nameless: BTreeMap<String, u64>,
 }
 
 impl Folded {
     /// Share of the counts whose stacks are whole and named; 1 where there are none.
     pub fn named_share(&self) -> f64 {
         if self.total == 0 { 1.0 } else { self.named as f64 / self.total as f64 }
+    }
+
+    /// What to say where many stacks have frames without a name; `None` where few do.
+    pub fn complaint(&self) -> Option<String> {
+        if self.total == 0 || self.named_share() >= NAMED_SHARE_MIN {
+            return None;
+        }
+        let mut files: Vec<(&String, &u64)> = self.nameless.iter().collect();
+        files.sort_by_key(|(file, count)| (std::cmp::Reverse(**count), (*file).clone()));
+        let files: Vec<String> = files
+            .into_iter()
+            .take(3)
+            .map(|(file, count)| format!("{file} in {:.0} %", *count as f64 / self.total as f64 * 100.0))
+            .collect();
+        Some(format!(
+            "only {:.1} % of the stacks are whole and named; without names: {}; build without `strip`, and install the \
+             debug symbols of the libraries (Debian: libc6-dbg)",
+            self.named_share() * 100.0,
+            if files.is_empty() { "nothing, the rest is cut".to_owned() } else { files.join(", ") }
+        ))
     }
 
     /// Adds one line's worth.
@@ -105,6 +131,11 @@ impl Folder {
             } else if frames.iter().all(|frame| frame.named) {
                 folded.named += count;
             }
+            let nameless: BTreeSet<&str> =
+                frames.iter().filter(|frame| !frame.named).map(|frame| frame.text.as_str()).collect();
+            for file in nameless {
+                *folded.nameless.entry(file.to_owned()).or_insert(0) += count;
+            }
             let mut line = thread_group(self.threads.get(&stack.tid).map_or("", String::as_str));
             if !whole {
                 line.push(';');
@@ -128,6 +159,7 @@ impl Folder {
             let probe = if depth == 0 { address } else { address.wrapping_sub(1) };
             functions.extend_from_slice(self.user.functions(probe));
         }
+        functions.retain(|function| !(function.inlined && PLUMBING.iter().any(|name| function.name.starts_with(name))));
         functions.reverse();
         let whole = strip_beginning(&mut functions) && stack.user.len() < FRAMES_MAX;
         let mut frames: Vec<Frame> = functions
@@ -239,6 +271,8 @@ mod tests {
         let folded = folder().fold([(&one, 2), (&two, 3)]);
         assert_eq!(folded.text, "client;[cut];[unknown];do_syscall_64_[k];vfs_write_[k] 5\n");
         assert_eq!((folded.total, folded.named, folded.cut), (5, 0, 5));
+        let complaint = folded.complaint().unwrap();
+        assert!(complaint.contains("0.0 %") && complaint.contains("[unknown] in 100 %"), "{complaint}");
     }
 
     #[test]
@@ -261,5 +295,6 @@ mod tests {
         ]);
         assert_eq!(folded.text, "client;a:b;c 4\nmain;[cut];work 1\nmain;main;work 2\n");
         assert_eq!((folded.total, folded.named, folded.cut), (7, 6, 1));
+        assert!(folded.complaint().is_some() && Folded::default().complaint().is_none());
     }
 }

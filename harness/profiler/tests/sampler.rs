@@ -177,3 +177,74 @@ fn the_fallback_finds_the_same_function_and_says_what_it_is() {
         "{said}"
     );
 }
+
+/// The system's own profiler on the same stretch must see the same categories.
+#[test]
+fn perf_record_sees_the_same_shares() {
+    use uplift_analysis::profile::{Category, category, folded};
+
+    fn shares(text: &str) -> BTreeMap<Category, f64> {
+        let stacks = folded::merge([text]).unwrap();
+        let counts = category::count(&stacks);
+        let total: u64 = counts.values().sum();
+        assert!(total > 300, "{total} samples");
+        counts.into_iter().map(|(category, count)| (category, count as f64 / total as f64)).collect()
+    }
+
+    let _turn = turn();
+    let folder = std::env::temp_dir().join(format!("uplift-profiler-perf-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let data = folder.join("perf.data");
+    let path = folder.join("file");
+    let worker = thread::Builder::new()
+        .name("worker".to_owned())
+        .spawn(move || {
+            thread::sleep(Duration::from_millis(700));
+            let mut file = File::create(path).unwrap();
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(3) {
+                black_box(spin_heavy(20_000));
+                for _ in 0..20 {
+                    file.write_all(&[7; 4096]).unwrap();
+                }
+                file.set_len(0).unwrap();
+            }
+        })
+        .unwrap();
+    let recorder = std::process::Command::new("perf")
+        .args(["record", "-q", "-e", "cpu-clock", "-F", "997", "-g", "-p", &std::process::id().to_string(), "-o"])
+        .arg(&data)
+        .args(["--", "sleep", "4"])
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let (Ok(mut recorder), Some(sampler)) = (recorder, perf(997, false)) else {
+        eprintln!("skipped: perf is not installed; install linux-perf");
+        worker.join().unwrap();
+        return;
+    };
+    worker.join().unwrap();
+    let profiled = sampler.stop().unwrap();
+    let recorded = recorder.wait().unwrap().success();
+    let script = std::process::Command::new("perf").args(["script", "-i"]).arg(&data).output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    if !recorded || !script.status.success() || !profiled.kernel_frames {
+        eprintln!("skipped: perf record does not work here: {}", String::from_utf8_lossy(&script.stderr));
+        return;
+    }
+    let mut options = inferno::collapse::perf::Options::default();
+    options.annotate_kernel = true;
+    let mut collapsed = Vec::new();
+    let mut folder = inferno::collapse::perf::Folder::from(options);
+    inferno::collapse::Collapse::collapse(&mut folder, script.stdout.as_slice(), &mut collapsed).unwrap();
+    // perf cannot be started at the same instant: only the worker's stacks are compared.
+    let of_worker = |text: &str| -> String {
+        text.lines().filter(|line| line.starts_with("worker;")).map(|line| format!("{line}\n")).collect()
+    };
+    let ours = shares(&of_worker(&profiled.folded));
+    let theirs = shares(&of_worker(&String::from_utf8_lossy(&collapsed)));
+    for category in ours.keys().chain(theirs.keys()) {
+        let share = |shares: &BTreeMap<Category, f64>| shares.get(category).copied().unwrap_or(0.0);
+        let (our, their) = (share(&ours), share(&theirs));
+        assert!((our - their).abs() < 0.03, "{}: {our} by us, {their} by perf\n{ours:?}\n{theirs:?}", category.name());
+    }
+}

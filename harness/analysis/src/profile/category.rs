@@ -37,7 +37,7 @@ pub enum Category {
 }
 
 impl Category {
-    /// What tables call it.
+    /// Its name in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Application => "application code",
@@ -257,6 +257,30 @@ pub fn of_stack(stack: &Stack) -> Category {
     if stack.in_kernel() { of_kernel(&stack.frames) } else { of_user(&stack.frames) }
 }
 
+/// What a stack with which a thread left its processor waits for. Where the load generator itself waits, for the end of
+/// a turn or for the next operation's time, that is told apart.
+pub fn of_wait(stack: &Stack) -> Category {
+    let user: Vec<&str> =
+        stack.frames.iter().skip(1).filter(|frame| !is_kernel(frame)).map(|frame| function(frame)).collect();
+    match owner(user.iter().rev().copied()) {
+        Some(name) if begins(name, HARNESS) => Category::Harness,
+        _ => of_stack(stack),
+    }
+}
+
+/// The innermost function whose path says whose it is. A function without a path is C's or was inlined: it works for who
+/// called it.
+fn owner<'a>(mut innermost_first: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    innermost_first.find_map(|name| {
+        let name = path(name);
+        (name.contains("::") && !begins(name, NEUTRAL)).then_some(name)
+    })
+}
+
+fn begins(name: &str, list: &[&str]) -> bool {
+    list.iter().any(|start| name.starts_with(start))
+}
+
 fn of_kernel(frames: &[String]) -> Category {
     let kernel: Vec<&str> = frames.iter().filter(|frame| is_kernel(frame)).map(|frame| function(frame)).collect();
     let interrupt = |name: &&&str| name.starts_with("asm_sysvec") || name.starts_with("asm_common_interrupt");
@@ -272,7 +296,6 @@ fn of_kernel(frames: &[String]) -> Category {
 fn of_user(frames: &[String]) -> Category {
     // The first is the thread's name.
     let names: Vec<&str> = frames.iter().skip(1).rev().map(|frame| function(frame)).collect();
-    let begins = |name: &str, list: &[&str]| list.iter().any(|start| name.starts_with(start));
     if names.iter().any(|name| begins(name, ALLOCATOR)) {
         return Category::Memory;
     }
@@ -288,9 +311,7 @@ fn of_user(frames: &[String]) -> Category {
     if let Some(category) = library {
         return category;
     }
-    // A function without a path is C's or was inlined: it works for who called it.
-    let owner = names.iter().map(|name| path(name)).find(|name| name.contains("::") && !begins(name, NEUTRAL));
-    match owner {
+    match owner(names.iter().copied()) {
         Some(name) if begins(name, HARNESS) => Category::Harness,
         Some(name) if begins(name, RUNTIME) => Category::Scheduler,
         // What std does by itself to start, park and end threads.
@@ -413,5 +434,16 @@ mod tests {
         ] {
             assert_eq!(category(line), wanted, "{line}");
         }
+    }
+
+    #[test]
+    fn waiting_of_the_load_generator_is_told_from_the_systems() {
+        let wait = |line: &str| of_wait(&Stack { frames: line.split(';').map(str::to_owned).collect(), count: 1 });
+        let futex = "do_syscall_64_[k];__x64_sys_futex_[k];schedule_[k]";
+        let harness = format!("client;uplift_target::load::Pool::serve;std::sys::sync::condvar::wait;syscall;{futex}");
+        assert_eq!(wait(&harness), Category::Harness);
+        let system =
+            format!("client;uplift_target::load::Pool::serve;docdb::commit;std::sync::mutex::lock;syscall;{futex}");
+        assert_eq!(wait(&system), Category::Locks);
     }
 }

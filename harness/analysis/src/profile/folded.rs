@@ -28,6 +28,11 @@ pub fn is_kernel(frame: &str) -> bool {
     frame.ends_with("_[k]")
 }
 
+/// Whether the compiler inlined the frame into the one before it.
+pub fn is_inlined(frame: &str) -> bool {
+    frame.ends_with("_[i]")
+}
+
 /// A frame's function, without what the sampler says about it.
 pub fn function(frame: &str) -> &str {
     frame.strip_suffix("_[k]").or_else(|| frame.strip_suffix("_[i]")).unwrap_or(frame)

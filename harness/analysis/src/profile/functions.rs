@@ -1,10 +1,13 @@
 //! Functions by their own time and by the time of all they called.
+//!
+//! Code that the compiler inlined counts for the function that it was inlined into: line tables know such code by a bare
+//! name (`next`, `lt`), and that tells nobody whose it was. The graphs show it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Profile, Share,
-    folded::{Stack, function, is_kernel},
+    folded::{Stack, function, is_inlined, is_kernel},
 };
 
 /// A function's shares.
@@ -36,8 +39,12 @@ pub fn counts(stacks: &[Stack]) -> BTreeMap<(&str, bool), Counts> {
     let mut counts: BTreeMap<(&str, bool), Counts> = BTreeMap::new();
     for stack in stacks {
         // The first is the thread's name.
-        let named: Vec<(&str, bool)> =
-            stack.frames.iter().skip(1).map(|frame| (function(frame), is_kernel(frame))).collect();
+        let frames = || stack.frames.iter().skip(1);
+        let mut named: Vec<(&str, bool)> =
+            frames().filter(|frame| !is_inlined(frame)).map(|frame| (function(frame), is_kernel(frame))).collect();
+        if named.is_empty() {
+            named.extend(frames().next_back().map(|frame| (function(frame), is_kernel(frame))));
+        }
         for key in named.iter().copied().collect::<BTreeSet<_>>() {
             counts.entry(key).or_default().total += stack.count;
         }
@@ -78,5 +85,14 @@ mod tests {
         assert_eq!(counts[&("main", false)], Counts { own: 1, total: 6 });
         assert_eq!(counts[&("read", true)], Counts { own: 2, total: 2 });
         assert!(!counts.contains_key(&("t", false)));
+    }
+
+    #[test]
+    fn inlined_code_counts_for_the_function_that_holds_it() {
+        let stacks = merge(["t;work;next_[i];lt_[i] 3\nt;{closure#0}_[i] 1\n"]).unwrap();
+        let counts = counts(&stacks);
+        assert_eq!(counts[&("work", false)], Counts { own: 3, total: 3 });
+        assert_eq!(counts[&("{closure#0}", false)], Counts { own: 1, total: 1 });
+        assert_eq!(counts.len(), 2);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use uplift_engine::environment;
 use uplift_report::number::nanoseconds;
-use uplift_target::sync_probe;
+use uplift_target::{agent::StackSampler as _, sync_probe};
 
 use crate::{
     args::{DoctorArgs, Format},
@@ -55,6 +55,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
         data_dir(&args.data_dir),
         perf_events(),
         kernel_symbols(),
+        profiler(),
         docker(),
         postgres(),
     ];
@@ -226,6 +227,23 @@ fn kernel_symbols() -> Finding {
         "/proc/kallsyms hides addresses: kernel frames have no names",
         "sysctl kernel.kptr_restrict=0, or run as root",
     )
+}
+
+/// The sampler that profiles here, tried.
+fn profiler() -> Finding {
+    match uplift_profiler::Sampler.start(99, true) {
+        Ok(running) => {
+            let (name, warnings) = (running.name(), running.warnings());
+            if let Err(error) = running.stop() {
+                return Finding::poor("profiler", State::Missing, error, "report this as a defect of uplift");
+            }
+            if warnings.is_empty() {
+                return Finding::good("profiler", format!("{name}: kernel and user frames, waiting threads"));
+            }
+            Finding::poor("profiler", State::Limited, name, warnings.join("; "))
+        }
+        Err(message) => Finding::poor("profiler", State::Missing, "no stacks can be sampled", message),
+    }
 }
 
 fn docker() -> Finding {

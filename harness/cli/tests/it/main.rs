@@ -5,5 +5,6 @@ mod bench;
 mod docker;
 mod faults;
 mod own_target;
+mod profile;
 mod truth;
 mod usage;

@@ -197,7 +197,9 @@ fn thread_names(threads: &[libc::pid_t]) -> HashMap<u32, String> {
         .iter()
         .filter_map(|&tid| {
             let name = fs::read_to_string(format!("/proc/self/task/{tid}/comm")).ok()?;
-            Some((u32::try_from(tid).ok()?, name.trim_end().to_owned()))
+            // The first thread is called as the program's file is, which is of no interest.
+            let name = if tid.unsigned_abs() == std::process::id() { "main" } else { name.trim_end() };
+            Some((u32::try_from(tid).ok()?, name.to_owned()))
         })
         .collect()
 }
@@ -364,6 +366,7 @@ impl RunningSampler for PerfSampler {
         let stack_of = |index: u32| by_index.get(index as usize).and_then(Option::as_ref);
         let folded =
             folder.fold(collected.samples.iter().filter_map(|(index, count)| Some((stack_of(*index)?, *count))));
+        warnings.extend(folded.complaint());
         if folded.cut * 50 > folded.total {
             warnings.push(format!(
                 "{:.1} % of the stacks are cut: code without frame pointers or unwind tables lies in them",

@@ -159,7 +159,7 @@ fn why(stack: &Stack) -> &'static str {
     if stack.frames.last().is_some_and(|frame| frame.starts_with("[preempted]")) {
         return "a free processor";
     }
-    category::of_stack(stack).name()
+    category::of_wait(stack).name()
 }
 
 fn moves(baseline: &Drawn<'_>, candidate: &Drawn<'_>, unit_of_work: &str, text: &mut String) {
