@@ -273,7 +273,9 @@ pub fn of_wait(stack: &Stack) -> Category {
 fn owner<'a>(mut innermost_first: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     innermost_first.find_map(|name| {
         let name = path(name);
-        (name.contains("::") && !begins(name, NEUTRAL)).then_some(name)
+        // What stands in type arguments is not the function's own path.
+        let own = name.split('<').next().unwrap_or(name);
+        (own.contains("::") && !begins(name, NEUTRAL)).then_some(name)
     })
 }
 
@@ -440,7 +442,9 @@ mod tests {
     fn waiting_of_the_load_generator_is_told_from_the_systems() {
         let wait = |line: &str| of_wait(&Stack { frames: line.split(';').map(str::to_owned).collect(), count: 1 });
         let futex = "do_syscall_64_[k];__x64_sys_futex_[k];schedule_[k]";
-        let harness = format!("client;uplift_target::load::Pool::serve;std::sys::sync::condvar::wait;syscall;{futex}");
+        let harness = format!(
+            "client;uplift_target::load::Pool::serve;wait<docdb::Gate>_[i];<std::sys::sync::condvar::Condvar>::wait;syscall;{futex}"
+        );
         assert_eq!(wait(&harness), Category::Harness);
         let system =
             format!("client;uplift_target::load::Pool::serve;docdb::commit;std::sync::mutex::lock;syscall;{futex}");

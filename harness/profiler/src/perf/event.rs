@@ -75,7 +75,7 @@ fn attributes(kind: Kind, scope: Scope) -> sys::perf_event_attr {
     attributes.set_sample_id_all(1);
     attributes.set_use_clockid(1);
     attributes.set_watermark(1);
-    attributes.__bindgen_anon_2.wakeup_watermark = 64 << 10;
+    attributes.__bindgen_anon_2.wakeup_watermark = 256 << 10;
     attributes
 }
 

@@ -42,7 +42,7 @@ const SWITCH_STACK_BYTES: u32 = 1 << 10;
 /// Data pages of a ring, most first: without privilege only some are granted.
 const RING_PAGES: [usize; 7] = [1024, 512, 256, 128, 64, 32, 16];
 /// The longest that a ring is left alone.
-const DRAIN_EVERY_MS: libc::c_int = 50;
+const DRAIN_EVERY_MS: libc::c_int = 100;
 /// The most switches that are kept; beyond it they are counted as lost.
 const SWITCHES_MAX: usize = 8 << 20;
 
