@@ -41,7 +41,10 @@ pub fn examine(turn: &TurnRecord, slices: &[Slice], window_ns: u64) -> Result<Fi
     }
     let backlog_ns = turn.wall_ns.saturating_sub(window_ns);
     if backlog_ns as f64 > BACKLOG_SHARE * window_ns as f64 {
-        return Ok(Finding::Diverged(format!("it went on for {:.0} ms after the last arrival", backlog_ns as f64 / 1e6)));
+        return Ok(Finding::Diverged(format!(
+            "it went on for {:.0} ms after the last arrival",
+            backlog_ns as f64 / 1e6
+        )));
     }
     // A slice in which nothing ended says nothing by itself; what was stalled ends in a later one.
     let longest_ns: Vec<u64> = slices.iter().filter(|slice| slice.ok > 0).map(|slice| slice.response_max_ns).collect();
@@ -67,7 +70,11 @@ fn median(values: &[u64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] as f64 } else { (sorted[middle - 1] as f64 + sorted[middle] as f64) / 2.0 }
+    if sorted.len() % 2 == 1 {
+        sorted[middle] as f64
+    } else {
+        (sorted[middle - 1] as f64 + sorted[middle] as f64) / 2.0
+    }
 }
 
 /// A search for the highest sustained rate: doubles or halves until one rate is sustained and one is not, then tries the
@@ -141,6 +148,7 @@ mod tests {
             cpu_ns: 0,
             sync_calls: 0,
             quiesce_ns: 0,
+            ratios: std::collections::BTreeMap::new(),
         }
     }
 

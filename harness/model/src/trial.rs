@@ -188,6 +188,10 @@ pub struct TurnRecord {
     pub sync_calls: u64,
     /// From the end of the last operation until the variant was quiet.
     pub quiesce_ns: u64,
+    /// Those of the target's metrics that are one counter's growth for each of another, over this turn alone: a queue's
+    /// depth, records for each batch. Where the other did not grow there is none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ratios: BTreeMap<String, f64>,
 }
 
 /// What one kind of operation did, for one group.

@@ -123,6 +123,7 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     syncs_table(input, planned, text);
     text.push_str(&profile::section::markdown(input.profiles, planned));
     stage_table(input, planned, text);
+    ratios_table(input, planned, text);
     distributions_table(input, planned, text);
     validation(input, planned, verdict, text);
 }
@@ -565,6 +566,38 @@ fn stage_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut St
         row(&cells, text);
     }
     text.push_str("\nFor each worker the stages and the unaccounted rest add up to the wall time.\n\n");
+}
+
+/// How the target's ratios (a queue's depth, records for each batch) went over the turns of the trials: medians of the
+/// four quarters.
+fn ratios_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
+    let mut rows = Vec::new();
+    for variant in variants(planned) {
+        let mut quarters: BTreeMap<&str, [Vec<f64>; 4]> = BTreeMap::new();
+        let trials = of_variant(input, planned, variant);
+        for measured in trials.iter().filter_map(|trial| trial.measured.as_ref()) {
+            let kept = measured.turns.get(measured.dropped_turns as usize..).unwrap_or(&[]);
+            for (position, turn) in kept.iter().enumerate() {
+                for (name, value) in &turn.ratios {
+                    quarters.entry(name).or_default()[4 * position / kept.len()].push(*value);
+                }
+            }
+        }
+        for (name, quarters) in quarters {
+            let mut cells = vec![name.to_owned(), variant.to_owned()];
+            cells.extend(quarters.iter().map(|values| median(values).map_or_else(|| "n/a".to_owned(), significant)));
+            rows.push(cells);
+        }
+    }
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str("### Over the turns\n\n");
+    header(&["what", "variant", "first quarter", "second", "third", "last"], text);
+    for cells in rows {
+        row(&cells, text);
+    }
+    text.push_str("\nMedians over the turns of all trials; each turn is in `trials.jsonl`.\n\n");
 }
 
 /// Distributions are times unless their name says that they count records.

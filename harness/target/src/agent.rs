@@ -12,6 +12,7 @@ use std::{
 
 use uplift_model::{
     Histogram,
+    metric::{Derivation, DerivedMetric},
     protocol::{AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Profiled, Ready, Reply, Request, TurnRequest},
     trial::{Failure, FailureKind, Idle, Measured, OperationRecord, Slice, TurnRecord},
 };
@@ -410,6 +411,14 @@ impl Session<'_> {
         let sum = |of: fn(&KeptCell) -> u64| cells.iter().map(of).sum::<u64>();
         let (ok, nothing, failed) =
             (sum(|cell| cell.ok), sum(|cell| cell.nothing.iter().sum()), sum(|cell| cell.failed.iter().sum()));
+        let counters: BTreeMap<String, f64> = samples_after
+            .counters()
+            .iter()
+            .map(|(name, after)| {
+                let before = samples_before.counters().get(name).copied().unwrap_or(0.0);
+                (name.to_string(), after - before)
+            })
+            .collect();
         let record = TurnRecord {
             index: request.index,
             start_ns: start_ns.saturating_sub(self.origin_ns),
@@ -424,16 +433,9 @@ impl Session<'_> {
             cpu_ns,
             sync_calls: syncs_after.calls() - syncs_before.calls(),
             quiesce_ns,
+            ratios: self.ratios(&counters),
         };
         if request.measured {
-            let counters = samples_after
-                .counters()
-                .iter()
-                .map(|(name, after)| {
-                    let before = samples_before.counters().get(name).copied().unwrap_or(0.0);
-                    (name.to_string(), after - before)
-                })
-                .collect();
             self.turns.push(KeptTurn {
                 record: record.clone(),
                 cells,
@@ -444,6 +446,16 @@ impl Session<'_> {
             });
         }
         Ok(record)
+    }
+
+    /// The target's metrics that are ratios of counters, from the growth of these.
+    fn ratios(&self, counters: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+        let ratio = |metric: &DerivedMetric| {
+            let Derivation::Per(other) = &metric.derivation else { return None };
+            let (growth, of) = (counters.get(&*metric.source)?, counters.get(&**other)?);
+            (*of > 0.0).then(|| (metric.spec.name.to_string(), growth / of))
+        };
+        self.description.metrics.iter().filter_map(ratio).collect()
     }
 
     fn slices(&self, start_ns: u64, last_done_ns: u64, recorder: &Recorder) -> Vec<Slice> {
