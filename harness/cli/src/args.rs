@@ -33,6 +33,8 @@ pub enum Verb {
     Run(RunArgs),
     /// Sample stacks and say where the time went, and against another variant what moved
     Profile(ProfileArgs),
+    /// Search the highest rate that an open load sustains
+    Saturate(SaturateArgs),
     /// Run every scenario once at its smallest and check that it is correct
     Verify(VerifyArgs),
     /// List scenarios, variants and targets
@@ -324,6 +326,33 @@ pub struct ProfileArgs {
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// `saturate`.
+#[derive(Clone, Debug, Args)]
+pub struct SaturateArgs {
+    /// Which scenario: one with an open load
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: String,
+    /// Rate of the first step, operations a second [default: the scenario's]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub from: Option<f64>,
+    /// How wide the interval may stay, in percent of the highest sustained rate
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = positive)]
+    pub precision: f64,
+    /// How trials are run; `--blocks` is the trials of each rate [default: 3]
+    #[command(flatten)]
+    pub trials: TrialArgs,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("write a positive number".to_owned()),
+    }
 }
 
 /// `verify`.

@@ -49,6 +49,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::Gate(args) => cmd::gate::run(args, targets, &terminal),
         Verb::Run(args) => cmd::run::run(args, targets, &terminal),
         Verb::Profile(args) => cmd::profile::run(args, targets, &terminal),
+        Verb::Saturate(args) => cmd::saturate::run(args, targets, &terminal),
         Verb::Verify(args) => cmd::verify::run(args, targets, &terminal),
         Verb::List(args) => cmd::list::run(args, targets, &terminal),
         Verb::Show(args) => cmd::show::run(args, &terminal),

@@ -327,7 +327,7 @@ fn command_line() -> Vec<String> {
 }
 
 /// Seconds since the epoch as `20260131T235959Z` (civil-from-days of Howard Hinnant).
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let days = (seconds / 86_400) as i64 + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);

@@ -155,6 +155,6 @@ fn checkpoints_are_counted_and_on_the_timeline() {
         engine.report_worst_stalls().unwrap();
         let stalls: Vec<_> = events.events().into_iter().filter(|event| event.name == "worst stall").collect();
         assert_eq!(stalls.len(), 1);
-        assert!(stalls[0].detail.contains("rows waited"), "{}", stalls[0].detail);
+        assert!(stalls[0].detail.contains("rows waited: "), "{}", stalls[0].detail);
     }
 }

@@ -11,5 +11,6 @@ pub mod list;
 pub mod profile;
 pub mod report;
 pub mod run;
+pub mod saturate;
 pub mod show;
 pub mod verify;

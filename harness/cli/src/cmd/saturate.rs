@@ -25,7 +25,7 @@ use crate::{
     error::{CliError, suggestion},
     exit,
     output::Terminal,
-    session::{Finished, Session, utc},
+    session::{Finished, Profiling, Session, utc},
 };
 
 /// The most rates of one search.
@@ -56,7 +56,8 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
     entry.scenario.trial.interleave = Interleave::Trials;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let folder = args.trials.out.join(format!("{}-saturate-{}", utc(now.as_secs()), args.variant));
-    let searching = Searching { args, entry, terminal, trials: TrialArgs { out: folder.clone(), ..args.trials.clone() } };
+    let searching =
+        Searching { args, entry, terminal, trials: TrialArgs { out: folder.clone(), ..args.trials.clone() } };
 
     let mut search = Search::new(start, args.precision / 100.0, STEPS_MAX);
     let mut steps = Vec::new();
@@ -77,7 +78,8 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
             Err(code) => return Ok(code),
         },
     };
-    let found = Found { scenario: &searching.entry.scenario.name, variant: &args.variant, sustained, diverged, steps, half };
+    let found =
+        Found { scenario: &searching.entry.scenario.name, variant: &args.variant, sustained, diverged, steps, half };
     write(&folder.join("saturation.json"), &found.json())?;
     let text = found.markdown();
     write(&folder.join("saturation.md"), &text)?;
@@ -135,6 +137,7 @@ impl Searching<'_> {
             trials: &self.trials,
             binaries: [None, None],
             blocks: Some(self.trials.blocks.unwrap_or(TRIALS)),
+            profiling: Profiling::Off,
             terminal: self.terminal,
         }
         .carry_out()?;
@@ -282,7 +285,8 @@ impl Found<'_> {
     }
 
     fn markdown(&self) -> String {
-        let mut text = format!("# Saturation of `{}`, variant `{}`\n\n{}.\n\n", self.scenario, self.variant, self.headline());
+        let mut text =
+            format!("# Saturation of `{}`, variant `{}`\n\n{}.\n\n", self.scenario, self.variant, self.headline());
         text.push_str("| rate | throughput | response p50 | response p99 | longest response | service p99 | |\n");
         text.push_str("|---:|---:|---:|---:|---:|---:|---|\n");
         let mut steps: Vec<&Step> = self.steps.iter().collect();
@@ -295,7 +299,8 @@ impl Found<'_> {
             text.push_str(&half.row());
         }
         if let Some(step) = steps.iter().rfind(|step| step.sustained) {
-            let _ = write!(text, "\nThe first trial at {}:\n\n{}", with_unit(step.rate, Unit::OpsPerSecond), step.timeline);
+            let _ =
+                write!(text, "\nThe first trial at {}:\n\n{}", with_unit(step.rate, Unit::OpsPerSecond), step.timeline);
         }
         text
     }

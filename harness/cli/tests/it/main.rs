@@ -6,5 +6,6 @@ mod docker;
 mod faults;
 mod own_target;
 mod profile;
+mod saturate;
 mod truth;
 mod usage;

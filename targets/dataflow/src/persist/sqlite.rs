@@ -70,7 +70,7 @@ impl Persist for SqliteWal {
             self.stamp = stamp;
             self.counters.checkpoint(end_ns - begin_ns, true);
             let detail = format!("automatic, within a commit, {} rows after the last", self.rows_since);
-            activity.checkpoint(begin_ns, end_ns, detail);
+            activity.checkpoint_within_commit(begin_ns, end_ns, detail);
             self.rows_since = 0;
         }
         Ok(())

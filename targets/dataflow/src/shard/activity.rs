@@ -82,6 +82,8 @@ pub struct Activity {
     current: (Stage, u64),
     events: EventLog,
     worst: Option<Stall>,
+    /// The last commit with an automatic checkpoint in it.
+    checkpointing_commit: (u64, u64),
     /// Arrival of a merged packet's first part until its acknowledgement.
     pub merged_ns: Histogram,
     /// Duration of checkpoints on this thread.
@@ -108,6 +110,7 @@ impl Activity {
             current: (Stage::Collect, clock::now_ns()),
             events,
             worst: None,
+            checkpointing_commit: (0, 0),
             merged_ns: Histogram::new(),
             checkpoint_ns: Histogram::new(),
             elsewhere: Elsewhere::default(),
@@ -132,6 +135,12 @@ impl Activity {
             _ => self.stages.process(stage as usize),
         }
         now_ns
+    }
+
+    /// The commit that began at `start_ns` and ended at `end_ns` held an automatic checkpoint.
+    pub fn checkpoint_within_commit(&mut self, start_ns: u64, end_ns: u64, detail: String) {
+        self.checkpointing_commit = (start_ns, end_ns);
+        self.checkpoint(start_ns, end_ns, detail);
     }
 
     /// A checkpoint on this thread went on from `start_ns` to `end_ns`.
@@ -164,6 +173,13 @@ impl Activity {
         for (time_ns, name) in parts.into_iter().filter(|&(time_ns, _)| time_ns >= 10_000) {
             text.push_str(&format!(" {name} {:.2} ms,", time_ns as f64 / 1e6));
         }
+        let automatic_ns = overlap_ns(self.checkpointing_commit, (start_ns, end_ns));
+        if automatic_ns > 0 {
+            text.push_str(&format!(
+                " {:.2} ms of it a commit that held an automatic checkpoint,",
+                automatic_ns as f64 / 1e6
+            ));
+        }
         let elsewhere_ns = self.elsewhere.overlap_ns(start_ns, end_ns);
         if elsewhere_ns > 0 {
             text.push_str(&format!(
@@ -184,5 +200,35 @@ impl Activity {
         if let Some(worst) = self.worst.take() {
             self.events.record("worst stall", worst.start_ns, worst.end_ns, worst.detail);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worst stall says what it was made of, and only what lay within it.
+    #[test]
+    fn a_stall_is_explained_by_what_lay_within_it() {
+        let mut activity = Activity::detached();
+        let span = |stage, start_ms: u64, end_ms: u64| Span {
+            stage,
+            start_ns: start_ms * 1_000_000,
+            end_ns: end_ms * 1_000_000,
+        };
+        activity.spans.extend([
+            span(Stage::Checkpoint, 0, 30),
+            span(Stage::Insert, 30, 34),
+            span(Stage::Commit, 34, 84),
+        ]);
+        activity.current = (Stage::Process, 84_000_000);
+        activity.checkpointing_commit = (34_000_000, 84_000_000);
+        activity.elsewhere.record(80_000_000, 200_000_000);
+        assert_eq!(
+            activity.explain(10_000_000, 90_000_000, 7),
+            "a packet of 7 rows waited: commit 50.00 ms, checkpoint 20.00 ms, process 6.00 ms, insert 4.00 ms, \
+             50.00 ms of it a commit that held an automatic checkpoint, \
+             during 10.00 ms of it a checkpoint ran in its own thread"
+        );
     }
 }
