@@ -271,13 +271,13 @@ pub enum ProfileMode {
 #[derive(Clone, Debug, Args)]
 pub struct SamplingArgs {
     /// Samples a second of every running thread
-    #[arg(long, value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long = "sampling-frequency", value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub frequency: u32,
     /// How long each profile trial samples
-    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s")]
     pub window: HumanDuration,
     /// Profile trials of each variant; their samples are added up
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long = "sampling-repeats", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
 }
 

@@ -248,3 +248,17 @@ fn perf_record_sees_the_same_shares() {
         assert!((our - their).abs() < 0.03, "{}: {our} by us, {their} by perf\n{ours:?}\n{theirs:?}", category.name());
     }
 }
+
+/// A process that the system starts inherits the events; its addresses would be given names of this one's functions.
+#[test]
+fn samples_of_children_are_left_out_and_said() {
+    let _turn = turn();
+    let Some(sampler) = perf(997, false) else { return };
+    let child =
+        std::process::Command::new("sh").args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]).status();
+    let profiled = sampler.stop().unwrap();
+    assert!(child.unwrap().success());
+    let said = profiled.warnings.iter().any(|warning| warning.contains("samples of processes that the system started"));
+    assert!(said, "{:?}", profiled.warnings);
+    assert!(!profiled.folded.contains("[cut];[unknown]"), "{}", profiled.folded);
+}

@@ -32,6 +32,8 @@ pub enum Category {
     Scheduler,
     /// Interrupts and everything else in the kernel.
     OtherKernel,
+    /// Code that no symbol names.
+    Nameless,
     /// Load generator and recorder: not the system's time.
     Harness,
 }
@@ -50,6 +52,7 @@ impl Category {
             Self::Network => "network",
             Self::Scheduler => "scheduler and runtime",
             Self::OtherKernel => "other kernel",
+            Self::Nameless => "code without names",
             Self::Harness => "load generator",
         }
     }
@@ -285,6 +288,10 @@ fn begins(name: &str, list: &[&str]) -> bool {
 
 fn of_kernel(frames: &[String]) -> Category {
     let kernel: Vec<&str> = frames.iter().filter(|frame| is_kernel(frame)).map(|frame| function(frame)).collect();
+    // Without kernel symbols every frame is called the same.
+    if kernel.iter().all(|name| *name == "[kernel]") {
+        return Category::Nameless;
+    }
     let interrupt = |name: &&&str| name.starts_with("asm_sysvec") || name.starts_with("asm_common_interrupt");
     if kernel.first().as_ref().is_some_and(interrupt) {
         return Category::OtherKernel;
@@ -316,6 +323,8 @@ fn of_user(frames: &[String]) -> Category {
     match owner(names.iter().copied()) {
         Some(name) if begins(name, HARNESS) => Category::Harness,
         Some(name) if begins(name, RUNTIME) => Category::Scheduler,
+        // A stripped binary's frames are called after its file.
+        None if !names.is_empty() && names.iter().all(|name| name.starts_with('[')) => Category::Nameless,
         // What std does by itself to start, park and end threads.
         None if names.iter().any(|name| begins(path(name), RUNTIME)) => Category::Scheduler,
         _ => Category::Application,
@@ -414,6 +423,7 @@ mod tests {
         ] {
             assert_eq!(category(&format!("{call}{rest}")), wanted, "{rest}");
         }
+        assert_eq!(category("c;f;[kernel]_[k];[kernel]_[k]"), Category::Nameless);
         assert_eq!(category("c;f;asm_exc_page_fault_[k];handle_mm_fault_[k]"), Category::Memory);
         assert_eq!(category("c;f;asm_sysvec_apic_timer_interrupt_[k];schedule_[k]"), Category::OtherKernel);
     }
@@ -422,6 +432,7 @@ mod tests {
     fn the_innermost_library_decides_in_user_mode() {
         for (line, wanted) in [
             ("client;docdb::scan", Category::Application),
+            ("client;[cut];[stripped]", Category::Nameless),
             ("client;docdb::scan;core::iter::fold;memcpy", Category::Application),
             ("client;docdb::put;sqlite3_step;sqlite3VdbeExec;memcpy", Category::Sqlite),
             ("client;docdb::put;sqlite3_step;sqlite3VdbeExec;malloc;_int_malloc", Category::Memory),

@@ -37,7 +37,7 @@ fn the_known_split_comes_back() {
         "reference/steady",
         "--variant",
         "baseline",
-        "--frequency",
+        "--sampling-frequency",
         "1999",
         "--format",
         "json",
@@ -74,9 +74,9 @@ fn a_sync_that_was_left_out_is_the_top_mover() {
         "no-sync",
         "--against",
         "one-sync",
-        "--window",
+        "--sampling-window",
         "2s",
-        "--frequency",
+        "--sampling-frequency",
         "1999",
         "--format",
         "json",
@@ -115,7 +115,7 @@ fn a_comparison_with_profiles_keeps_them_apart_and_is_rebuilt_byte_for_byte() {
             "5",
             "--profile",
             "cpu",
-            "--window",
+            "--sampling-window",
             "500ms",
         ])
         .code(0);
@@ -146,7 +146,7 @@ fn contents(folder: &std::path::Path) -> BTreeMap<String, Vec<u8>> {
 fn the_fallback_draws_what_it_has_and_says_so() {
     let bench = Bench::new();
     let output = bench
-        .command(&["profile", "reference/steady", "--variant", "baseline", "--window", "1500ms"])
+        .command(&["profile", "reference/steady", "--variant", "baseline", "--sampling-window", "1500ms"])
         .env("UPLIFT_SAMPLER", "pprof")
         .output()
         .unwrap();

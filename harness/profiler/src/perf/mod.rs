@@ -35,8 +35,15 @@ use crate::{
     unwind::{Registers, Unwinder},
 };
 
-/// Bytes of the stack that each processor-time sample copies: more than the frames of a C library take.
-const CPU_STACK_BYTES: u32 = 8 << 10;
+/// Bytes of the stack that each processor-time sample copies: where the C library has used the frame pointer for something
+/// else, only what was copied can be unwound, and the frames of async code are large.
+const fn cpu_stack_bytes(frequency_hz: u32) -> u32 {
+    match frequency_hz {
+        0..=1_000 => 16 << 10,
+        1_001..=2_500 => 8 << 10,
+        _ => 4 << 10,
+    }
+}
 /// The same for each switch, of which there may be many thousand a second.
 const SWITCH_STACK_BYTES: u32 = 1 << 10;
 /// Data pages of a ring, most first: without privilege only some are granted.
@@ -67,6 +74,8 @@ struct Collected {
     switches: Vec<Switch>,
     lost: u64,
     throttled: u64,
+    /// Samples of processes that this one started: they inherit its events, and their addresses mean nothing here.
+    of_others: u64,
     threads: HashMap<u32, String>,
 }
 
@@ -117,7 +126,7 @@ pub fn start(frequency_hz: u32, off_cpu: bool) -> Result<PerfSampler, String> {
         let threads: Vec<libc::pid_t> = threads().into_iter().filter(|&tid| tid != own).collect();
         let period_ns = 1_000_000_000 / u64::from(frequency_hz);
         let clock = Kind::CpuClock { period_ns };
-        let mut opened = open_all(clock, Scope { kernel, stack_bytes: CPU_STACK_BYTES }, &threads)
+        let mut opened = open_all(clock, Scope { kernel, stack_bytes: cpu_stack_bytes(frequency_hz) }, &threads)
             .map_err(|error| refusal("cpu-clock", &error))?;
         let mut switches_are_seen = false;
         if off_cpu && kernel {
@@ -268,6 +277,7 @@ fn read_rings(receive: &Receiver<Option<Readable>>, stop: &AtomicBool, mut unwin
         switches: Vec::new(),
         lost: 0,
         throttled: 0,
+        of_others: 0,
         threads: HashMap::new(),
     };
     let Ok(Some(mut readable)) = receive.recv() else { return collected };
@@ -296,7 +306,10 @@ fn read_rings(receive: &Receiver<Option<Readable>>, stop: &AtomicBool, mut unwin
 
 impl Collected {
     fn take(&mut self, record: Record<'_>, of_switches: bool, unwinder: &mut Unwinder, frames: &mut Vec<u64>) {
+        let own = std::process::id();
         match record {
+            Record::Sample(sample) if sample.pid != own => self.of_others += u64::from(!of_switches),
+            Record::Switch { pid, .. } | Record::Name { pid, .. } if pid != own => {}
             Record::Sample(sample) => {
                 unwinder.unwind(sample.registers.map(Registers::new), &sample.user, sample.stack, frames);
                 let stack = Stack { tid: sample.tid, kernel: sample.kernel, user: frames.clone(), preempted: false };
@@ -308,10 +321,10 @@ impl Collected {
                     *self.samples.entry(stack).or_insert(0) += 1;
                 }
             }
-            Record::Switch { tid, time_ns, out, preempted } => {
+            Record::Switch { tid, time_ns, out, preempted, .. } => {
                 self.switch(Switch { time_ns, tid, what: if out { What::Left { preempted } } else { What::Back } });
             }
-            Record::Name { tid, name } => {
+            Record::Name { tid, name, .. } => {
                 self.threads.insert(tid, name);
             }
             Record::Lost { records } => self.lost += records,
@@ -347,6 +360,12 @@ impl RunningSampler for PerfSampler {
             warnings.push(format!(
                 "the kernel paused sampling {} times because samples came too fast; sample less often",
                 collected.throttled
+            ));
+        }
+        if collected.of_others > 0 {
+            warnings.push(format!(
+                "{} samples of processes that the system started are left out: only the agent's own code has names here",
+                collected.of_others
             ));
         }
         // The newest name of each thread: as it is called now, as it called itself meanwhile, as it was called before.

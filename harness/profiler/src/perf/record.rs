@@ -11,6 +11,8 @@ pub enum Record<'a> {
     Sample(Sample<'a>),
     /// A thread took a name.
     Name {
+        /// The process.
+        pid: u32,
         /// The thread.
         tid: u32,
         /// Its name.
@@ -18,6 +20,8 @@ pub enum Record<'a> {
     },
     /// A thread came to a processor or left it.
     Switch {
+        /// The process.
+        pid: u32,
         /// The thread.
         tid: u32,
         /// When, `CLOCK_MONOTONIC`.
@@ -39,6 +43,8 @@ pub enum Record<'a> {
 /// One sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample<'a> {
+    /// The process.
+    pub pid: u32,
     /// The thread.
     pub tid: u32,
     /// When, `CLOCK_MONOTONIC`.
@@ -81,18 +87,19 @@ pub fn parse(kind: u32, misc: u16, body: &[u8]) -> Option<Record<'_>> {
             Some(Record::Lost { records: reader.u64()? })
         }
         sys::PERF_RECORD_COMM => {
-            reader.u32()?;
+            let pid = reader.u32()?;
             let tid = reader.u32()?;
             let name = reader.0.split(|&byte| byte == 0).next()?;
-            Some(Record::Name { tid, name: String::from_utf8_lossy(name).into_owned() })
+            Some(Record::Name { pid, tid, name: String::from_utf8_lossy(name).into_owned() })
         }
         sys::PERF_RECORD_SWITCH => {
             // No body of its own; thread and time follow because `sample_id_all` is set.
-            reader.u32()?;
+            let pid = reader.u32()?;
             let tid = reader.u32()?;
             let time_ns = reader.u64()?;
             let is = |flag: u32| u32::from(misc) & flag != 0;
             Some(Record::Switch {
+                pid,
                 tid,
                 time_ns,
                 out: is(sys::PERF_RECORD_MISC_SWITCH_OUT),
@@ -105,7 +112,7 @@ pub fn parse(kind: u32, misc: u16, body: &[u8]) -> Option<Record<'_>> {
 }
 
 fn sample<'a>(reader: &mut Reader<'a>) -> Option<Sample<'a>> {
-    reader.u32()?;
+    let pid = reader.u32()?;
     let tid = reader.u32()?;
     let time_ns = reader.u64()?;
     let length = reader.u64()? as usize;
@@ -137,7 +144,7 @@ fn sample<'a>(reader: &mut Reader<'a>) -> Option<Sample<'a>> {
         let copied = reader.u64()? as usize;
         stack = stack.get(..copied)?;
     }
-    Some(Sample { tid, time_ns, kernel, user, registers, stack })
+    Some(Sample { pid, tid, time_ns, kernel, user, registers, stack })
 }
 
 #[cfg(test)]
@@ -161,7 +168,7 @@ mod tests {
         values.extend([16, 0xaaaa, 0xbbbb, 8]);
         let bytes = words(&values);
         let Some(Record::Sample(sample)) = parse(sys::PERF_RECORD_SAMPLE, 0, &bytes) else { panic!("no sample") };
-        assert_eq!((sample.tid, sample.time_ns), (9, 1_000));
+        assert_eq!((sample.pid, sample.tid, sample.time_ns), (7, 9, 1_000));
         assert_eq!((sample.kernel, sample.user), (vec![0xffff_8000], vec![0x40, 0x50]));
         assert_eq!(sample.registers.unwrap()[0], 100);
         assert_eq!(sample.stack, words(&[0xaaaa]), "only what was copied");
@@ -183,12 +190,15 @@ mod tests {
         let misc = (sys::PERF_RECORD_MISC_SWITCH_OUT | sys::PERF_RECORD_MISC_SWITCH_OUT_PREEMPT) as u16;
         assert_eq!(
             parse(sys::PERF_RECORD_SWITCH, misc, &words(&[thread(7, 9), 5])),
-            Some(Record::Switch { tid: 9, time_ns: 5, out: true, preempted: true })
+            Some(Record::Switch { pid: 7, tid: 9, time_ns: 5, out: true, preempted: true })
         );
         assert_eq!(parse(sys::PERF_RECORD_LOST, 0, &words(&[1, 42])), Some(Record::Lost { records: 42 }));
         let mut name = words(&[thread(7, 9)]);
         name.extend(b"client-0\0\0\0\0\0\0\0\0junk");
-        assert_eq!(parse(sys::PERF_RECORD_COMM, 0, &name), Some(Record::Name { tid: 9, name: "client-0".to_owned() }));
+        assert_eq!(
+            parse(sys::PERF_RECORD_COMM, 0, &name),
+            Some(Record::Name { pid: 7, tid: 9, name: "client-0".to_owned() })
+        );
         assert_eq!(parse(sys::PERF_RECORD_EXIT, 0, &words(&[0, 0, 0])), None);
     }
 }

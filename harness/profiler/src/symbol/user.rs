@@ -149,7 +149,9 @@ pub fn demangled(raw: &str) -> String {
         return name;
     }
     // The linker writes versions behind the name.
-    raw.split('@').next().unwrap_or(raw).to_owned()
+    let name = raw.split('@').next().unwrap_or(raw);
+    // The C library's own name for what it also exports.
+    name.strip_prefix("__GI_").unwrap_or(name).to_owned()
 }
 
 #[cfg(test)]
@@ -162,6 +164,7 @@ mod tests {
         assert_eq!(demangled("_RNvC6_123foo3bar"), "123foo::bar");
         assert_eq!(demangled("_ZN7rocksdb6DBImpl5WriteEv"), "rocksdb::DBImpl::Write()");
         assert_eq!(demangled("memcpy@@GLIBC_2.14"), "memcpy");
+        assert_eq!(demangled("__GI___libc_write"), "__libc_write");
         assert_eq!(demangled("sqlite3_step"), "sqlite3_step");
     }
 

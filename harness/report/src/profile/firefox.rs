@@ -28,6 +28,7 @@ const fn colour(category: Category) -> CategoryColor {
         Category::Network => CategoryColor::LightBlue,
         Category::Scheduler => CategoryColor::Brown,
         Category::OtherKernel => CategoryColor::DarkGray,
+        Category::Nameless => CategoryColor::Transparent,
         Category::Harness => CategoryColor::Gray,
     }
 }

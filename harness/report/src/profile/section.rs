@@ -8,7 +8,7 @@ use uplift_analysis::profile::{
 };
 use uplift_model::{ProfileTrial, run::PlannedScenario, trial::TrialOutcome};
 
-use super::Drawn;
+use super::{Drawn, stem};
 use crate::{
     markdown::{escape, header, row},
     number::{count, nanoseconds},
@@ -85,6 +85,13 @@ fn variant(drawn: &Drawn<'_>, text: &mut String) {
     );
     category_table(cpu, text);
     function_table(cpu, text);
+    let stem = stem(drawn.scenario, drawn.variant);
+    let _ = writeln!(
+        text,
+        "![processor time of {}](profiles/{stem}.cpu.svg)\n\nThe same samples for [pprof](profiles/{stem}.cpu.pb.gz), the \
+         [Firefox Profiler](profiles/{stem}.cpu.firefox.json), and as [folded stacks](profiles/{stem}.cpu.folded).\n",
+        drawn.variant
+    );
     waiting_table(drawn, text);
 }
 
@@ -95,7 +102,12 @@ fn share(share: &Share) -> String {
 }
 
 fn per_operation(ns: Option<f64>) -> String {
-    ns.map_or_else(|| "n/a".to_owned(), |ns| if ns >= 1.0 { nanoseconds(ns as u64) } else { format!("{ns:.2} ns") })
+    match ns {
+        None => "n/a".to_owned(),
+        Some(0.0) => "0".to_owned(),
+        Some(ns) if ns >= 1.0 => nanoseconds(ns as u64),
+        Some(ns) => format!("{ns:.2} ns"),
+    }
 }
 
 fn category_table(cpu: &Profile, text: &mut String) {
@@ -147,7 +159,12 @@ fn waiting_table(drawn: &Drawn<'_>, text: &mut String) {
         let each = (drawn.cpu.operations > 0).then(|| waited_us as f64 * 1e3 / drawn.cpu.operations as f64);
         row(&[escape(group), why.to_owned(), nanoseconds(waited_us * 1_000), per_operation(each)], text);
     }
-    text.push_str("\nA thread that was away during the whole window is not in it.\n\n");
+    let stem = stem(drawn.scenario, drawn.variant);
+    let _ = writeln!(
+        text,
+        "\nA thread that was away during the whole window is not in it.\n\n![waiting time of {}](profiles/{stem}.off-cpu.svg)\n",
+        drawn.variant
+    );
 }
 
 fn group(stack: &Stack) -> &str {
@@ -190,6 +207,10 @@ fn moves(baseline: &Drawn<'_>, candidate: &Drawn<'_>, unit_of_work: &str, text: 
     text.push_str(
         "Intervals are those of the sampling alone (95 %); trials differ by more. Rows in bold moved beyond it.\n\n",
     );
+    let stem = stem(baseline.scenario, &format!("{}-to-{}", baseline.variant, candidate.variant));
+    for (end, words) in [("after", "as wide as they are afterwards"), ("before", "as wide as they were before")] {
+        let _ = writeln!(text, "![what moved, frames {words}](profiles/{stem}.{end}.svg)\n");
+    }
 }
 
 fn moves_table(
