@@ -432,10 +432,14 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
         };
         (Evidence::of(&changes), hodges_lehmann(&changes))
     };
+    // What only one side has cannot be compared, but it can be shown.
+    let of_side = |pair: fn(&(f64, f64)) -> f64, alone: fn(&BlockValues) -> Option<f64>| -> Vec<f64> {
+        if both.is_empty() { blocks.iter().filter_map(alone).collect() } else { both.iter().map(pair).collect() }
+    };
     Test {
         primary,
-        baseline: both.iter().map(|(a, _)| *a).collect(),
-        candidate: both.iter().map(|(_, b)| *b).collect(),
+        baseline: of_side(|pair| pair.0, |block| block.0.clone().ok()),
+        candidate: of_side(|pair| pair.1, |block| block.1.clone().ok()),
         absent: if both.is_empty() { absent } else { None },
         p: evidence.as_ref().filter(|evidence| evidence.n() >= BLOCKS_MIN).map(Evidence::p),
         evidence,
@@ -584,7 +588,7 @@ impl Test {
         let zero_ratio = || {
             // Counters that are 0 have no logarithm: where nothing is nothing on both sides, nothing changed.
             let (a, b) = (mean(&self.baseline)?, mean(&self.candidate)?);
-            (a == b).then_some(0.0)
+            (a == b && self.absent.is_none()).then_some(0.0)
         };
         MetricVerdict {
             metric: self.spec.name.to_string(),

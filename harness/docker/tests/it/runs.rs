@@ -7,7 +7,7 @@ use std::{
 
 use bollard::{
     models::ContainerCreateBody,
-    query_parameters::{CreateContainerOptionsBuilder, ListImagesOptions, RemoveContainerOptions, RemoveImageOptions},
+    query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptions, RemoveImageOptions},
 };
 use uplift_docker::{DockerLauncher, DockerOptions, image::Recipe, launcher::container_name, libraries::own_binary};
 use uplift_engine::{
