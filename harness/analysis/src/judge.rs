@@ -48,7 +48,7 @@ pub fn judge(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
 /// The verdicts of one pair of variants over all scenarios of a run.
 pub fn judge_pair(run: &Run, trials: &[Trial], baseline: &str, candidate: &str) -> Verdicts {
     let mut drafts: Vec<Draft> =
-        run.scenarios.iter().map(|planned| draft(planned, trials, baseline, candidate)).collect();
+        run.scenarios.iter().map(|planned| draft(run, planned, trials, baseline, candidate)).collect();
 
     // Primary metrics of the whole report are one family.
     let primaries: Vec<(usize, usize)> = drafts
@@ -159,7 +159,7 @@ struct Test {
     failures: Option<(u64, u64)>,
 }
 
-fn draft(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candidate: &str) -> Draft {
+fn draft(run: &Run, planned: &PlannedScenario, trials: &[Trial], baseline: &str, candidate: &str) -> Draft {
     let scenario = &planned.scenario;
     let pairs = pairs(trials, &scenario.name, baseline, candidate);
     let blocks = pairs.len() as u32;
@@ -185,6 +185,7 @@ fn draft(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candidate:
     };
     describe_settings(&mut verdict, planned, trials, baseline, candidate);
     judge_status(&mut verdict, planned, trials, &pairs, [baseline, candidate]);
+    note_calibration(&mut verdict, run, planned);
     note_conditions(&mut verdict, &pairs);
     verdict.expectations = expectations(planned, trials, [baseline, candidate]);
     Draft { verdict, tests: tests(planned, &pairs), share, planned: planned.clone() }
@@ -305,6 +306,23 @@ fn not_idle(pairs: &[Pair<'_>]) -> Option<String> {
     None
 }
 
+/// What the margins are from, and how old that is.
+fn note_calibration(verdict: &mut ScenarioVerdict, run: &Run, planned: &PlannedScenario) {
+    let Some(calibration) = &planned.calibration else { return };
+    let hours = run.started_unix_s.saturating_sub(calibration.measured_unix_s) as f64 / 3600.0;
+    let age = if hours < 48.0 { format!("{hours:.1} hours") } else { format!("{:.0} days", hours / 24.0) };
+    let Some(noise) = calibration.noise.get(&calibration.primary) else { return };
+    verdict.notes.push(format!(
+        "calibrated {age} before this run ({} blocks of `{}` against itself, run {}): copies differed by up to {:.1} % in {}, which sets its margin to {:.1} %; margins of other times follow in the same way",
+        calibration.blocks,
+        calibration.variant,
+        calibration.run,
+        noise.floor * 100.0,
+        calibration.primary,
+        calibration.margin(&calibration.primary).unwrap_or(DEFAULT_MARGIN) * 100.0,
+    ));
+}
+
 fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
     let totals = |pair: &Pair<'_>| -> Option<f64> {
         let rate = |trial: &Trial| {
@@ -410,7 +428,12 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
         blocks.iter().filter_map(|(a, b)| Some((*a.as_ref().ok()?, *b.as_ref().ok()?))).collect();
     let absent = blocks.iter().find_map(|(a, b)| a.as_ref().err().or(b.as_ref().err())).cloned();
     let primary = spec.name == planned.scenario.primary;
-    let margin = if spec.tier == Tier::Counter { 0.0 } else { DEFAULT_MARGIN };
+    let known = planned.calibration.as_ref().and_then(|calibration| calibration.margin(&spec.name));
+    let margin = match spec.tier {
+        Tier::Counter => 0.0,
+        Tier::Proportion => DEFAULT_MARGIN,
+        Tier::Time | Tier::Info => known.unwrap_or(DEFAULT_MARGIN),
+    };
     let mut failures = None;
     // Where a value is 0 the ratio has no logarithm, and leaving such blocks out would choose among the data: the
     // differences are then taken relative to the baseline's mean.

@@ -3,21 +3,28 @@
 //! Nothing here reads a clock, a file or a random number: the same records give the same verdicts, byte for byte.
 //! `docs/METHODOLOGY.md` says why each rule is what it is and how it fared on recorded runs.
 
+pub mod calibrate;
+pub mod change_points;
 pub mod claims;
 pub mod correction;
+pub mod diff;
 pub mod estimate;
 pub mod evidence;
 pub mod gate;
+pub mod history;
 pub mod judge;
 pub mod metrics;
 pub mod pairing;
 pub mod profile;
 pub mod proportion;
+pub mod random;
 pub mod rank;
 pub mod saturation;
 pub mod settings;
+pub mod shape;
 pub mod spending;
 pub mod strict;
+pub mod sweep;
 pub mod warmup;
 
 pub use judge::{Decision, decided, judge, judge_pair};

@@ -47,6 +47,14 @@ pub enum Verb {
     Export(ExportArgs),
     /// Look after what uplift keeps on a Docker engine
     Docker(DockerArgs),
+    /// Measure a variant against itself: the noise floor of this machine, kept for later comparisons
+    Calibrate(CalibrateArgs),
+    /// Show a metric over many runs, and where its level changed
+    History(HistoryArgs),
+    /// Put two stored runs side by side, as far as they may be compared
+    Diff(DiffArgs),
+    /// Measure a grid of settings in random order and find its best point
+    Sweep(SweepArgs),
     /// Say what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
     /// Print shell completions
@@ -227,12 +235,56 @@ pub struct CompareArgs {
 /// `gate`.
 #[derive(Clone, Debug, Args)]
 pub struct GateArgs {
-    /// What is compared.
+    /// The variant to compare against, the variant in question, and which scenarios; with --base-ref scenarios only
+    #[arg(value_name = "NAME")]
+    pub variants_and_scenarios: Vec<String>,
+    /// Compare with this revision: it is built in a worktree, and both builds run interleaved on this machine
+    #[arg(long, value_name = "REVISION", conflicts_with = "baseline_bin")]
+    pub base_ref: Option<String>,
+    /// The variant of both builds with --base-ref
+    #[arg(long, value_name = "VARIANT", default_value = "optimized")]
+    pub variant: String,
+    /// Where scenarios are.
     #[command(flatten)]
-    pub compare: CompareArgs,
+    pub place: PlaceArgs,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Profile both variants after they were measured, in trials of their own
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: ProfileMode,
+    /// How stacks are sampled.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Another metric as the one that decides
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Binary of the baseline, instead of this one
+    #[arg(long, value_name = "PATH")]
+    pub baseline_bin: Option<PathBuf>,
+    /// Binary of the candidate, instead of this one
+    #[arg(long, value_name = "PATH")]
+    pub candidate_bin: Option<PathBuf>,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
     /// Answer 3 where a rule stays open
     #[arg(long)]
     pub strict: bool,
+}
+
+/// Where scenarios are, for a verb that names them in its own way.
+#[derive(Clone, Debug, Args)]
+pub struct PlaceArgs {
+    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
+    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
+    pub scenario_dir: Option<PathBuf>,
+    /// Override a value: `key=v` for a setting of every variant, `workload.key=v`, `load.key=v`, `trial.key=v`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
 }
 
 /// `run`.
@@ -411,6 +463,85 @@ pub struct StoredArgs {
     /// Show every metric in the table
     #[arg(long)]
     pub all_metrics: bool,
+}
+
+/// `sweep`.
+#[derive(Clone, Debug, Args)]
+pub struct SweepArgs {
+    /// The scenario
+    pub scenario: String,
+    /// A parameter and its values; several make a grid. Names are those of --set: a bare key is a setting of the target
+    #[arg(long = "param", value_name = "NAME=A,B,C", required = true)]
+    pub parameters: Vec<String>,
+    /// The variant whose settings every point starts from
+    #[arg(long, value_name = "VARIANT", default_value = "baseline")]
+    pub variant: String,
+    /// Another metric as the one that decides
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Where scenarios are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `calibrate`.
+#[derive(Clone, Debug, Args)]
+pub struct CalibrateArgs {
+    /// Which scenarios [default: every scenario that has the variant]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant that is compared with itself
+    #[arg(long, value_name = "VARIANT", default_value = "baseline")]
+    pub variant: String,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `history`.
+#[derive(Clone, Debug, Args)]
+pub struct HistoryArgs {
+    /// The scenario, as `target/name`
+    pub scenario: String,
+    /// The metric
+    #[arg(long, value_name = "METRIC", default_value = "throughput")]
+    pub metric: String,
+    /// Only this variant
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: Option<String>,
+    /// Folder with the runs; the history lies beside it
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Folder to write a plot of each variant into
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `diff`.
+#[derive(Clone, Debug, Args)]
+pub struct DiffArgs {
+    /// The first run: a folder, a name in the results folder or the beginning of one, or `latest`
+    pub first: String,
+    /// The second run
+    pub second: String,
+    /// Folder with results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// `export`.

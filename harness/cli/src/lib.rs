@@ -4,7 +4,9 @@
 
 pub mod exit;
 
+mod archive;
 mod args;
+mod base_build;
 mod catalogue;
 mod cmd;
 mod error;
@@ -56,6 +58,10 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::Report(args) => cmd::report::run(args, &terminal),
         Verb::Export(args) => cmd::export::run(args, &terminal),
         Verb::Docker(args) => cmd::docker::run(args, &terminal),
+        Verb::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
+        Verb::History(args) => cmd::history::run(args, &terminal),
+        Verb::Diff(args) => cmd::diff::run(args, &terminal),
+        Verb::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
         Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
         Verb::Completions(args) => cmd::completions::run(args),
     };

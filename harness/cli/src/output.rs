@@ -129,8 +129,9 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     for plot in &plots {
         write(&plot.path, &plot.file())?;
     }
-    write("report.md", &markdown::document(&input))?;
-    write("report.html", &html::document(&input, &plots, &attachments(directory)))?;
+    let text = markdown::document(&input);
+    write("report.md", &text)?;
+    write("report.html", &html::document(&input, &text, &plots, &attachments(directory)))?;
     Ok(verdicts)
 }
 

@@ -19,6 +19,7 @@ use uplift_model::{
 };
 
 use crate::{
+    archive,
     args::TrialArgs,
     catalogue::Entry,
     error::CliError,
@@ -166,6 +167,14 @@ impl Session<'_> {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
+        if matches!(run.intent, Intent::Compare { .. }) {
+            let known = archive::calibrations(&self.trials.out)?;
+            for planned in &mut run.scenarios {
+                let machine = run.environment.machine.as_deref();
+                planned.calibration =
+                    archive::calibration_for(&known, planned, machine).map(|one| Box::new(one.clone()));
+            }
+        }
         store.write_run(&run)?;
 
         let (mut trials, mut profiles) = (Vec::new(), Vec::new());
@@ -238,6 +247,9 @@ impl Session<'_> {
         };
         store.write_run(&run)?;
         let verdicts = write_documents(store.directory(), &run, &trials)?;
+        if matches!(run.intent, Intent::Compare { .. } | Intent::Run { .. }) {
+            archive::append_history(&self.trials.out, &uplift_analysis::history::entries(&run, &trials))?;
+        }
         let finished = Finished { directory: store.directory().to_owned(), run, trials, profiles, verdicts };
         match broken {
             Some(error) => {
@@ -289,6 +301,7 @@ impl Session<'_> {
             blocks_max: None,
             stopped: None,
             decided_early: false,
+            calibration: None,
             binaries,
             launchers,
         })

@@ -220,11 +220,12 @@ fn prepare(
         ));
     }
     let windowed = trial.interleave == Interleave::Trials;
+    let work = context.scenario.variant(&contender.name).and_then(|variant| variant.work.as_ref());
     link.prepare(Prepare {
         target: context.scenario.target.clone(),
-        workload: context.scenario.workload.clone(),
+        workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
         settings: contender.settings.clone(),
-        load: context.scenario.load.clone(),
+        load: work.map_or(&context.scenario.load, |work| &work.load).clone(),
         data_dir: String::new(),
         seed: plan.seed,
         longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },

@@ -4,9 +4,11 @@
 //! scenario file into the harness, between the harness and an agent, or from a run on disk to a report.
 //! `docs/GLOSSARY.md` has one line for each word.
 
+pub mod calibration;
 pub mod durability;
 pub mod duration;
 pub mod histogram;
+pub mod history;
 pub mod metric;
 pub mod profile;
 pub mod protocol;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{metric::DerivedMetric, scenario::Scenario};
+use crate::{calibration::Calibration, metric::DerivedMetric, scenario::Scenario};
 
 /// The version of `run.json`. A reader refuses a newer one.
 pub const RUN_SCHEMA: u32 = 1;
@@ -116,6 +116,9 @@ pub struct PlannedScenario {
     /// Binary of each variant that is not the harness's own: variant → path and digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub binaries: BTreeMap<String, Binary>,
+    /// What is known of this machine's noise, as it was when the run began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Box<Calibration>>,
     /// Launcher by variant ("process", "docker").
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub launchers: BTreeMap<String, String>,

@@ -3,14 +3,19 @@
 //! Every function here is pure: the same run gives the same bytes. What is added up here is only what a table shows
 //! (merged histograms, counts by kind); nothing of it enters a verdict.
 
+pub mod calibration;
+pub mod diff;
 pub mod export;
+pub mod github;
 pub mod headline;
 pub mod html;
 pub mod markdown;
 pub mod number;
 pub mod plots;
 pub mod profile;
+pub mod sweep;
 pub mod terminal;
+pub mod trend;
 
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
 

@@ -8,7 +8,7 @@ use std::{
 use uplift_analysis::{estimate::median, metrics, pairing::kept};
 use uplift_model::{
     Histogram, Tier, Trial, Unit,
-    run::{Intent, PlannedScenario, RunState},
+    run::{Intent, PlannedScenario, Run, RunState},
     trial::{SyncKind, TrialOutcome},
     verdict::{Estimate, Parity, ScenarioVerdict, SettingValue, Status},
 };
@@ -118,6 +118,7 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
             measurement_table(input, planned, text);
         }
     }
+    calibration_and_sweep(input, planned, text);
     operations_table(input, planned, text);
     groups_table(input, planned, text);
     syncs_table(input, planned, text);
@@ -126,6 +127,23 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     ratios_table(input, planned, text);
     distributions_table(input, planned, text);
     validation(input, planned, verdict, text);
+}
+
+fn calibration_and_sweep(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
+    match &input.run.intent {
+        Intent::Calibrate { variant } => {
+            let alone = Run { scenarios: vec![planned.clone()], ..input.run.clone() };
+            for calibration in uplift_analysis::calibrate::calibrations(&alone, input.trials, variant) {
+                let _ = writeln!(text, "### Calibration\n\n{}", crate::calibration::section(&calibration));
+            }
+        }
+        Intent::Sweep { .. } => {
+            if let Some(sweep) = uplift_analysis::sweep::sweep(planned, input.trials) {
+                let _ = writeln!(text, "### Sweep\n\n{}", crate::sweep::section(&sweep));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn plots_of(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<&ScenarioVerdict>, text: &mut String) {

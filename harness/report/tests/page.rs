@@ -10,7 +10,7 @@ use uplift_model::{Trial, run::Run};
 use uplift_report::{
     ReportInput,
     html::{self, Attachment},
-    plots,
+    markdown, plots,
 };
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
@@ -23,7 +23,7 @@ fn load(name: &str) -> (Run, Vec<Trial>) {
 fn page(run: &Run, trials: &[Trial], attachments: &[Attachment]) -> String {
     let verdicts = uplift_analysis::judge(run, trials);
     let input = ReportInput { run, trials, profiles: &[], verdicts: verdicts.as_ref() };
-    html::document(&input, &plots::all(&input), attachments)
+    html::document(&input, &markdown::document(&input), &plots::all(&input), attachments)
 }
 
 fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {

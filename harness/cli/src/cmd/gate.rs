@@ -1,11 +1,19 @@
 //! `uplift gate BASE CAND [SCENARIO…]`: compare, then thresholds, then the exit code. For CI.
 
+use std::{env, fs::OpenOptions, io::Write as _};
+
 use uplift_analysis::gate::{GateOutcome, GateRow, gate};
 use uplift_engine::store::write_whole;
+use uplift_report::{
+    ReportInput,
+    export::{Selection, junit},
+    github,
+};
 use uplift_target::TargetFactory;
 
 use crate::{
-    args::{Format, GateArgs},
+    args::{CompareArgs, Format, GateArgs, SelectionArgs},
+    base_build,
     cmd::compare,
     error::CliError,
     exit,
@@ -14,24 +22,91 @@ use crate::{
 
 /// Compares, writes every document, prints what became of each rule, and answers with the exit code.
 pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    let finished = compare::measure(&args.compare, targets, terminal)?;
+    let compare = resolve(args, terminal)?;
+    let finished = compare::measure(&compare, targets, terminal)?;
     let rows = finished.verdicts.as_ref().map(|verdicts| gate(&finished.run, verdicts)).unwrap_or_default();
     let broken =
         |error: serde_json::Error| CliError::environment(format!("the gate's rows cannot be written: {error}"), "");
     let json = serde_json::to_string_pretty(&rows).map_err(broken)? + "\n";
-    let path = finished.directory.join("gate.json");
-    write_whole(&path, json.as_bytes())
-        .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))?;
-    match args.compare.format {
+    let input = ReportInput {
+        run: &finished.run,
+        trials: &finished.trials,
+        profiles: &finished.profiles,
+        verdicts: finished.verdicts.as_ref(),
+    };
+    let documents = [
+        ("gate.json", json.clone()),
+        ("junit.xml", junit::document(&input, &rows, &Selection::default())),
+        ("comment.md", github::comment(&input, &rows)),
+    ];
+    for (name, text) in documents {
+        let path = finished.directory.join(name);
+        write_whole(&path, text.as_bytes())
+            .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))?;
+    }
+    match args.format {
         Format::Json => terminal.print(&json),
         format => {
-            let style = terminal.style(args.compare.all_metrics);
+            let style = terminal.style(args.all_metrics);
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), format, style)?);
             terminal.print(&table(&rows));
         }
     }
+    tell_github(&input, &rows, terminal);
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
     Ok(code(finished.exit(), &rows, args.strict))
+}
+
+/// The comparison that is meant. Against another revision both sides are one variant: the settings that people ship.
+fn resolve(args: &GateArgs, terminal: &Terminal) -> Result<CompareArgs, CliError> {
+    let mut names = args.variants_and_scenarios.clone();
+    let base = args.base_ref.as_deref().map(|reference| base_build::build(reference, terminal)).transpose()?;
+    let (baseline, candidate) = match &base {
+        Some(_) => (args.variant.clone(), args.variant.clone()),
+        None if names.len() >= 2 => {
+            let baseline = names.remove(0);
+            (baseline, names.remove(0))
+        }
+        None => {
+            return Err(CliError::usage(
+                "gate needs two variants, or a revision to compare with",
+                "write `uplift gate baseline optimized [SCENARIO…]` or `uplift gate --base-ref main [SCENARIO…]`",
+            ));
+        }
+    };
+    Ok(CompareArgs {
+        baseline,
+        candidate,
+        selection: SelectionArgs {
+            scenarios: names,
+            scenario_dir: args.place.scenario_dir.clone(),
+            overrides: args.place.overrides.clone(),
+        },
+        trials: args.trials.clone(),
+        profile: args.profile,
+        sampling: args.sampling.clone(),
+        metric: args.metric.clone(),
+        baseline_bin: base.or_else(|| args.baseline_bin.clone()),
+        candidate_bin: args.candidate_bin.clone(),
+        format: args.format,
+        all_metrics: args.all_metrics,
+    })
+}
+
+/// Inside GitHub Actions: the job summary, and annotations on standard error, since standard output carries results.
+fn tell_github(input: &ReportInput<'_>, rows: &[GateRow], terminal: &Terminal) {
+    if let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) {
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        // The gate's answer must not depend on a page that shows it.
+        if let Err(error) = file.and_then(|mut file| file.write_all(github::summary(input, rows).as_bytes())) {
+            terminal.say(&format!("warning: the job summary cannot be written: {error}"));
+        }
+    }
+    if env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
+        for line in github::annotations(input, rows) {
+            eprintln!("{line}");
+        }
+    }
 }
 
 /// A run that was interrupted, failed or cannot be compared says so itself; then rules decide.

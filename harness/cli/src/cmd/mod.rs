@@ -1,16 +1,20 @@
 //! One file for each verb.
 
 pub mod agent;
+pub mod calibrate;
 pub mod compare;
 pub mod completions;
+pub mod diff;
 pub mod docker;
 pub mod doctor;
 pub mod export;
 pub mod gate;
+pub mod history;
 pub mod list;
 pub mod profile;
 pub mod report;
 pub mod run;
 pub mod saturate;
 pub mod show;
+pub mod sweep;
 pub mod verify;

@@ -7,5 +7,6 @@ mod faults;
 mod own_target;
 mod profile;
 mod saturate;
+mod stored;
 mod truth;
 mod usage;

@@ -114,11 +114,16 @@ fn documents_are_rebuilt_byte_for_byte() {
     let folder = bench.run_folder();
     let read = |name: &str| fs::read(folder.join(name)).unwrap();
     let (report, verdicts) = (read("report.md"), read("verdicts.json"));
+    let (page, plot) = (read("report.html"), read("plots/reference-steady-latency.svg"));
+    fs::remove_file(folder.join("report.html")).unwrap();
+    fs::remove_dir_all(folder.join("plots")).unwrap();
     fs::remove_file(folder.join("report.md")).unwrap();
     fs::remove_file(folder.join("verdicts.json")).unwrap();
     bench.uplift(&["report", "latest"]).code(0);
     assert_eq!(read("report.md"), report);
     assert_eq!(read("verdicts.json"), verdicts);
+    assert_eq!(read("report.html"), page);
+    assert_eq!(read("plots/reference-steady-latency.svg"), plot);
     let shown = bench.uplift(&["show", "latest", "--format", "json"]);
     assert_eq!(shown.0.stdout, verdicts);
 

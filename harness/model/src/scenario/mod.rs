@@ -73,6 +73,20 @@ pub struct Variant {
     /// What the harness does differently for it.
     #[serde(default)]
     pub uplift: VariantOptions,
+    /// Workload and load of its own, as a point of a sweep may have them; a scenario file cannot say this, since
+    /// variants that do different work are not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+}
+
+/// What a variant of a sweep is asked to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Work {
+    /// The target's workload.
+    pub workload: Table,
+    /// The load.
+    pub load: Load,
 }
 
 /// The reserved table of a variant: `uplift = { memory_bytes = 1073741824 }`.
@@ -285,7 +299,7 @@ impl Scenario {
                     settings.insert(key.clone(), value.clone());
                 }
             }
-            variants.push(Variant { name: variant.clone(), settings, uplift });
+            variants.push(Variant { name: variant.clone(), settings, uplift, work: None });
         }
         let known = |wanted: &str| variants.iter().any(|variant| variant.name == wanted);
         let names = || variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -12,7 +12,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use uplift_model::verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict};
 
 use crate::{
-    ReportInput, markdown,
+    ReportInput,
     number::{change, change_interval},
     plots::Plot,
     terminal::verdict_word,
@@ -31,10 +31,9 @@ pub struct Attachment {
     pub svg: String,
 }
 
-/// The page.
-pub fn document(input: &ReportInput<'_>, plots: &[Plot], attachments: &[Attachment]) -> String {
-    let text = markdown::document(input);
-    let body = body::Body::of(&text, input, plots, attachments);
+/// The page that says what `text`, the markdown document, says.
+pub fn document(input: &ReportInput<'_>, text: &str, plots: &[Plot], attachments: &[Attachment]) -> String {
+    let body = body::Body::of(text, input, plots, attachments);
     let run = input.run;
     let scripts = if attachments.is_empty() { "" } else { " script-src 'unsafe-inline'; frame-src data:;" };
     let policy = format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:;{scripts}");

@@ -8,7 +8,12 @@ mod change;
 mod latency;
 mod timeline;
 
-use uplift_model::{Histogram, Trial, run::PlannedScenario, scenario::Load, verdict::ScenarioVerdict};
+use uplift_model::{
+    Histogram, Trial,
+    run::{Intent, PlannedScenario},
+    scenario::Load,
+    verdict::ScenarioVerdict,
+};
 
 use crate::{ReportInput, markdown::variants};
 
@@ -80,7 +85,13 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         })
         .collect();
     let open = matches!(scenario.load, Load::Open { .. });
+    let special = match &input.run.intent {
+        Intent::Calibrate { variant } => crate::calibration::plot(input, planned, variant),
+        Intent::Sweep { parameters } => crate::sweep::plot(input, planned, parameters),
+        _ => None,
+    };
     [
+        special,
         verdict.and_then(change::plot),
         latency::plot(&scenario.name, &responses, open),
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave),

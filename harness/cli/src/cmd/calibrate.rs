@@ -1,0 +1,65 @@
+//! `uplift calibrate [SCENARIO…]`: a variant against itself on this machine.
+
+use uplift_analysis::calibrate::calibrations;
+use uplift_model::run::Intent;
+use uplift_report::calibration;
+use uplift_target::TargetFactory;
+
+use crate::{
+    archive,
+    args::{CalibrateArgs, Format},
+    catalogue::Catalogue,
+    error::{CliError, suggestion},
+    output::Terminal,
+    session::{Profiling, Session},
+};
+
+/// Measures copies, prints how much they differ, and keeps it for later comparisons.
+pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    let (mut scenarios, mut all) = (Vec::new(), Vec::new());
+    for entry in Catalogue::read(&args.selection, targets)?.entries {
+        let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();
+        if names.contains(&args.variant) {
+            scenarios.push((entry, vec![args.variant.clone(), args.variant.clone()]));
+        }
+        all.extend(names);
+    }
+    if scenarios.is_empty() {
+        return Err(CliError::usage(
+            format!("none of these scenarios has a variant `{}`", args.variant),
+            &format!("name one with --variant; {}", suggestion(&args.variant, all.iter().map(String::as_str))),
+        ));
+    }
+    let finished = Session {
+        intent: Intent::Calibrate { variant: args.variant.clone() },
+        name: format!("calibrate-{}", args.variant),
+        scenarios,
+        trials: &args.trials,
+        binaries: [None, None],
+        blocks: None,
+        profiling: Profiling::Off,
+        terminal,
+    }
+    .carry_out()?;
+    let found = calibrations(&finished.run, &finished.trials, &args.variant);
+    match args.format {
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&found)
+                .map_err(|error| CliError::environment(format!("the calibration cannot be written: {error}"), ""))?;
+            terminal.print(&text);
+        }
+        Format::Table | Format::Markdown => {
+            for one in &found {
+                terminal.print(&calibration::section(one));
+            }
+        }
+    }
+    if found.is_empty() {
+        terminal.say("nothing was calibrated: fewer than two blocks succeeded");
+    } else {
+        let path = archive::store_calibrations(&args.trials.out, &found)?;
+        terminal.say(&format!("kept in {}; `uplift compare` on this machine uses it", path.display()));
+    }
+    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    Ok(finished.exit())
+}

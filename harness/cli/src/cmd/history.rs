@@ -1,0 +1,71 @@
+//! `uplift history SCENARIO`: a metric over many runs, and where its level changed.
+
+use uplift_analysis::history::trend;
+use uplift_engine::store::write_whole;
+use uplift_report::trend as draw;
+
+use crate::{
+    archive,
+    args::{Format, HistoryArgs},
+    error::{CliError, suggestion},
+    exit,
+    output::Terminal,
+};
+
+/// Prints the trend of each variant, and writes its plot where asked.
+pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    let (entries, warning) = archive::history(&args.out)?;
+    if let Some(warning) = warning {
+        terminal.say(&format!("warning: {warning}"));
+    }
+    let of_scenario: Vec<_> = entries.iter().filter(|entry| entry.scenario == args.scenario).collect();
+    if of_scenario.is_empty() {
+        let known = entries.iter().map(|entry| entry.scenario.as_str());
+        return Err(CliError::usage(
+            format!("the history has no run of `{}`", args.scenario),
+            &format!("{}; every `compare`, `gate` and `run` adds to it", suggestion(&args.scenario, known)),
+        ));
+    }
+    let mut variants: Vec<&str> = of_scenario.iter().map(|entry| entry.variant.as_str()).collect();
+    variants.sort_unstable();
+    variants.dedup();
+    if let Some(wanted) = &args.variant {
+        if !variants.contains(&wanted.as_str()) {
+            return Err(CliError::usage(
+                format!("the history of `{}` has no variant `{wanted}`", args.scenario),
+                &suggestion(wanted, variants.iter().copied()),
+            ));
+        }
+        variants.retain(|variant| variant == wanted);
+    }
+    let known = || of_scenario.iter().flat_map(|entry| entry.metrics.keys()).map(String::as_str);
+    if !known().any(|metric| metric == args.metric) {
+        return Err(CliError::usage(
+            format!("the history of `{}` has no metric `{}`", args.scenario, args.metric),
+            &suggestion(&args.metric, known()),
+        ));
+    }
+    let mut rows = Vec::new();
+    for variant in variants {
+        let Some(trend) = trend(&entries, &args.scenario, variant, &args.metric) else { continue };
+        match args.format {
+            Format::Json => rows.extend(draw::json(&trend, variant, &args.metric)),
+            Format::Table | Format::Markdown => {
+                terminal.print(&draw::table(&trend, &args.scenario, variant, &args.metric))
+            }
+        }
+        if let Some(folder) = &args.plots
+            && let Some(plot) = draw::plot(&trend, &args.scenario, variant, &args.metric)
+        {
+            let path = folder.join(plot.path.trim_start_matches("plots/"));
+            std::fs::create_dir_all(folder).and_then(|()| write_whole(&path, plot.file().as_bytes())).map_err(
+                |error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""),
+            )?;
+            terminal.say(&format!("plot: {}", path.display()));
+        }
+    }
+    if args.format == Format::Json {
+        terminal.print(&format!("{:#}", serde_json::Value::Array(rows)));
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,202 @@
+//! `uplift sweep SCENARIO --param name=a,b,c`: a grid of settings, its points in random order within each block.
+
+use std::collections::BTreeMap;
+
+use uplift_analysis::sweep::sweep;
+use uplift_model::{
+    Scenario,
+    run::Intent,
+    scenario::{Interleave, Variant, Work},
+};
+use uplift_report::sweep as draw;
+use uplift_target::TargetFactory;
+
+use crate::{
+    args::{Format, SelectionArgs, SweepArgs},
+    catalogue::{Catalogue, Entry},
+    error::{CliError, suggestion},
+    output::Terminal,
+    overrides,
+    session::{Profiling, Session},
+};
+
+/// The most points: beyond it nobody waits for the end.
+const POINTS_MAX: usize = 100;
+/// Blocks where nothing else is said: the fewest that give an interval of a median.
+const BLOCKS: u32 = 6;
+
+/// Measures every point and prints which is best.
+pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    let parameters = parameters(&args.parameters)?;
+    let mut entry = entry(args, targets)?;
+    let points = grid(&parameters);
+    if points.len() > POINTS_MAX {
+        return Err(CliError::usage(
+            format!("the grid has {} points, more than {POINTS_MAX}", points.len()),
+            "give fewer values, or sweep one parameter after the other",
+        ));
+    }
+    let variants = points
+        .iter()
+        .map(|sets| point(&entry.scenario, &args.variant, sets, targets))
+        .collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<String> = variants.iter().map(|variant| variant.name.clone()).collect();
+    entry.scenario.variants = variants;
+    // A point runs alone: a grid of resident processes would share caches and memory.
+    entry.scenario.trial.interleave = Interleave::Trials;
+    entry.scenario.ledger.clear();
+    entry.scenario.claims.clear();
+    let finished = Session {
+        intent: Intent::Sweep { parameters: parameters.into_iter().collect::<BTreeMap<_, _>>() },
+        name: format!("sweep-{}", args.scenario.replace('/', "-")),
+        scenarios: vec![(entry, names)],
+        trials: &args.trials,
+        binaries: [None, None],
+        blocks: if args.trials.blocks.is_none() && args.trials.budget.is_none() { Some(BLOCKS) } else { None },
+        profiling: Profiling::Off,
+        terminal,
+    }
+    .carry_out()?;
+    let found = finished.run.scenarios.first().and_then(|planned| sweep(planned, &finished.trials));
+    match (&found, args.format) {
+        (Some(found), Format::Json) => {
+            let points: Vec<_> = found
+                .points
+                .iter()
+                .enumerate()
+                .map(|(index, point)| {
+                    serde_json::json!({
+                        "point": point.variant, "value": point.value, "best": found.best == Some(index),
+                        "best_ahead_by": point.best_ahead_by, "ci": point.ci, "told_apart": point.told_apart,
+                    })
+                })
+                .collect();
+            terminal.print(&format!("{:#}", serde_json::json!({ "metric": found.metric, "points": points })));
+        }
+        (Some(found), _) => terminal.print(&draw::section(found)),
+        (None, _) => terminal.say("nothing was measured"),
+    }
+    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    Ok(finished.exit())
+}
+
+/// `name=a,b,c` as name and values.
+fn parameters(texts: &[String]) -> Result<Vec<(String, Vec<String>)>, CliError> {
+    let mut parameters: Vec<(String, Vec<String>)> = Vec::new();
+    for text in texts {
+        let help = "write --param name=a,b,c, such as --param load.clients=1,4,16";
+        let Some((name, values)) = text.split_once('=') else {
+            return Err(CliError::usage(format!("--param `{text}` has no `=`"), help));
+        };
+        let name = name.trim().to_owned();
+        let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
+        let mut once = values.clone();
+        once.sort();
+        once.dedup();
+        if values.iter().any(String::is_empty) || once.len() < values.len() || name.contains(' ') {
+            return Err(CliError::usage(format!("--param `{text}` has an empty or a repeated value"), help));
+        }
+        if name.starts_with("trial.") {
+            return Err(CliError::usage(
+                format!("--param {name}: how trials are run cannot vary between points"),
+                "give it for all points with --set",
+            ));
+        }
+        if parameters.iter().any(|(known, _)| *known == name) {
+            return Err(CliError::usage(format!("--param {name} is given twice"), help));
+        }
+        parameters.push((name, values));
+    }
+    Ok(parameters)
+}
+
+/// Every combination, as `--set` would have it.
+fn grid(parameters: &[(String, Vec<String>)]) -> Vec<Vec<String>> {
+    parameters.iter().fold(vec![Vec::new()], |points, (name, values)| {
+        points
+            .iter()
+            .flat_map(|point| {
+                values.iter().map(move |value| point.iter().cloned().chain([format!("{name}={value}")]).collect())
+            })
+            .collect()
+    })
+}
+
+fn entry(args: &SweepArgs, targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
+    let selection = SelectionArgs {
+        scenarios: vec![args.scenario.clone()],
+        scenario_dir: args.place.scenario_dir.clone(),
+        overrides: args.place.overrides.clone(),
+    };
+    let mut entries = Catalogue::read(&selection, targets)?.entries;
+    if entries.len() != 1 {
+        return Err(CliError::usage(
+            format!("`{}` means {} scenarios, and a sweep is of one", args.scenario, entries.len()),
+            "name one as `target/name`",
+        ));
+    }
+    let mut entry = entries.remove(0);
+    if entry.scenario.variant(&args.variant).is_none() {
+        let known = entry.scenario.variants.iter().map(|variant| variant.name.as_str());
+        return Err(CliError::usage(
+            format!("`{}` has no variant `{}`", entry.scenario.name, args.variant),
+            &format!("name one with --variant; {}", suggestion(&args.variant, known)),
+        ));
+    }
+    if let Some(metric) = &args.metric {
+        let known = uplift_analysis::metrics::known_names(
+            entry.description.operations.iter().map(AsRef::as_ref),
+            entry.description.metrics.iter().map(|metric| metric.spec.name.as_ref()),
+        );
+        if !known.contains(metric) {
+            return Err(CliError::usage(
+                format!("--metric: `{}` has no metric `{metric}`", entry.scenario.name),
+                &suggestion(metric, known.iter().map(String::as_str)),
+            ));
+        }
+        entry.scenario.primary.clone_from(metric);
+    }
+    Ok(entry)
+}
+
+/// A point as a variant, accepted by its target.
+fn point(
+    scenario: &Scenario,
+    variant: &str,
+    sets: &[String],
+    targets: &[&'static dyn TargetFactory],
+) -> Result<Variant, CliError> {
+    let mut changed = scenario.clone();
+    changed.variants.retain(|known| known.name == variant);
+    overrides::apply(&mut changed, sets)?;
+    let mut found = changed.variants.remove(0);
+    if let Some(factory) = targets.iter().find(|factory| factory.name() == scenario.target) {
+        factory.validate(&changed.workload, &found.settings).map_err(|error| {
+            CliError::usage(
+                format!("--param {}: {}", sets.join(" "), error.message),
+                "`uplift list --targets` says what every target accepts",
+            )
+        })?;
+    }
+    found.name = sets.join(" ");
+    if changed.workload != scenario.workload || changed.load != scenario.load {
+        found.work = Some(Work { workload: changed.workload, load: changed.load });
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_has_every_combination_once() {
+        let parameters = parameters(&["a=1,2".to_owned(), "load.clients=1,4,16".to_owned()]).unwrap();
+        let points = grid(&parameters);
+        assert_eq!(points.len(), 6);
+        assert_eq!(points[1], ["a=1", "load.clients=4"]);
+        for wrong in ["a", "a=1,,2", "a=1,1", "trial.turn=1ms,2ms"] {
+            assert!(super::parameters(&[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The points of a sweep: table, and curves with intervals where one or two parameters vary.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use uplift_analysis::sweep::{Point, Sweep, sweep};
+use uplift_model::{Better, Tier, run::PlannedScenario};
+
+use crate::{
+    ReportInput,
+    number::{change, change_interval, with_unit},
+    plots::{
+        Plot,
+        chart::{Axis, Chart, Series, linear_axis},
+    },
+    terminal::arrow,
+};
+
+/// The best point in a sentence.
+pub fn headline(sweep: &Sweep) -> String {
+    let Some(best) = sweep.best.and_then(|index| sweep.points.get(index)) else {
+        return format!("no point is best: {} was not measured or has no good direction", sweep.metric);
+    };
+    let others: Vec<&Point> = sweep.points.iter().filter(|point| point.variant != best.variant).collect();
+    let tied: Vec<&str> = others.iter().filter(|point| !point.told_apart).map(|point| point.variant.as_str()).collect();
+    let value = best.value.as_ref().map_or_else(
+        || "n/a".to_owned(),
+        |estimate| match estimate.ci {
+            Some([low, high]) => format!(
+                "{} (95 % interval {} … {})",
+                with_unit(estimate.median, sweep.unit),
+                with_unit(low, sweep.unit),
+                with_unit(high, sweep.unit)
+            ),
+            None => format!("{} (too few blocks for an interval)", with_unit(estimate.median, sweep.unit)),
+        },
+    );
+    let rest = if others.is_empty() {
+        "the only point".to_owned()
+    } else if tied.is_empty() {
+        "told apart from every other point".to_owned()
+    } else {
+        format!("not told apart from {}", tied.join("; "))
+    };
+    format!("best {}: {} with {value}; {rest}", sweep.metric, best.variant)
+}
+
+/// The points as markdown, which reads well on a terminal too.
+pub fn section(sweep: &Sweep) -> String {
+    let mut text = format!("**{}**\n\n", headline(sweep));
+    let _ = writeln!(
+        text,
+        "| point | {}{} | 95 % interval | n | best against it | interval | |\n|---|---:|---:|---:|---:|---:|---|",
+        sweep.metric,
+        arrow(sweep.better)
+    );
+    for (index, point) in sweep.points.iter().enumerate() {
+        let best = sweep.best == Some(index);
+        let (median, interval, n) = point.value.as_ref().map_or_else(
+            || ("n/a".to_owned(), "n/a".to_owned(), 0),
+            |value| {
+                let interval = value.ci.map_or_else(
+                    || "n/a".to_owned(),
+                    |[low, high]| format!("{} … {}", with_unit(low, sweep.unit), with_unit(high, sweep.unit)),
+                );
+                (with_unit(value.median, sweep.unit), interval, value.n)
+            },
+        );
+        let word = match (best, point.told_apart) {
+            (true, _) => "**best**",
+            (false, true) => "worse",
+            (false, false) => "not told apart",
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {median} | {interval} | {n} | {} | {} | {word} |",
+            point.variant,
+            point.best_ahead_by.map_or_else(|| "–".to_owned(), |value| change(value, Tier::Time)),
+            point.ci.map_or_else(|| "–".to_owned(), |ci| change_interval(ci, Tier::Time)),
+        );
+    }
+    text.push_str(
+        "\nMedians over blocks; in each block every point ran once, in random order. The best point against another is paired by block, its interval corrected over all points. The best was chosen by the same data, so its lead over its neighbours is a little too large.\n\n",
+    );
+    text
+}
+
+/// The curve of the first parameter, one line for each value of the second.
+pub fn plot(
+    input: &ReportInput<'_>,
+    planned: &PlannedScenario,
+    parameters: &BTreeMap<String, Vec<String>>,
+) -> Option<Plot> {
+    let sweep = sweep(planned, input.trials)?;
+    let mut names = parameters.iter();
+    // The parameter with most values runs along the axis.
+    let (first, second) = match (names.next(), names.next(), names.next()) {
+        (Some(only), None, None) => (only, None),
+        (Some(a), Some(b), None) if b.1.len() > a.1.len() => (b, Some(a)),
+        (Some(a), Some(b), None) => (a, Some(b)),
+        _ => return None,
+    };
+    let whole = [String::new()];
+    let lines: &[String] = second.map_or(&whole, |(_, values)| values);
+    let mut series = Vec::new();
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for (place, line) in lines.iter().enumerate() {
+        let (mut points, mut band) = (Vec::new(), Vec::new());
+        for (index, value) in first.1.iter().enumerate() {
+            let mut wanted = vec![format!("{}={value}", first.0)];
+            if let Some((name, _)) = second {
+                wanted.push(format!("{name}={line}"));
+            }
+            let found = sweep.points.iter().find(|point| {
+                let parts: Vec<&str> = point.variant.split(' ').collect();
+                wanted.iter().all(|part| parts.contains(&part.as_str()))
+            });
+            let Some(estimate) = found.and_then(|point| point.value.as_ref()) else { continue };
+            let [from, to] = estimate.ci.unwrap_or([estimate.median; 2]);
+            (low, high) = (low.min(from), high.max(to));
+            points.push((index as f64, estimate.median));
+            band.push((index as f64, from, to));
+        }
+        let name = second.map_or_else(|| sweep.metric.clone(), |(name, _)| format!("{name}={line}"));
+        series.push(Series { name, place, points, band, marked: true });
+    }
+    series.retain(|series| !series.points.is_empty());
+    if series.is_empty() {
+        return None;
+    }
+    let direction = match sweep.better {
+        Better::Higher => "↑ higher is better",
+        Better::Lower => "↓ lower is better",
+        Better::Neither => "neither direction is better",
+    };
+    let unit = sweep.unit;
+    let chart = Chart {
+        title: format!("{} against {}: {}", sweep.metric, first.0, planned.scenario.name),
+        x: Axis {
+            label: first.0.clone(),
+            range: (-0.4, first.1.len() as f64 - 0.6),
+            ticks: first.1.iter().enumerate().map(|(index, value)| (index as f64, value.clone())).collect(),
+        },
+        y: linear_axis(
+            format!("{}, median and 95 % interval · {direction}", sweep.metric),
+            low.min(0.0),
+            high * 1.05,
+            |value| with_unit(value, unit),
+        ),
+        series,
+        lanes: Vec::new(),
+        marks: Vec::new(),
+    };
+    Some(Plot::new(
+        &planned.scenario.name,
+        "sweep",
+        chart.draw(),
+        format!("Sweep of {}: {}.", first.0, headline(&sweep)),
+    ))
+}
