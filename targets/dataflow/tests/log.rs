@@ -177,9 +177,8 @@ fn the_format_is_fixed() {
     );
 }
 
+// 256 cases of each, or PROPTEST_CASES.
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn records_come_back(
         votes in prop::collection::vec((0..row::ARTICLES_MAX, any::<u64>()), 0..50),

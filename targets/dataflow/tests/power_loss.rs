@@ -109,7 +109,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
             Err(failed) => break failed,
         }
     };
-    assert!(failed.0.contains("no storage space"), "{failed}");
+    assert!(failed.0.contains("space"), "{failed}");
     assert!(acknowledged > 0);
     assert!(engine.quiesce().is_err(), "a shard that failed stays failed");
     drop(engine);
