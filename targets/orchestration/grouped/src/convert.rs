@@ -1,6 +1,6 @@
 //! duroxide's types as rows, and back.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use duroxide::{
     Event, EventKind,
@@ -11,7 +11,7 @@ use crate::{
     error,
     fetch::Held,
     schema::{KIND_OTHER, KIND_QUEUED_EVENT, KIND_START},
-    store::{FetchedTurn, KvChange, Message, NewTask, VersionRange},
+    store::{FetchedHistory, FetchedTurn, KvChange, Message, NewTask, VersionRange},
     token::{TaskToken, TurnToken},
 };
 
@@ -29,7 +29,10 @@ pub fn versions(filter: Option<&DispatcherCapabilityFilter>) -> Option<VersionRa
 /// Makes sense of a turn.
 pub fn orchestration_item(turn: FetchedTurn) -> Result<(OrchestrationItem, String, u32), ProviderError> {
     let messages: Vec<WorkItem> = turn.messages.iter().filter_map(|item| serde_json::from_str(item).ok()).collect();
-    let history: Result<Vec<Event>, _> = turn.history.iter().map(|event| serde_json::from_str(event)).collect();
+    let history: Result<Vec<Event>, _> = match turn.history {
+        FetchedHistory::Kept(events) => Ok(Arc::unwrap_or_clone(events)),
+        FetchedHistory::Json(events) => events.iter().map(|event| serde_json::from_str(event)).collect(),
+    };
     let (name, version, execution) = match turn.instance {
         Some(known) => known,
         None => {
@@ -113,22 +116,24 @@ pub fn to_json(operation: &'static str, item: &impl serde::Serialize) -> Result<
         .map_err(|error| ProviderError::permanent(operation, format!("cannot be written as JSON: {error}")))
 }
 
-pub fn numbered(operation: &'static str, events: &[Event]) -> Result<Vec<(u64, String)>, ProviderError> {
-    events.iter().map(|event| Ok((event.event_id, to_json(operation, event)?))).collect()
+pub fn with_json(operation: &'static str, events: Vec<Event>) -> Result<Vec<(Event, String)>, ProviderError> {
+    let with_json = |event| to_json(operation, &event).map(|json| (event, json));
+    events.into_iter().map(with_json).collect()
 }
 
 /// What new events mean for the state that is kept beside the history.
-pub fn derived(events: Vec<Event>) -> (Vec<KvChange>, Option<Option<String>>) {
+pub fn derived(events: &[Event]) -> (Vec<KvChange>, Option<Option<String>>) {
     let mut kv = Vec::new();
     let mut custom_status = None;
     for event in events {
-        match event.kind {
+        match &event.kind {
             EventKind::KeyValueSet { key, value, last_updated_at_ms } => {
-                kv.push(KvChange::Set { key, value, updated_at_ms: last_updated_at_ms });
+                let (key, value) = (key.clone(), value.clone());
+                kv.push(KvChange::Set { key, value, updated_at_ms: *last_updated_at_ms });
             }
-            EventKind::KeyValueCleared { key } => kv.push(KvChange::Clear { key }),
+            EventKind::KeyValueCleared { key } => kv.push(KvChange::Clear { key: key.clone() }),
             EventKind::KeyValuesCleared => kv.push(KvChange::ClearAll),
-            EventKind::CustomStatusUpdated { status } => custom_status = Some(status),
+            EventKind::CustomStatusUpdated { status } => custom_status = Some(status.clone()),
             _ => {}
         }
     }

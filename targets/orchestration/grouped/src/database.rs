@@ -7,7 +7,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use duroxide::providers::ProviderError;
+use duroxide::{Event, providers::ProviderError};
 use rusqlite::Connection;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     options::{InForce, OpenError, Options},
     queue::Queue,
     reader::{self, Reading},
+    recent::Recent,
     schema::{self, Found},
     sessions::Sessions,
     shard::{ShardNumber, shard_of},
@@ -31,6 +32,8 @@ pub struct Database {
     pub sessions: Arc<Sessions>,
     pub completions: Arc<Completions>,
     files: Vec<PathBuf>,
+    /// One for each shard.
+    recent: Vec<Arc<Recent>>,
     lanes: Arc<Vec<Arc<Lane>>>,
     readers: Vec<Arc<Queue<Reading>>>,
     threads: Vec<JoinHandle<()>>,
@@ -50,9 +53,10 @@ impl Database {
         let completions = Arc::new(Completions::default());
         let files: Vec<PathBuf> =
             (0..options.shards).map(|number| directory.join(format!("shard-{number}.db"))).collect();
+        let recent: Vec<Arc<Recent>> = files.iter().map(|_| Arc::default()).collect();
         let mut stores: Vec<Vec<Store>> = Vec::new();
         for (number, file) in files.iter().enumerate() {
-            let open = || Store::open(file, &options, number, Arc::clone(&sessions));
+            let open = || Store::open(file, &options, number, Arc::clone(&sessions), Arc::clone(&recent[number]));
             let mut first = open().map_err(sqlite)?;
             match schema::prepare(first.connection_mut(), number, options.shards).map_err(sqlite)? {
                 Found::Ready => {}
@@ -73,6 +77,7 @@ impl Database {
             completions,
             readers: files.iter().map(|_| Arc::new(Queue::new())).collect(),
             files,
+            recent,
             lanes,
             threads: Vec::new(),
             _lock: lock,
@@ -110,6 +115,18 @@ impl Database {
 
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// The history of a running instance, if it is kept.
+    pub fn kept_history(&self, instance: &str) -> Option<Arc<Vec<Event>>> {
+        self.recent[shard_of(instance, self.shards())].get(instance).map(|history| history.events)
+    }
+
+    /// Forgets everything that could also be read from the files.
+    pub fn forget_kept(&self) {
+        for recent in &self.recent {
+            recent.clear();
+        }
     }
 
     /// Sums of all shards: transactions, operations, fetches that found work.

@@ -56,6 +56,7 @@ mod pending;
 mod provider;
 mod queue;
 mod reader;
+mod recent;
 mod relay;
 mod schema;
 mod sessions;
@@ -115,6 +116,12 @@ impl GroupedProvider {
     pub fn stats(&self) -> Stats {
         let (transactions, operations, fetches_served) = self.database.counts();
         Stats { transactions, operations, fetches_served }
+    }
+
+    /// Forgets the histories of running instances that are kept in memory, so that they are read from the files again.
+    /// Only somebody who changes a file behind the provider's back needs this.
+    pub fn forget_kept(&self) {
+        self.database.forget_kept();
     }
 
     /// Waits until an orchestration has completed or failed, and is told of it by the commit that ends it; no polling.

@@ -1,6 +1,6 @@
 //! duroxide's `Provider`: turns its types into rows on the caller's thread, and back.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use duroxide::{
@@ -14,7 +14,7 @@ use duroxide::{
 use crate::{
     GroupedProvider, clock,
     command::Command,
-    convert::{derived, events, message, numbered, orchestration_item, task, task_token, turn_token, versions},
+    convert::{derived, events, message, orchestration_item, task, task_token, turn_token, versions, with_json},
     error,
     fetch::{TaskFetch, TurnFetch},
     pending::fetch,
@@ -78,8 +78,8 @@ impl Provider for GroupedProvider {
     ) -> Result<(), ProviderError> {
         const OPERATION: &str = "ack_orchestration_item";
         let token = turn_token(OPERATION, lock_token)?;
-        let events = numbered(OPERATION, &history_delta)?;
-        let (kv, custom_status) = derived(history_delta);
+        let (kv, custom_status) = derived(&history_delta);
+        let events = with_json(OPERATION, history_delta)?;
         let mut messages = Vec::with_capacity(orchestrator_items.len());
         for item in &orchestrator_items {
             let visible_at = match item {
@@ -124,7 +124,10 @@ impl Provider for GroupedProvider {
     }
 
     async fn read(&self, instance: &str) -> Result<Vec<Event>, ProviderError> {
-        self.history("read", instance, None).await
+        match self.database.kept_history(instance) {
+            Some(events) => Ok(Arc::unwrap_or_clone(events)),
+            None => self.history("read", instance, None).await,
+        }
     }
 
     async fn read_with_execution(&self, instance: &str, execution_id: u64) -> Result<Vec<Event>, ProviderError> {
@@ -138,10 +141,11 @@ impl Provider for GroupedProvider {
         new_events: Vec<Event>,
     ) -> Result<(), ProviderError> {
         const OPERATION: &str = "append_with_execution";
-        let events = numbered(OPERATION, &new_events)?;
+        let events = with_json(OPERATION, new_events)?;
         let name = instance.to_owned();
         self.database
             .write(OPERATION, instance, move |store| {
+                store.forget_history(&name);
                 store.append(OPERATION, &name, execution_id as i64, &events)?;
                 store.reconsider_turn(&name).map_err(error::sqlite(OPERATION))
             })

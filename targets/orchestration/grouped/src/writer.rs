@@ -449,7 +449,9 @@ impl Writer {
     }
 
     /// Tells everybody what became of the batch.
-    fn tell(&mut self, outcome: Outcome, committed: Committed<'_>) {
+    fn tell(&mut self, mut outcome: Outcome, committed: Committed<'_>) {
+        // First of all: whoever hears of the commit may read.
+        self.store.keep_histories(std::mem::take(&mut outcome.effects.histories));
         for served in outcome.served {
             self.deliver(served, committed);
         }
@@ -460,6 +462,7 @@ impl Writer {
     }
 
     fn act_on(&mut self, effects: Effects) {
+        self.store.keep_histories(effects.histories);
         if self.surroundings.options.long_poll {
             self.due.extend(effects.due.into_iter().map(Reverse));
         }

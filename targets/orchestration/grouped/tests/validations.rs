@@ -55,6 +55,7 @@ impl ProviderFactory for Factory {
             corrupted += file.execute("UPDATE history SET data = '{' WHERE instance = ?1", [instance]).unwrap();
         }
         assert!(corrupted > 0, "there was something to corrupt");
+        self.made.lock().unwrap().last().unwrap().1.forget_kept();
     }
 
     async fn get_max_attempt_count(&self, instance: &str) -> u32 {

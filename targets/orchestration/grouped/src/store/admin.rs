@@ -59,6 +59,7 @@ impl Store {
     pub fn delete(&mut self, doomed: &[String]) -> rusqlite::Result<DeleteInstanceResult> {
         let mut result = DeleteInstanceResult::default();
         for instance in doomed {
+            self.forget_history(instance);
             let remove = |table: &str| -> rusqlite::Result<u64> {
                 let removed =
                     self.statement(&format!("DELETE FROM {table} WHERE instance = ?1"))?.execute([instance])?;

@@ -10,16 +10,17 @@ mod turns;
 
 use std::{cell::Cell, hash::BuildHasher as _, path::Path, sync::Arc};
 
-use duroxide::providers::ProviderError;
+use duroxide::{Event, providers::ProviderError};
 use rusqlite::{CachedStatement, Connection, params};
 
 pub use tasks::{FetchedTask, NewTask, TaskFilter};
-pub use turns::{FetchedTurn, KvChange, TurnEnd, VersionRange};
+pub use turns::{FetchedHistory, FetchedTurn, KvChange, TurnEnd, VersionRange};
 
 use crate::{
     clock,
     completion::Finished,
     options::Options,
+    recent::{History, Recent},
     schema,
     sessions::Sessions,
     shard::{ShardNumber, shard_of},
@@ -60,6 +61,8 @@ pub struct Effects {
     pub removed: Vec<String>,
     /// Orchestrations that ended.
     pub finished: Vec<Finished>,
+    /// Histories of running instances as they are now.
+    pub histories: Vec<(String, History)>,
     /// Messages for other shards.
     pub relays: Vec<Relay>,
 }
@@ -73,6 +76,7 @@ impl Effects {
         self.started.extend(other.started);
         self.removed.extend(other.removed);
         self.finished.extend(other.finished);
+        self.histories.extend(other.histories);
         self.relays.extend(other.relays);
     }
 }
@@ -81,6 +85,8 @@ impl Effects {
 pub struct Store {
     connection: Connection,
     sessions: Arc<Sessions>,
+    /// Not where several writers could overtake each other between a commit and its note here.
+    recent: Option<Arc<Recent>>,
     shard: ShardNumber,
     shards: usize,
     /// The newest time handed out; each is handed out once, so that times also give the order of arrival.
@@ -92,10 +98,17 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn open(path: &Path, options: &Options, shard: ShardNumber, sessions: Arc<Sessions>) -> rusqlite::Result<Self> {
+    pub fn open(
+        path: &Path,
+        options: &Options,
+        shard: ShardNumber,
+        sessions: Arc<Sessions>,
+        recent: Arc<Recent>,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             connection: schema::open_writer(path, options)?,
             sessions,
+            recent: (options.writers == 1).then_some(recent),
             shard,
             shards: options.shards,
             last_us: 0,
@@ -260,6 +273,20 @@ impl Store {
         .collect()
     }
 
+    /// Forgets what is kept in memory of an instance whose history changes outside of its turns.
+    pub fn forget_history(&self, instance: &str) {
+        if let Some(recent) = &self.recent {
+            recent.take(instance);
+        }
+    }
+
+    /// Keeps histories that were committed.
+    pub fn keep_histories(&self, histories: Vec<(String, History)>) {
+        if let Some(recent) = &self.recent {
+            recent.keep(histories);
+        }
+    }
+
     /// Appends events to an execution.
     ///
     /// # Errors
@@ -269,17 +296,17 @@ impl Store {
         operation: &'static str,
         instance: &str,
         execution: i64,
-        events: &[(u64, String)],
+        events: &[(Event, String)],
     ) -> Result<(), ProviderError> {
         let sqlite = crate::error::sqlite(operation);
         let mut insert = self
             .statement("INSERT INTO history (instance, execution, event, data) VALUES (?1, ?2, ?3, ?4)")
             .map_err(&sqlite)?;
         for (event, data) in events {
-            if *event == 0 {
+            if event.event_id == 0 {
                 return Err(ProviderError::permanent(operation, "event_id is 0; the runtime must set it"));
             }
-            insert.execute(params![instance, execution, *event as i64, data]).map_err(&sqlite)?;
+            insert.execute(params![instance, execution, event.event_id as i64, data]).map_err(&sqlite)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Turns: what the orchestration dispatchers fetch, acknowledge, abandon.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use duroxide::{
     Event, EventKind,
@@ -13,6 +13,7 @@ use crate::{
     clock,
     completion::Finished,
     error,
+    recent::History,
     schema::{KIND_QUEUED_EVENT, KIND_START},
     token::TurnToken,
 };
@@ -59,8 +60,8 @@ pub struct FetchedTurn {
     pub token: TurnToken,
     /// Name, version, current execution, where the instance has them.
     pub instance: Option<(String, Option<String>, i64)>,
-    /// Events of the current execution as JSON.
-    pub history: Vec<String>,
+    /// Events of the current execution.
+    pub history: FetchedHistory,
     /// Work items as JSON.
     pub messages: Vec<String>,
     /// The most often that one of the messages has been fetched.
@@ -70,11 +71,20 @@ pub struct FetchedTurn {
     pub latest_execution: i64,
 }
 
+/// A history on its way to a dispatcher.
+#[derive(Debug)]
+pub enum FetchedHistory {
+    /// As it was kept in memory.
+    Kept(Arc<Vec<Event>>),
+    /// As JSON, from the file.
+    Json(Vec<String>),
+}
+
 /// What a turn came to.
 pub struct TurnEnd {
     pub execution: i64,
-    /// Number and JSON of the new events.
-    pub events: Vec<(u64, String)>,
+    /// The new events with their JSON.
+    pub events: Vec<(Event, String)>,
     /// What the new events do to the key-value store, in order.
     pub kv: Vec<KvChange>,
     /// The last custom status that was set, or cleared.
@@ -218,8 +228,13 @@ impl Store {
             Some((_, _, execution)) => *execution,
             None => self.latest_execution(&instance)?,
         };
+        let kept = self.recent.as_ref().and_then(|recent| recent.get(&instance));
+        let history = match kept.filter(|kept| kept.execution == execution) {
+            Some(kept) => FetchedHistory::Kept(kept.events),
+            None => FetchedHistory::Json(self.history(&instance, execution)?),
+        };
         Ok(FetchedTurn {
-            history: self.history(&instance, execution)?,
+            history,
             attempts: messages.iter().map(|(_, _, attempts)| *attempts).max().unwrap_or(0),
             messages: messages.into_iter().map(|(_, item, _)| item).collect(),
             kv: self.kv_snapshot(&instance)?,
@@ -261,6 +276,7 @@ impl Store {
             .and_then(|mut statement| statement.execute(params![instance, token.nonce]))
             .map_err(&sqlite)?;
         self.write_execution(instance, &end, now).map_err(&sqlite)?;
+        let before = self.recent.as_ref().and_then(|recent| recent.take(instance));
         self.append(ACK, instance, end.execution, &end.events)?;
         self.change_kv(instance, &end, now).map_err(&sqlite)?;
         for task in std::mem::take(&mut end.tasks) {
@@ -274,7 +290,14 @@ impl Store {
         }
         self.release_turn(instance).map_err(&sqlite)?;
         let status = end.metadata.status.as_deref();
-        if matches!(status, Some("Completed" | "Failed")) {
+        let is_over = matches!(status, Some("Completed" | "Failed"));
+        if self.recent.is_some() && !is_over {
+            let bytes = end.events.iter().map(|(_, json)| json.len()).sum();
+            let events = end.events.into_iter().map(|(event, _)| event).collect();
+            let kept = History::extended(before, end.execution, events, bytes);
+            self.effects.histories.extend(kept.map(|kept| (token.instance.clone(), kept)));
+        }
+        if is_over {
             self.effects.finished.push(Finished {
                 instance: token.instance.clone(),
                 completed: status == Some("Completed"),
