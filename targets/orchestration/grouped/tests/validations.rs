@@ -66,6 +66,15 @@ impl ProviderFactory for Factory {
     }
 }
 
+/// Groups that mostly sleep, and whose subject does not depend on the number of files: over three files they are run
+/// with `UPLIFT_SOAK=1` only.
+const SLEEPERS: [&str; 5] = ["race_replay", "lock_expiration", "queue_semantics", "error_handling", "poison_message"];
+
+fn is_left_to_the_soak(group: &str) -> bool {
+    let soak = std::env::var_os("UPLIFT_SOAK").is_some_and(|soak| soak == "1");
+    !soak && SLEEPERS.contains(&group)
+}
+
 macro_rules! validations {
     ($($group:ident in $($path:ident)::+ { $($test:ident),* $(,)? })*) => {
         mod one_file {
@@ -83,6 +92,9 @@ macro_rules! validations {
                 use $($path)::+ as validations;
                 $(#[tokio::test]
                 async fn $test() {
+                    if super::super::is_left_to_the_soak(stringify!($group)) {
+                        return;
+                    }
                     validations::$test(&super::super::Factory::new(3, true)).await;
                 })*
             })*
