@@ -78,7 +78,7 @@ pub fn plot(input: &ReportInput<'_>, planned: &PlannedScenario, variant: &str) -
     let chart = Chart {
         title: format!("What a budget finds: {}", planned.scenario.name),
         x: log_axis("measuring time, logarithmic".to_owned(), first.seconds?, last.seconds?, |s| {
-            if s < 120.0 { format!("{} s", significant(s)) } else { format!("{} min", significant(s / 60.0)) }
+            format!("{} s", significant(s))
         }),
         y: log_axis(
             format!("smallest change of {} found 8 times in 10 · ↓ lower is better", planned.scenario.primary),

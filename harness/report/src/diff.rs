@@ -14,7 +14,12 @@ pub fn document(diff: &RunDiff) -> String {
     let mut text = format!("# {} against {}\n\n", diff.second, diff.first);
     text.push_str("| condition | first | second | |\n|---|---|---|---|\n");
     for check in &diff.checks {
-        let word = if check.same { "same" } else { "differs" };
+        // What neither run could read is equal to nothing.
+        let word = match (check.same, check.first == check.second) {
+            (true, _) => "same",
+            (false, true) => "not known",
+            (false, false) => "differs",
+        };
         let _ = writeln!(text, "| {} | {} | {} | {word} |", check.what, check.first, check.second);
     }
     text.push('\n');

@@ -1,14 +1,15 @@
 //! What every plot must keep: its words stay on the sheet and off each other, and it says what it shows.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
+use uplift_analysis::history;
 use uplift_model::{
     Histogram, Trial,
     run::Run,
     scenario::Interleave,
     trial::{Event, Slice},
 };
-use uplift_report::{ReportInput, plots};
+use uplift_report::{ReportInput, calibration, plots, sweep, trend};
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -157,4 +158,55 @@ fn plots_are_well_formed() {
             }
         }
     }
+}
+
+/// Budgets, sweeps and trends keep the same rules.
+#[test]
+fn words_stay_apart_on_plots_of_many_runs() {
+    let (mut run, trials) = load("slower");
+    let copies: Vec<Trial> =
+        trials.iter().map(|trial| Trial { variant: "baseline".to_owned(), ..trial.clone() }).collect();
+    let planned = run.scenarios[0].clone();
+    let input = ReportInput { run: &run, trials: &copies, profiles: &[], verdicts: None };
+    check(&calibration::plot(&input, &planned, "baseline").expect("six blocks against themselves"));
+
+    let mut entries = Vec::new();
+    for nth in 0..30u64 {
+        let mut later = run.clone();
+        later.id = format!("2026{:02}01T000000Z-compare-{nth}", nth % 12 + 1);
+        later.started_unix_s += nth * 3600;
+        let mut added = history::entries(&later, &trials);
+        for entry in &mut added {
+            if let Some(value) = entry.metrics.get_mut("throughput") {
+                value.median *= [1.0, 0.6, 0.3][nth as usize / 10];
+            }
+        }
+        entries.extend(added);
+    }
+    let found = history::trend(&entries, &planned.scenario.name, "baseline", "throughput").unwrap();
+    assert_eq!(found.changes.len(), 2);
+    check(&trend::plot(&found, &planned.scenario.name, "baseline", "throughput").unwrap());
+
+    let parameters = BTreeMap::from([
+        ("load.clients".to_owned(), vec!["1".to_owned(), "16".to_owned(), "1000000".to_owned()]),
+        ("durability".to_owned(), vec!["power-loss".to_owned(), "process-crash".to_owned()]),
+    ]);
+    let mut points = Vec::new();
+    let mut names = Vec::new();
+    for clients in &parameters["load.clients"] {
+        for durability in &parameters["durability"] {
+            let name = format!("load.clients={clients} durability={durability}");
+            let own = trials.iter().filter(|trial| trial.variant == "baseline");
+            points.extend(own.map(|trial| Trial { variant: name.clone(), ..trial.clone() }));
+            names.push(name);
+        }
+    }
+    run.scenarios[0].variants = names;
+    let planned = run.scenarios[0].clone();
+    let input = ReportInput { run: &run, trials: &points, profiles: &[], verdicts: None };
+    check(&sweep::plot(&input, &planned, &parameters).unwrap());
+    // Equal points cannot be told apart, and the headline says so.
+    let result = uplift_analysis::sweep::sweep(&planned, &points).unwrap();
+    assert!(sweep::headline(&result).contains("not told apart from"), "{}", sweep::headline(&result));
+    assert!(result.points.iter().all(|point| !point.told_apart));
 }
