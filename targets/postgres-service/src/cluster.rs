@@ -1,0 +1,311 @@
+//! A cluster of our own: made, started, and gone afterwards whatever happens.
+//!
+//! Three things end it. Dropping it: fast shutdown, wait, remove. The end of our process: the kernel signals the server
+//! (`PR_SET_PDEATHSIG`). And a small shell, the janitor, holds the reading end of a pipe whose other end only we have:
+//! when that closes, it waits for the server to be gone and removes the directory. Server and janitor lead process
+//! groups of their own, so that a signal to our group (Ctrl-C, a kill of the whole group) does not take them unprepared.
+
+use std::{
+    env,
+    ffi::CString,
+    fs,
+    io::{self, Read as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crate::{ServiceError, binaries::Binaries};
+
+/// The longest path of a Unix socket (`sun_path` of 108 bytes with its final zero).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// What PostgreSQL calls its socket for this port, with the slash before it.
+const SOCKET_NAME: &str = "/.s.PGSQL.5432";
+/// How much of the server's log goes into an error.
+const LOG_TAIL_BYTES: usize = 2048;
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A running cluster.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    directory: PathBuf,
+    pid: u32,
+    stop: Option<mpsc::Sender<()>>,
+    keeper: Option<JoinHandle<()>>,
+    janitor: Child,
+}
+
+/// Whom the server runs as: it refuses to run as root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct User {
+    uid: u32,
+    gid: u32,
+}
+
+impl User {
+    fn of_servers() -> Result<Option<Self>, ServiceError> {
+        // SAFETY: geteuid has no preconditions.
+        if unsafe { libc::geteuid() } != 0 {
+            return Ok(None);
+        }
+        ["postgres", "nobody"].into_iter().find_map(Self::named).map(Some).ok_or_else(|| {
+            ServiceError::unavailable(
+                "postgres: it refuses to run as root, and there is neither a user `postgres` nor `nobody`",
+                "run uplift as an ordinary user, or create the user `postgres`",
+            )
+        })
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the name ends with zero; the result is read at once, before anybody can call getpwnam again.
+        let entry = unsafe { libc::getpwnam(name.as_ptr()).as_ref() }?;
+        Some(Self { uid: entry.pw_uid, gid: entry.pw_gid })
+    }
+}
+
+impl Cluster {
+    pub(crate) fn start(binaries: &Binaries, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+        let user = User::of_servers()?;
+        let directory = make_directory(data_dir, user)?;
+        let janitor = match janitor(&directory) {
+            Ok(janitor) => janitor,
+            Err(error) => {
+                let _ = fs::remove_dir_all(&directory);
+                return Err(ServiceError::failed("starting the shell that removes the cluster", error));
+            }
+        };
+        // From here on the janitor removes the directory when this value, or the process, is gone.
+        let mut cluster = Self { directory, pid: 0, stop: None, keeper: None, janitor };
+        cluster.initialise(binaries, user)?;
+        cluster.launch(binaries, user, settings)?;
+        cluster.wait_until_it_answers()?;
+        Ok(cluster)
+    }
+
+    pub(crate) fn connection(&self) -> String {
+        // In a connection string a value in quotes escapes quotes and backslashes.
+        let host = self.directory.display().to_string().replace('\\', "\\\\").replace('\'', "\\'");
+        format!("host='{host}' port=5432 user=postgres dbname=postgres")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn initialise(&self, binaries: &Binaries, user: Option<User>) -> Result<(), ServiceError> {
+        let context = "making a cluster with initdb";
+        let mut command = Command::new(&binaries.initdb);
+        // Whoever can reach the socket may connect: the directory around it belongs to the server alone. Nothing is
+        // worth syncing before the first start.
+        command
+            .args(["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres"])
+            .args(["--encoding=UTF8", "--locale=C", "-D"])
+            .arg(self.cluster_directory());
+        run_as(&mut command, user, &self.directory);
+        let output = command.stdin(Stdio::null()).output().map_err(|error| ServiceError::failed(context, error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(ServiceError::failed(context, tail(&output.stderr)))
+    }
+
+    fn cluster_directory(&self) -> PathBuf {
+        self.directory.join("cluster")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    fn launch(
+        &mut self,
+        binaries: &Binaries,
+        user: Option<User>,
+        settings: &[(&str, &str)],
+    ) -> Result<(), ServiceError> {
+        let context = "starting postgres";
+        let failed = |error: io::Error| ServiceError::failed(context, error);
+        let log = fs::File::create(self.log_file()).map_err(failed)?;
+        let mut command = Command::new(&binaries.postgres);
+        command.arg("-D").arg(self.cluster_directory()).arg("-k").arg(&self.directory);
+        command.args(["-c", "listen_addresses=", "-c", "port=5432", "-c", "log_timezone=UTC", "-c", "timezone=UTC"]);
+        for (name, value) in settings {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        run_as(&mut command, user, &self.directory);
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        // SAFETY: prctl is async-signal-safe. std runs this after it changed the user, which would undo it.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGQUIT);
+                Ok(())
+            });
+        }
+        // The signal comes when the thread that started the server ends, so one thread is there for nothing else.
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (started, starting) = mpsc::channel();
+        let keeper = thread::Builder::new()
+            .name("postgres-keeper".to_owned())
+            .spawn(move || match command.spawn() {
+                Ok(child) => {
+                    let _ = started.send(Ok(child.id()));
+                    let _ = stopped.recv();
+                    shut_down(child);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            })
+            .map_err(failed)?;
+        self.pid = match starting.recv() {
+            Ok(Ok(pid)) => pid,
+            Ok(Err(error)) => return Err(failed(error)),
+            Err(_) => return Err(ServiceError::failed(context, "its keeper ended")),
+        };
+        self.stop = Some(stop);
+        self.keeper = Some(keeper);
+        Ok(())
+    }
+
+    /// The server writes "ready" into its own file when it accepts connections.
+    fn wait_until_it_answers(&self) -> Result<(), ServiceError> {
+        let status = self.cluster_directory().join("postmaster.pid");
+        for _ in 0..6_000 {
+            if fs::read_to_string(&status).is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready")) {
+                return Ok(());
+            }
+            if has_ended(self.pid) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        Err(ServiceError::failed("waiting for postgres to accept connections", tail(&log)))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+        // Closing its input lets the janitor find nothing left to do.
+        drop(self.janitor.stdin.take());
+        let _ = self.janitor.wait();
+    }
+}
+
+/// Fast shutdown: sessions are ended, a checkpoint is written.
+fn shut_down(mut child: Child) {
+    // SAFETY: the child is ours and not yet reaped, so its id is nobody else's.
+    unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGINT) };
+    let _ = child.wait();
+}
+
+/// Whether the process is gone or only waits to be reaped.
+fn has_ended(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .map_or(true, |line| line.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+}
+
+/// Waits for our end, then for the server's, then removes the directory.
+fn janitor(directory: &Path) -> io::Result<Child> {
+    const SCRIPT: &str = r#"
+cat >/dev/null
+file="$1/cluster/postmaster.pid"
+tries=0
+while [ -s "$file" ] && [ "$tries" -lt 300 ]; do
+  pid=$(head -n 1 "$file" 2>/dev/null)
+  { [ -n "$pid" ] && [ -d "/proc/$pid" ]; } || break
+  tries=$((tries + 1))
+  sleep 0.1
+done
+rm -rf -- "$1"
+"#;
+    Command::new("/bin/sh")
+        .args(["-c", SCRIPT, "uplift-janitor"])
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+}
+
+fn run_as(command: &mut Command, user: Option<User>, directory: &Path) {
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    // The caller's variables must not reach the server; its locale is set by initdb.
+    command.current_dir(directory).env_clear().env("LC_ALL", "C").env("PATH", env::var_os("PATH").unwrap_or_default());
+}
+
+/// A fresh directory that belongs to the server's user.
+fn make_directory(data_dir: &Path, user: Option<User>) -> Result<PathBuf, ServiceError> {
+    let name = format!("uplift-pg-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut reasons = Vec::new();
+    for parent in [data_dir.to_path_buf(), env::temp_dir()] {
+        let Ok(parent) = parent.canonicalize() else {
+            reasons.push(format!("`{}` does not exist", parent.display()));
+            continue;
+        };
+        let directory = parent.join(&name);
+        if directory.as_os_str().len() + SOCKET_NAME.len() > SOCKET_PATH_BYTES_MAX {
+            reasons.push(format!("the path of `{}` is too long for a Unix socket", parent.display()));
+            continue;
+        }
+        if let Some(blocked) = user.and_then(|user| unreachable_for(&parent, user)) {
+            reasons.push(format!("the user that postgres runs as may not enter `{}`", blocked.display()));
+            continue;
+        }
+        let made = fs::create_dir(&directory)
+            .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
+            .and_then(|()| user.map_or(Ok(()), |user| chown(&directory, Some(user.uid), Some(user.gid))));
+        match made {
+            Ok(()) => return Ok(directory),
+            Err(error) => reasons.push(format!("`{}` cannot be made: {error}", directory.display())),
+        }
+    }
+    Err(ServiceError::unavailable(
+        format!("postgres: there is no place for a cluster: {}", reasons.join(", ")),
+        "give a short path that everybody may enter with --data-dir",
+    ))
+}
+
+/// The first directory on the way to `path` that `user` may not enter.
+fn unreachable_for(path: &Path, user: User) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    path.ancestors()
+        .find(|directory| {
+            fs::metadata(directory).map_or(true, |metadata| {
+                let bit = if metadata.uid() == user.uid {
+                    0o100
+                } else if metadata.gid() == user.gid {
+                    0o010
+                } else {
+                    0o001
+                };
+                metadata.mode() & bit == 0
+            })
+        })
+        .map(Path::to_path_buf)
+}
+
+fn tail(bytes: &[u8]) -> String {
+    let mut text = Vec::new();
+    let _ = (&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..]).read_to_end(&mut text);
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
