@@ -6,6 +6,7 @@ fn main() -> ExitCode {
     uplift::main(&[
         uplift_orchestration::FACTORY,
         uplift_docdb::FACTORY,
+        uplift_pipeline::FACTORY,
         uplift_dataflow::FACTORY,
         uplift_reference::FACTORY,
     ])

@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("targets/docdb/peers", &[]),
     ("targets/orchestration/grouped", &[]),
     ("targets/dataflow", &["uplift-target", "uplift-model"]),
+    ("targets/pipeline", &["uplift-target", "uplift-model", "uplift-postgres-service"]),
+    ("targets/postgres-service", &[]),
     (
         "harness/cli",
         &[
@@ -32,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "uplift-orchestration",
             "uplift-docdb",
             "uplift-dataflow",
+            "uplift-pipeline",
         ],
     ),
 ];

@@ -1,0 +1,173 @@
+//! PostgreSQL as a destination: multi-row INSERT with bound parameters, or binary COPY.
+
+mod parameter;
+mod session;
+mod writer;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow_schema::{Schema, SchemaRef};
+use futures_util::StreamExt as _;
+use uplift_postgres_service::Server;
+use uplift_target::{Durability, Samples, stage::StageClock};
+
+pub use self::session::{Database, connect, start_server};
+pub(crate) use self::session::{Session, pg_error};
+use self::writer::{CopyWriter, InsertWriter};
+use super::{Store, Writer, WriterFault};
+use crate::{
+    checksum::Checksum,
+    copy_binary,
+    error::Result,
+    profile::ColumnType,
+    settings::{LoadMethod, Settings},
+    stages,
+};
+
+/// Rows of a batch that is read back.
+const READ_ROWS: usize = 1_000;
+/// The table that rows go to.
+pub const TABLE: &str = "destination";
+
+/// A table in a schema of its own on a server.
+pub struct PostgresStore {
+    database: Arc<Database>,
+    schema: SchemaRef,
+    settings: Settings,
+}
+
+/// Column names for a statement.
+pub fn names(schema: &Schema) -> String {
+    schema.fields().iter().map(|field| format!("\"{}\"", field.name())).collect::<Vec<_>>().join(", ")
+}
+
+/// Column definitions for a statement.
+pub fn definitions(schema: &Schema) -> String {
+    schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let kind = match ColumnType::of(field) {
+                ColumnType::Integer => "bigint",
+                ColumnType::Float => "double precision",
+                ColumnType::Boolean => "boolean",
+                ColumnType::Timestamp => "timestamptz",
+                ColumnType::Text => "text",
+                ColumnType::Json => "jsonb",
+            };
+            format!("\"{}\" {kind}{}", field.name(), if field.is_nullable() { "" } else { " NOT NULL" })
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl PostgresStore {
+    /// A table for rows of `schema` in `database`.
+    pub fn new(database: Arc<Database>, schema: SchemaRef, settings: Settings) -> Self {
+        Self { database, schema, settings }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        self.database.server()
+    }
+}
+
+impl Store for PostgresStore {
+    /// The checkpoint writes everything of the last run to disk now, so that it does not fall into the next one.
+    fn reset(&self) -> Result<()> {
+        self.database.admin().batch(
+            "preparing the destination table",
+            &format!(
+                "DROP TABLE IF EXISTS {TABLE}; DROP TABLE IF EXISTS uplift_checkpoint;
+                 CREATE TABLE {TABLE} ({});
+                 CREATE TABLE uplift_checkpoint (partition bigint PRIMARY KEY, position bigint NOT NULL);",
+                definitions(&self.schema)
+            ),
+        )?;
+        self.database.checkpoint()
+    }
+
+    fn positions(&self) -> Result<BTreeMap<u32, u64>> {
+        let rows =
+            self.database.admin().query("reading checkpoints", "SELECT partition, position FROM uplift_checkpoint")?;
+        Ok(rows.iter().map(|row| (row.get::<_, i64>(0) as u32, row.get::<_, i64>(1) as u64)).collect())
+    }
+
+    fn writer(&self, _: u32, fault: WriterFault, clock: &mut StageClock) -> Result<Box<dyn Writer>> {
+        clock.process(stages::CONNECT);
+        let session = self.database.session()?;
+        let drop_after_rows = match fault {
+            WriterFault::Drop { after_rows } => Some(after_rows),
+            _ => None,
+        };
+        let killer = drop_after_rows.map(|rows| (rows, Arc::clone(&self.database)));
+        Ok(match self.settings.load {
+            LoadMethod::Insert => {
+                Box::new(InsertWriter::new(session, &self.schema, self.settings.insert_rows as usize, killer))
+            }
+            _ => Box::new(CopyWriter::new(session, &self.schema, killer)),
+        })
+    }
+
+    fn read_back(&self) -> Result<Checksum> {
+        let session = self.database.session()?;
+        let context = "reading the destination back";
+        let statement = format!("COPY {TABLE} ({}) TO STDOUT (FORMAT binary)", names(&self.schema));
+        let stream =
+            session.block_on(session.client().copy_out(&statement)).map_err(|error| pg_error(context, &error))?;
+        let mut stream = Box::pin(stream);
+        let mut decoder = copy_binary::Decoder::new(Arc::clone(&self.schema));
+        let mut sum = Checksum::default();
+        while let Some(chunk) = session.block_on(stream.next()) {
+            decoder.push(&chunk.map_err(|error| pg_error(context, &error))?);
+            decoder.read(READ_ROWS)?;
+            if decoder.rows() == READ_ROWS {
+                sum += Checksum::of(&decoder.finish_batch()?);
+            }
+        }
+        while !decoder.ended() {
+            decoder.read(READ_ROWS)?;
+            let rows = decoder.rows();
+            sum += Checksum::of(&decoder.finish_batch()?);
+            if rows == 0 && !decoder.ended() {
+                return Err(crate::error::PipelineError::new(
+                    context,
+                    crate::error::ErrorKind::Corrupt("COPY data end in the middle".to_owned()),
+                ));
+            }
+        }
+        sum += Checksum::of(&decoder.finish_batch()?);
+        Ok(sum)
+    }
+
+    fn effective(&self) -> Result<BTreeMap<String, String>> {
+        let mut effective: BTreeMap<String, String> = BTreeMap::new();
+        for name in ["server_version", "fsync", "synchronous_commit", "wal_level", "full_page_writes", "autovacuum"] {
+            effective.insert(format!("postgres_{name}"), self.database.show(name)?);
+        }
+        effective.insert("postgres_origin".to_owned(), self.database.server().origin().to_owned());
+        Ok(effective)
+    }
+
+    fn durability(&self) -> Durability {
+        let is = |name: &str, value: &str| self.database.show(name).is_ok_and(|shown| shown == value);
+        if is("fsync", "on") && !is("synchronous_commit", "off") {
+            Durability::PowerLoss
+        } else {
+            Durability::ProcessCrash
+        }
+    }
+
+    fn quiesce(&self) -> Result<()> {
+        self.database.wait_until_alone()
+    }
+
+    fn sample(&self, samples: &mut Samples) {
+        self.database.sample(samples);
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.database.server().pid().into_iter().collect()
+    }
+}

@@ -1,0 +1,203 @@
+//! Frames: what travels between stages. Each holds one batch as an Arrow IPC stream, compressed or not.
+
+use arrow_array::RecordBatch;
+use arrow_buffer::Buffer;
+use arrow_ipc::{reader::StreamDecoder, writer::StreamWriter};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uplift_target::stage::StageClock;
+
+use crate::{
+    checksum::Checksum,
+    error::{ErrorKind, PipelineError, Result},
+    stages,
+};
+
+/// zstd's fastest ordinary level; frames are short-lived.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Compression of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// As Arrow writes it.
+    None,
+    /// LZ4 block format.
+    Lz4,
+    /// Zstandard, level 1.
+    Zstd,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub struct Frame {
+    /// The partition that it belongs to.
+    pub partition: u32,
+    /// Rows of the source that are done with once this frame is: more than it holds, where a filter dropped some.
+    pub source_rows: u64,
+    /// Checksum of its rows, where frames carry one.
+    pub checksum: Option<Checksum>,
+    compression: Compression,
+    raw_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+/// What travels through a channel.
+#[derive(Debug)]
+pub enum Message {
+    /// A batch.
+    Frame(Frame),
+    /// The partition is complete: nothing follows.
+    End {
+        /// The partition.
+        partition: u32,
+    },
+}
+
+impl Frame {
+    /// Bytes that travel.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Makes frames of one worker, with the memory of the last one in mind.
+pub struct Encoder {
+    compression: Compression,
+    with_checksum: bool,
+    last_raw_bytes: usize,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+}
+
+impl Encoder {
+    /// An encoder with this compression.
+    pub fn new(compression: Compression, with_checksum: bool) -> Self {
+        Self { compression, with_checksum, last_raw_bytes: 0, zstd: None }
+    }
+
+    /// Puts `batch` into a frame.
+    ///
+    /// # Errors
+    /// When the batch cannot be written as Arrow IPC, or zstd refuses.
+    pub fn encode(
+        &mut self,
+        partition: u32,
+        source_rows: u64,
+        batch: &RecordBatch,
+        clock: &mut StageClock,
+    ) -> Result<Frame> {
+        let checksum = self.with_checksum.then(|| {
+            clock.process(stages::CHECKSUM);
+            Checksum::of(batch)
+        });
+        clock.process(stages::ENCODE);
+        let failed = |error| PipelineError::arrow("encoding a frame", &error);
+        let memory = Vec::with_capacity(self.last_raw_bytes + self.last_raw_bytes / 8 + 4_096);
+        let mut writer = StreamWriter::try_new(memory, batch.schema_ref()).map_err(failed)?;
+        writer.write(batch).map_err(failed)?;
+        let raw = writer.into_inner().map_err(failed)?;
+        let raw_bytes = raw.len();
+        self.last_raw_bytes = raw_bytes;
+        let bytes = match self.compression {
+            Compression::None => raw,
+            Compression::Lz4 => {
+                clock.process(stages::COMPRESS);
+                lz4_flex::block::compress(&raw)
+            }
+            Compression::Zstd => {
+                clock.process(stages::COMPRESS);
+                let failed = |error: std::io::Error| {
+                    PipelineError::new("compressing a frame", ErrorKind::Corrupt(error.to_string()))
+                };
+                let compressor = match &mut self.zstd {
+                    Some(compressor) => compressor,
+                    empty => empty.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(failed)?),
+                };
+                compressor.compress(&raw).map_err(failed)?
+            }
+        };
+        Ok(Frame { partition, source_rows, checksum, compression: self.compression, raw_bytes, bytes })
+    }
+}
+
+/// Opens frames of one worker.
+#[derive(Default)]
+pub struct Decoder {
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+impl Decoder {
+    /// The batch of a frame. Its checksum is compared where it carries one.
+    ///
+    /// # Errors
+    /// A frame that is damaged, or whose rows do not have its checksum.
+    pub fn decode(&mut self, frame: Frame, clock: &mut StageClock) -> Result<RecordBatch> {
+        let damaged = |message: String| PipelineError::new("opening a frame", ErrorKind::Corrupt(message));
+        let raw = match frame.compression {
+            Compression::None => frame.bytes,
+            Compression::Lz4 => {
+                clock.process(stages::DECOMPRESS);
+                lz4_flex::block::decompress(&frame.bytes, frame.raw_bytes)
+                    .map_err(|error| damaged(error.to_string()))?
+            }
+            Compression::Zstd => {
+                clock.process(stages::DECOMPRESS);
+                let failed = |error: std::io::Error| damaged(error.to_string());
+                let decompressor = match &mut self.zstd {
+                    Some(decompressor) => decompressor,
+                    empty => empty.insert(zstd::bulk::Decompressor::new().map_err(failed)?),
+                };
+                decompressor.decompress(&frame.bytes, frame.raw_bytes).map_err(failed)?
+            }
+        };
+        clock.process(stages::DECODE);
+        let mut buffer = Buffer::from_vec(raw);
+        let batch = StreamDecoder::new()
+            .decode(&mut buffer)
+            .map_err(|error| PipelineError::arrow("opening a frame", &error))?
+            .ok_or_else(|| damaged("it holds no batch".to_owned()))?;
+        if let Some(sent) = frame.checksum {
+            clock.process(stages::CHECKSUM);
+            let arrived = Checksum::of(&batch);
+            if arrived != sent {
+                return Err(damaged(format!(
+                    "{} rows with checksum {:016x} were sent, {} with {:016x} arrived",
+                    sent.rows, sent.sum, arrived.rows, arrived.sum
+                )));
+            }
+        }
+        Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uplift_target::stage::StageTable;
+
+    use super::*;
+    use crate::{generator::Generator, profile::Profile};
+
+    /// Any flipped bit of a frame is an error or changes nothing that a row holds (padding); it never yields other rows.
+    #[test]
+    fn damage_is_noticed() {
+        let table = StageTable::new(&stages::NAMES);
+        let mut clock = table.clock("test");
+        let batch = Generator::new(Profile::Small, 9).batch(0, 1, 20, None).unwrap();
+        for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+            let mut encoder = Encoder::new(compression, true);
+            let whole = encoder.encode(0, 20, &batch, &mut clock).unwrap();
+            let bytes = whole.bytes.len();
+            assert_eq!(Decoder::default().decode(whole, &mut clock).unwrap(), batch);
+            let mut noticed = 0;
+            for at in 0..bytes {
+                let mut frame = encoder.encode(0, 20, &batch, &mut clock).unwrap();
+                frame.bytes[at] ^= 1 << (at % 8);
+                match Decoder::default().decode(frame, &mut clock) {
+                    Err(_) => noticed += 1,
+                    Ok(decoded) => assert_eq!(decoded, batch, "byte {at} of {compression:?}"),
+                }
+            }
+            assert!(noticed > bytes / 2, "{noticed} of {bytes} flipped bits were noticed with {compression:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The metrics that the pipeline adds to those of every target.
+
+use uplift_target::{Better, Derivation, DerivedMetric, MetricSpec, Tier, Unit};
+
+const fn metric(
+    name: &'static str,
+    unit: Unit,
+    better: Better,
+    tier: Tier,
+    about: &'static str,
+    source: &'static str,
+    derivation: Derivation,
+) -> DerivedMetric {
+    DerivedMetric::new(MetricSpec::new(name, unit, better, tier, about), source, derivation)
+}
+
+/// All of them.
+pub fn all() -> Vec<DerivedMetric> {
+    let per_run = || Derivation::Per("runs".into());
+    vec![
+        metric(
+            "value_bytes_per_second",
+            Unit::BytesPerSecond,
+            Better::Higher,
+            Tier::Info,
+            "bytes of values that reached the destination each second",
+            "value_bytes",
+            Derivation::PerSecond,
+        ),
+        metric(
+            "row_bytes",
+            Unit::Bytes,
+            Better::Neither,
+            Tier::Info,
+            "measured mean size of a source row: bytes of its values",
+            "row_bytes",
+            Derivation::Gauge,
+        ),
+        metric("seconds_per_run", Unit::Seconds, Better::Lower, Tier::Info, "duration of one run", "run_s", per_run()),
+        metric(
+            "module_compile_per_run",
+            Unit::Nanoseconds,
+            Better::Lower,
+            Tier::Info,
+            "time in which the transform's module was compiled, for each compilation",
+            "module_compile_ns",
+            Derivation::Per("module_compiles".into()),
+        ),
+        metric(
+            "module_deserialize_per_run",
+            Unit::Nanoseconds,
+            Better::Lower,
+            Tier::Info,
+            "time in which compiled code of the module was mapped from the cache, for each mapping",
+            "module_deserialize_ns",
+            Derivation::Per("module_deserializes".into()),
+        ),
+        metric(
+            "module_ready_per_run",
+            Unit::Nanoseconds,
+            Better::Lower,
+            Tier::Time,
+            "time until the transform's module could be instantiated, compiled or mapped, for each run",
+            "module_ready_ns",
+            per_run(),
+        ),
+        metric(
+            "module_instantiate_per_run",
+            Unit::Nanoseconds,
+            Better::Lower,
+            Tier::Info,
+            "time in which the module was instantiated, all partitions together, for each run",
+            "module_instantiate_ns",
+            per_run(),
+        ),
+        metric(
+            "flushes_per_run",
+            Unit::Count,
+            Better::Neither,
+            Tier::Info,
+            "times that rows were handed to the destination, for each run",
+            "flushes",
+            per_run(),
+        ),
+        metric(
+            "commits_per_run",
+            Unit::Count,
+            Better::Neither,
+            Tier::Info,
+            "commits of the destination, for each run",
+            "commits",
+            per_run(),
+        ),
+        metric(
+            "frame_bytes_per_op",
+            Unit::BytesPerOp,
+            Better::Lower,
+            Tier::Info,
+            "bytes of the source's frames, compressed where they are, for each row",
+            "frame_bytes",
+            Derivation::PerOperation,
+        ),
+        metric(
+            "worker_skew",
+            Unit::Ratio,
+            Better::Lower,
+            Tier::Info,
+            "time at work of the busiest partition's source over the mean of all, less one",
+            "skew",
+            per_run(),
+        ),
+        metric(
+            "resumes_per_run",
+            Unit::Count,
+            Better::Neither,
+            Tier::Info,
+            "times that a run was resumed from its checkpoint after a fault, for each run",
+            "resumes",
+            per_run(),
+        ),
+        metric(
+            "wal_bytes_per_op",
+            Unit::BytesPerOp,
+            Better::Lower,
+            Tier::Info,
+            "bytes of PostgreSQL's write-ahead log, from its position, for each row",
+            "wal_bytes",
+            Derivation::PerOperation,
+        ),
+        metric(
+            "wal_syncs_per_run",
+            Unit::Count,
+            Better::Lower,
+            Tier::Info,
+            "syncs of PostgreSQL's write-ahead log, from pg_stat_wal, for each run",
+            "wal_syncs",
+            per_run(),
+        ),
+        metric(
+            "server_cpu_cores",
+            Unit::Cores,
+            Better::Neither,
+            Tier::Info,
+            "cores that the processes of the PostgreSQL server kept busy, from /proc",
+            "server_cpu_s",
+            Derivation::PerSecond,
+        ),
+        metric(
+            "total_cpu_cores",
+            Unit::Cores,
+            Better::Neither,
+            Tier::Info,
+            "cores that pipeline and server kept busy together",
+            "total_cpu_s",
+            Derivation::PerSecond,
+        ),
+    ]
+}

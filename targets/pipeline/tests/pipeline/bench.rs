@@ -1,0 +1,114 @@
+//! A job in a directory of its own.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tempfile::TempDir;
+use uplift_pipeline::{
+    Settings, Workload,
+    checksum::Checksum,
+    destination::start_server,
+    error::{ErrorKind, PipelineError},
+    job,
+    profile::Profile,
+    run::Job,
+    source::Shard,
+    transform::{Native, TransformKind},
+};
+use uplift_postgres_service::Server;
+
+/// Seed of all rows of these tests.
+const SEED: u64 = 11;
+
+pub struct Bench {
+    pub job: Job,
+    directory: TempDir,
+}
+
+pub fn workload(profile: Profile, rows: u32, transform: TransformKind) -> Workload {
+    Workload { profile, rows: Some(rows), transform }
+}
+
+/// Opens a job on what `directory` holds.
+pub fn open(directory: &Path, workload: &Workload, settings: &Settings) -> Result<Job, PipelineError> {
+    settings.validate(workload).unwrap();
+    let server = if settings.needs_postgres() { Some(server()?) } else { None };
+    let mut job = job(workload.clone(), settings.clone(), directory, SEED, server)?;
+    let expected = uplift_pipeline::expected(&job.generator, workload)?;
+    job.output_row_bytes = expected.output_row_bytes;
+    Ok(job)
+}
+
+/// One server for all tests of this process; its end is the process's.
+fn server() -> Result<Arc<Server>, PipelineError> {
+    static SERVER: Mutex<Option<Arc<Server>>> = Mutex::new(None);
+    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if server.is_none() {
+        *server = Some(start_server(&env::temp_dir())?);
+    }
+    Ok(Arc::clone(server.as_ref().unwrap()))
+}
+
+impl Bench {
+    pub fn new(workload: &Workload, settings: &Settings) -> Self {
+        Self::try_new(workload, settings).unwrap()
+    }
+
+    pub fn try_new(workload: &Workload, settings: &Settings) -> Result<Self, PipelineError> {
+        let directory = tempfile::tempdir().unwrap();
+        let job = open(directory.path(), workload, settings)?;
+        job.store.reset()?;
+        Ok(Self { job, directory })
+    }
+
+    /// The same with a server; `None`, with the remedy printed, where there is none.
+    pub fn with_postgres(workload: &Workload, settings: &Settings) -> Option<Self> {
+        match Self::try_new(workload, settings) {
+            Ok(bench) => Some(bench),
+            Err(PipelineError { kind: ErrorKind::Unavailable { state, remedy }, .. }) => {
+                let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
+                assert!(!required.contains("postgres"), "{state}; {remedy}");
+                eprintln!("skipped: {state}; {remedy}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// What belongs into the destination when everything was copied.
+    pub fn whole(&self) -> Checksum {
+        uplift_pipeline::expected(&self.job.generator, &self.job.workload).unwrap().checksum
+    }
+
+    pub fn assert_whole(&self) {
+        assert_eq!(self.job.store.read_back().unwrap(), self.whole());
+    }
+
+    /// The destination holds exactly the rows that its checkpoints speak of.
+    pub fn assert_prefix(&self) -> u64 {
+        let positions = self.job.store.positions().unwrap();
+        assert_eq!(self.job.store.read_back().unwrap(), prefix(&self.job, &positions), "{positions:?}");
+        positions.values().sum()
+    }
+}
+
+/// The checksum of the first rows of each partition, as `positions` says.
+pub fn prefix(job: &Job, positions: &BTreeMap<u32, u64>) -> Checksum {
+    let native = Native::new(job.workload.transform, job.generator.schema());
+    let mut sum = Checksum::default();
+    for (partition, rows) in positions {
+        let shard =
+            Shard { partition: *partition, partitions: job.settings.partitions, total_rows: job.workload.rows() };
+        let batch = job.generator.batch(shard.id(0), u64::from(shard.partitions), *rows, None).unwrap();
+        sum += Checksum::of(&native.transform(&batch).unwrap());
+    }
+    sum
+}

@@ -1,0 +1,8 @@
+//! The pipeline from end to end, and everything that can go wrong with it.
+
+mod arrival;
+mod bench;
+mod faults;
+mod kill;
+mod module;
+mod postgres;

@@ -1,0 +1,93 @@
+//! The same with a PostgreSQL server; skipped, with the remedy, where there is none.
+
+use uplift_pipeline::{
+    DestinationKind, Fault, LoadMethod, Settings, SourceKind, error::ErrorKind, frame::Compression, profile::Profile,
+    transform::TransformKind,
+};
+
+use crate::bench::{Bench, workload};
+
+fn settings() -> Settings {
+    Settings {
+        destination: DestinationKind::Postgres,
+        load: LoadMethod::Copy,
+        batch_rows: 100,
+        copy_flush_bytes: 50_000,
+        max_inflight_batches: 2,
+        ..Settings::default()
+    }
+}
+
+#[test]
+fn rows_arrive_by_insert_and_copy_with_one_and_more_writers() {
+    for (profile, rows) in [(Profile::Small, 2_503), (Profile::Medium, 701), (Profile::Large, 37)] {
+        for (load, partitions, writers) in
+            [(LoadMethod::Insert, 1, 0), (LoadMethod::Copy, 1, 0), (LoadMethod::Copy, 3, 0), (LoadMethod::Copy, 3, 1)]
+        {
+            let settings = Settings { load, partitions, writers, ..settings() };
+            let workload = workload(profile, rows, TransformKind::None);
+            let Some(bench) = Bench::with_postgres(&workload, &settings) else { return };
+            bench.job.run(Fault::None).unwrap_or_else(|error| panic!("{profile:?} {settings:?}: {error}"));
+            bench.assert_whole();
+        }
+    }
+}
+
+/// From a table to a table, and from a table into SQLite.
+#[test]
+fn rows_come_from_a_table() {
+    for destination in [DestinationKind::Postgres, DestinationKind::Sqlite] {
+        let settings = Settings {
+            source: SourceKind::Postgres,
+            destination,
+            partitions: 2,
+            compression: Compression::Lz4,
+            ..settings()
+        };
+        let workload = workload(Profile::Medium, 1_501, TransformKind::Filter);
+        let Some(bench) = Bench::with_postgres(&workload, &settings) else { return };
+        bench.job.run(Fault::None).unwrap();
+        bench.assert_whole();
+    }
+}
+
+/// Whatever goes wrong with the server: a clear error, exactly the checkpointed rows, no loss and no duplicate.
+#[test]
+fn faults_are_survived() {
+    const ROWS: u32 = 3_000;
+    for (fault, load, source) in [
+        (Fault::DropMidCopy, LoadMethod::Copy, SourceKind::Generated),
+        (Fault::DropMidCopy, LoadMethod::Insert, SourceKind::Generated),
+        (Fault::NotNull, LoadMethod::Copy, SourceKind::Generated),
+        (Fault::NotNull, LoadMethod::Insert, SourceKind::Generated),
+        (Fault::SourceEndsEarly, LoadMethod::Copy, SourceKind::Postgres),
+    ] {
+        for partitions in [1, 2] {
+            let settings = Settings {
+                load,
+                source,
+                partitions,
+                fault,
+                fault_at_row: 1_050,
+                copy_flush_bytes: 20_000,
+                checkpoint_interval_bytes: 100_000,
+                ..settings()
+            };
+            let workload = workload(Profile::Small, ROWS, TransformKind::None);
+            let Some(bench) = Bench::with_postgres(&workload, &settings) else { return };
+            let error = bench.job.run(fault).expect_err("the fault did not happen");
+            let rows = bench.assert_prefix();
+            assert!(rows > 0 && rows < u64::from(ROWS), "{rows} rows were committed before `{error}`");
+            let clear = match fault {
+                Fault::DropMidCopy => matches!(error.kind, ErrorKind::DestinationLost(_)),
+                Fault::NotNull => {
+                    matches!(&error.kind, ErrorKind::Constraint(message) if message.contains("created_at"))
+                }
+                _ => matches!(error.kind, ErrorKind::SourceEndedEarly { .. }),
+            };
+            assert!(clear, "{fault:?} {load:?}: {error}");
+            bench.job.run(Fault::None).unwrap();
+            bench.assert_whole();
+        }
+    }
+}
