@@ -29,3 +29,8 @@ bench:
 # The tables of docs/METHODOLOGY.md.
 replay:
     cargo run -p uplift-analysis --example replay
+
+# The image of the Dockerfile, on base images made from Debian's packages.
+image:
+    docker/base-images
+    DOCKER_BUILDKIT=0 docker build --build-arg BUILD_IMAGE=uplift-rust:bookworm --build-arg RUN_IMAGE=uplift-debian:bookworm --tag uplift .

@@ -25,6 +25,7 @@ impl Launchers {
     pub fn resolve<'a>(
         args: &LaunchArgs,
         run: &str,
+        profiling: bool,
         scenarios: impl Iterator<Item = (&'a Scenario, &'a [String])>,
     ) -> Result<Self, CliError> {
         let default = args.launch.unwrap_or(Launcher::Process).into();
@@ -56,7 +57,7 @@ impl Launchers {
             cpus: args.cpus,
             memory_bytes: args.memory,
             arguments,
-            profiling: false,
+            profiling,
         });
         if default == LaunchKind::Docker {
             docker.engine().map_err(|error| CliError::environment(error.to_string(), "`uplift doctor` looks at it"))?;

@@ -134,7 +134,8 @@ impl Session<'_> {
         });
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
-        let launchers = Launchers::resolve(&self.trials.launch, &id, scenarios)?;
+        let profiling = !matches!(self.profiling, Profiling::Off);
+        let launchers = Launchers::resolve(&self.trials.launch, &id, profiling, scenarios)?;
         let planned = self
             .scenarios
             .iter()

@@ -361,8 +361,9 @@ struct OwnEngine {
 impl OwnEngine {
     fn start(folder: &Path) -> Self {
         let at = |name: &str| folder.join(name);
-        let daemon = Command::new("dockerd")
-            .args(["--bridge", "none", "--iptables=false", "--ip-forward=false", "--host"])
+        // In a network of its own: a daemon without a bridge removes the one that it finds, which is another's.
+        let daemon = Command::new("unshare")
+            .args(["--net", "dockerd", "--bridge", "none", "--iptables=false", "--ip-forward=false", "--host"])
             .arg(format!("unix://{}", at("docker.sock").display()))
             .arg("--data-root")
             .arg(at("data"))
