@@ -54,6 +54,8 @@ pub struct Session<'a> {
     pub binaries: [Option<PathBuf>; 2],
     /// Blocks, where the verb fixes them.
     pub blocks: Option<u32>,
+    /// Whether a comparison or measurement is kept in the history.
+    pub history: bool,
     /// What is sampled.
     pub profiling: Profiling,
     /// The terminal.
@@ -248,8 +250,13 @@ impl Session<'_> {
         };
         store.write_run(&run)?;
         let verdicts = write_documents(store.directory(), &run, &trials)?;
-        if matches!(run.intent, Intent::Compare { .. } | Intent::Run { .. }) {
-            archive::append_history(&self.trials.out, &uplift_analysis::history::entries(&run, &trials))?;
+        if self.history
+            && matches!(run.intent, Intent::Compare { .. } | Intent::Run { .. })
+            && let Err(error) =
+                archive::append_history(&self.trials.out, &uplift_analysis::history::entries(&run, &trials))
+        {
+            // The run itself is complete and stored.
+            self.terminal.say(&format!("warning: the history is not kept: {}", error.report));
         }
         let finished = Finished { directory: store.directory().to_owned(), run, trials, profiles, verdicts };
         match broken {

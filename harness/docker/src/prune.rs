@@ -53,13 +53,14 @@ pub fn find(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerEr
     Ok(found)
 }
 
-/// Removes what does not stay. Things that are gone already are no error.
+/// Removes what does not stay. Things that are gone already are no error, and an image that a container began to use
+/// meanwhile stays.
 ///
 /// # Errors
 /// What the Engine said.
-pub fn prune(engine: &Engine, leftovers: &[Leftover]) -> Result<(), DockerError> {
+pub fn prune(engine: &Engine, leftovers: &mut [Leftover]) -> Result<(), DockerError> {
     let client = engine.client();
-    for leftover in leftovers.iter().filter(|leftover| leftover.kept.is_none()) {
+    for leftover in leftovers.iter_mut().filter(|leftover| leftover.kept.is_none()) {
         let context = format!("removing the {} `{}`", leftover.kind, leftover.name);
         let answer = match leftover.kind {
             "container" => {
@@ -76,6 +77,9 @@ pub fn prune(engine: &Engine, leftovers: &[Leftover]) -> Result<(), DockerError>
             }
         };
         match answer {
+            Err(error) if leftover.kind == "image" && error.status() == Some(409) => {
+                leftover.kept = Some("a container uses it".to_owned());
+            }
             Err(error) if error.status() != Some(404) => return Err(error),
             _ => {}
         }

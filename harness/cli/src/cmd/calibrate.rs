@@ -37,6 +37,7 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
         trials: &args.trials,
         binaries: [None, None],
         blocks: None,
+        history: true,
         profiling: Profiling::Off,
         terminal,
     }

@@ -58,6 +58,7 @@ pub fn measure(
         trials: &args.trials,
         binaries: [args.baseline_bin.clone(), args.candidate_bin.clone()],
         blocks: None,
+        history: true,
         profiling: profiling(args),
         terminal,
     }

@@ -23,9 +23,9 @@ fn prune(args: &PruneArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let failed = |error: uplift_docker::DockerError| CliError::environment(error.to_string(), "");
     let engine = Engine::connect().map_err(failed)?;
     let unknown = if args.unknown { Unknown::Remove } else { Unknown::Keep };
-    let leftovers = prune::find(&engine, unknown).map_err(failed)?;
+    let mut leftovers = prune::find(&engine, unknown).map_err(failed)?;
     if !args.dry_run {
-        prune::prune(&engine, &leftovers).map_err(failed)?;
+        prune::prune(&engine, &mut leftovers).map_err(failed)?;
     }
     let mut text = String::new();
     let removed = if args.dry_run { "would remove" } else { "removed" };

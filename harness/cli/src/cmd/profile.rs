@@ -62,6 +62,7 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
         trials: &trials,
         binaries: [None, None],
         blocks: None,
+        history: true,
         profiling: if args.cost {
             Profiling::Cost(args.sampling.sampling(args.mode))
         } else {

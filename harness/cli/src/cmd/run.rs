@@ -44,6 +44,7 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
         binaries: [None, None],
         // Without a comparison there is nothing to decide: five blocks give a median and a spread.
         blocks: if args.trials.blocks.is_none() && args.trials.budget.is_none() { Some(5) } else { None },
+        history: true,
         profiling: Profiling::Off,
         terminal,
     }

@@ -137,6 +137,8 @@ impl Searching<'_> {
             trials: &self.trials,
             binaries: [None, None],
             blocks: Some(self.trials.blocks.unwrap_or(TRIALS)),
+            // A step of a search is no measurement to compare later ones with.
+            history: false,
             profiling: Profiling::Off,
             terminal: self.terminal,
         }

@@ -53,6 +53,7 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
         trials: &args.trials,
         binaries: [None, None],
         blocks: if args.trials.blocks.is_none() && args.trials.budget.is_none() { Some(BLOCKS) } else { None },
+        history: true,
         profiling: Profiling::Off,
         terminal,
     }

@@ -58,6 +58,7 @@ pub fn run(args: &VerifyArgs, targets: &[&'static dyn TargetFactory], terminal: 
         trials: &trials,
         binaries: [None, None],
         blocks: Some(1),
+        history: true,
         profiling: Profiling::Off,
         terminal,
     }
