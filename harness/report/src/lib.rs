@@ -5,6 +5,7 @@
 
 pub mod calibration;
 pub mod diff;
+mod events;
 pub mod export;
 pub mod github;
 pub mod headline;

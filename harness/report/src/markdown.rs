@@ -14,7 +14,7 @@ use uplift_model::{
 };
 
 use crate::{
-    ReportInput, headline,
+    ReportInput, events, headline,
     number::{change, change_interval, count, nanoseconds, significant, with_unit},
     plots, profile,
     terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
@@ -126,6 +126,9 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     stage_table(input, planned, text);
     ratios_table(input, planned, text);
     distributions_table(input, planned, text);
+    let trials: Vec<(&str, Vec<&Trial>)> =
+        variants(planned).into_iter().map(|variant| (variant, of_variant(input, planned, variant))).collect();
+    text.push_str(&events::markdown(&trials));
     validation(input, planned, verdict, text);
 }
 

@@ -103,3 +103,25 @@ fn swapped_variants_turn_the_verdicts() {
         }
     }
 }
+
+/// Events of the measured turns are in the document with the cause of the longest; those of the set-up are not.
+#[test]
+fn the_longest_event_is_told_with_its_cause() {
+    use uplift_model::trial::Event;
+    let (run, mut trials) = load("slower");
+    let measured =
+        trials.iter_mut().find(|trial| trial.variant == "baseline").and_then(|trial| trial.measured.as_mut()).unwrap();
+    let start_ns = measured.turns[measured.dropped_turns as usize].start_ns;
+    let mut add = |start_ns: u64, duration_ms: u64, detail: &str| {
+        let (name, detail) = ("checkpoint".to_owned(), detail.to_owned());
+        measured.events.push(Event { name, start_ns, duration_ns: duration_ms * 1_000_000, detail });
+    };
+    add(start_ns, 2, "short");
+    add(start_ns + 1, 6, "1000 pages | busy");
+    if start_ns > 0 {
+        add(start_ns - 1, 500, "while it was set up");
+    }
+    let document = markdown::document(&ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: None });
+    assert!(document.contains("| checkpoint | baseline | 2 | 4 ms | 6 ms | 1000 pages \\| busy |"), "{document}");
+    assert!(!document.contains("while it was set up"));
+}
