@@ -261,7 +261,7 @@ impl Job {
                 Box::new(Wasm::new(connector, &sql, input, schema, limit, &self.loading, clock)?)
             }
         };
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(Arc::clone(input));
         let mut encoder = Encoder::new(self.settings.compression, self.settings.row_checksum);
         while let Some(message) = receive(&from, clock) {
             match message {
@@ -300,7 +300,7 @@ impl Job {
         };
         let writer = self.store.writer(index, self.writer_fault(fault), clock)?;
         let mut loader = Loader::new(writer, policy, &self.counts, own);
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(Arc::clone(&self.output_schema));
         let mut missing = partitions;
         while let Some(message) = receive(&from, clock) {
             match message {
