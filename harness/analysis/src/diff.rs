@@ -151,10 +151,13 @@ pub fn diff(first: Side<'_>, second: Side<'_>) -> RunDiff {
     result
 }
 
+/// Reads one condition off a run; `None` where it is not known.
+type ReadCondition = fn(&Run) -> Option<String>;
+
 fn conditions(first: &Run, second: &Run) -> Vec<Condition> {
     let unknown = || "could not be read".to_owned();
     let own = |value: &Option<String>| value.clone().unwrap_or_else(unknown);
-    let rows: [(&str, fn(&Run) -> Option<String>); 8] = [
+    let rows: [(&str, ReadCondition); 8] = [
         ("machine", |run| run.environment.machine.clone()),
         ("processor", |run| run.environment.cpu_model.clone()),
         ("cores", |run| run.environment.cores.map(|cores| cores.to_string())),
