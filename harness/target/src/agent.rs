@@ -283,6 +283,12 @@ struct Quiet {
     sync_calls: u64,
 }
 
+impl Quiet {
+    fn now() -> Self {
+        Self { wall_ns: clock::now_ns(), cpu_ns: clock::process_cpu_ns(), sync_calls: sync_probe::calls() }
+    }
+}
+
 /// Everything of one measured turn, in a form that can still be left out of the sums.
 struct KeptTurn {
     record: TurnRecord,
@@ -328,11 +334,7 @@ impl Session<'_> {
                     let record = self.turn(&turn)?;
                     operations += record.ok;
                     link.send(&Reply::Turn(record))?;
-                    self.quiet_since = Some(Quiet {
-                        wall_ns: clock::now_ns(),
-                        cpu_ns: clock::process_cpu_ns(),
-                        sync_calls: sync_probe::calls(),
-                    });
+                    self.quiet_since = Some(Quiet::now());
                 }
                 Request::ProfileStart { frequency_hz, off_cpu } => {
                     let sampler = sampler.ok_or_else(|| {
@@ -343,6 +345,8 @@ impl Session<'_> {
                         .map_err(|message| failure(FailureKind::Unavailable, "profiling", message))?;
                     link.send(&Reply::Profiling { sampler: running.name(), warnings: running.warnings() })?;
                     profiling = Some((running, operations));
+                    // What the sampler's start took is not the variant's.
+                    self.quiet_since = self.quiet_since.take().map(|_| Quiet::now());
                 }
                 Request::ProfileStop => {
                     let (running, before) = profiling

@@ -167,3 +167,31 @@ fn a_profile_of_nothing_is_refused() {
     let said = bench.uplift(&["profile", "reference/steady", "--variant", "baseline", "--mode", "off"]);
     said.code(2).says("profiles nothing");
 }
+
+/// What sampling costs is measured as anything else is: the variant against itself under the sampler, interleaved.
+#[test]
+fn the_cost_of_sampling_is_a_comparison() {
+    let bench = Bench::new();
+    let said = bench.uplift(&[
+        "profile",
+        "reference/steady",
+        "--variant",
+        "baseline",
+        "--cost",
+        "--budget",
+        "6s",
+        "--set",
+        "trial.rounds=8",
+        "--format",
+        "json",
+    ]);
+    said.code(0);
+    let verdicts = said.json();
+    assert_eq!(verdicts["candidate"], "baseline@sampled-499hz");
+    assert_eq!(verdicts["scenarios"][0]["status"], "compared");
+    let metrics = verdicts["scenarios"][0]["metrics"].as_array().unwrap();
+    let of = |name: &str| metrics.iter().find(|metric| metric["metric"] == name).unwrap().clone();
+    assert_eq!(of("steps_per_op")["verdict"], "unchanged", "both do the same work");
+    assert_ne!(of("throughput")["verdict"], "improved");
+    assert!(!bench.trials().is_empty() && !bench.run_folder().join("profiles.jsonl").exists());
+}
