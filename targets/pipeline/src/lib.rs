@@ -21,6 +21,7 @@ mod target;
 pub mod transform;
 
 pub use settings::{
-    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, Synchronous, TransformEngine, Workload,
+    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, Synchronous, Toast, TransformEngine,
+    Workload,
 };
 pub use target::{Expected, FACTORY, expected, job};

@@ -72,6 +72,8 @@ pub struct Settings {
     pub journal_mode: JournalMode,
     /// `PRAGMA page_size` of a SQLite destination.
     pub page_size: u32,
+    /// How a PostgreSQL destination stores texts that are too long for a page.
+    pub toast: Toast,
     /// What goes wrong once in each run, which is then resumed.
     pub fault: Fault,
     /// The row of each partition at which it does.
@@ -99,6 +101,7 @@ impl Default for Settings {
             synchronous: Synchronous::Full,
             journal_mode: JournalMode::Wal,
             page_size: 4_096,
+            toast: Toast::Pglz,
             fault: Fault::None,
             fault_at_row: 0,
         }
@@ -171,6 +174,18 @@ pub enum JournalMode {
     Wal,
     /// A rollback journal: pages that are new need no journal and are written once.
     Delete,
+}
+
+/// Storage of long texts in PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Toast {
+    /// Compressed by PostgreSQL's own method, which is what it ships with.
+    Pglz,
+    /// Compressed by LZ4 (PostgreSQL 14 and later, where it was built with it).
+    Lz4,
+    /// Not compressed.
+    External,
 }
 
 /// What goes wrong once in a run.

@@ -6,7 +6,7 @@ mod writer;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 use futures_util::StreamExt as _;
 use uplift_postgres_service::Server;
 use uplift_target::{Durability, Samples, stage::StageClock};
@@ -20,7 +20,7 @@ use crate::{
     copy_binary,
     error::Result,
     profile::ColumnType,
-    settings::{LoadMethod, Settings},
+    settings::{LoadMethod, Settings, Toast},
     stages,
 };
 
@@ -67,6 +67,26 @@ impl PostgresStore {
         Self { database, schema, settings }
     }
 
+    /// Says how long texts are stored. Every column is told, the default included: a server may have another one.
+    fn choose_toast(&self) -> Result<()> {
+        let choice = match self.settings.toast {
+            Toast::Pglz => "SET COMPRESSION pglz",
+            Toast::Lz4 => "SET COMPRESSION lz4",
+            Toast::External => "SET STORAGE EXTERNAL",
+        };
+        let long = |field: &&FieldRef| matches!(ColumnType::of(field), ColumnType::Text | ColumnType::Json);
+        let changes: Vec<String> = self
+            .schema
+            .fields()
+            .iter()
+            .filter(long)
+            .map(|field| format!("ALTER COLUMN \"{}\" {choice}", field.name()))
+            .collect();
+        self.database
+            .admin()
+            .batch("choosing how long texts are stored", &format!("ALTER TABLE {TABLE} {}", changes.join(", ")))
+    }
+
     /// The server.
     pub fn server(&self) -> &Server {
         self.database.server()
@@ -85,6 +105,7 @@ impl Store for PostgresStore {
                 definitions(&self.schema)
             ),
         )?;
+        self.choose_toast()?;
         self.database.checkpoint()
     }
 
