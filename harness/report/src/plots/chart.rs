@@ -7,7 +7,7 @@ pub const WIDTH: f64 = 560.0;
 /// Size of the words.
 pub const TEXT: f64 = 13.0;
 const TITLE: f64 = 15.0;
-const LEFT: f64 = 68.0;
+const LEFT: f64 = 80.0;
 const RIGHT: f64 = 18.0;
 const PLOT_HEIGHT: f64 = 230.0;
 const ROW: f64 = 19.0;
