@@ -29,7 +29,7 @@ use uplift_target::{
     typed,
 };
 
-pub use settings::{Ack, Distribution, Engine, Fsync, Locking, Settings, Transport, Workload};
+pub use settings::{Ack, Distribution, Engine, Fsync, Locking, Logs, Settings, Transport, Workload};
 
 use in_flight::Counted;
 use workload::{Draw, Held, Model};
@@ -207,17 +207,25 @@ fn open_store(
                 gather: settings.gather,
                 ..fast::Settings::default()
             };
-            let (store, _) = fast::Store::open(&disk, &directory, &chosen, &context.events)
-                .map_err(|error| engine_error("opening the store", error))?;
-            fill(&store)?;
+            let opening = |error| engine_error("opening the store", error);
+            let store: Arc<dyn DocumentStore> = match settings.logs {
+                Logs::Shared => {
+                    Arc::new(fast::Store::open(&disk, &directory, &chosen, &context.events).map_err(opening)?.0)
+                }
+                Logs::PerDatabase => {
+                    Arc::new(fast::Partitioned::open(&disk, &directory, &chosen, &context.events).map_err(opening)?.0)
+                }
+            };
+            fill(&*store)?;
             let effective = [
                 ("fsync", "group".to_owned()),
                 ("ack", "durable".to_owned()),
                 ("datafile_fsyncs", "0".to_owned()),
                 ("index_shards", chosen.index_shards.to_string()),
                 ("gather", chosen.gather.to_string()),
+                ("logs", settings::word(&settings.logs)),
             ];
-            Ok((Arc::new(store), effective.map(|(key, value)| (key.to_owned(), value)).into()))
+            Ok((store, effective.map(|(key, value)| (key.to_owned(), value)).into()))
         }
         Engine::Sqlite | Engine::Redb | Engine::Fjall | Engine::Rocksdb => {
             let (store, effective) = docdb_peers::open(settings.engine.name(), &directory, workload.databases)

@@ -89,6 +89,8 @@ pub struct Settings {
     pub transport: Transport,
     /// Whether a group of `fast` waits a moment for others.
     pub gather: bool,
+    /// Whether `fast` has one log for all databases or one for each.
+    pub logs: Logs,
 }
 
 impl Default for Settings {
@@ -106,6 +108,7 @@ impl Default for Settings {
             connections_per_db: 1,
             transport: Transport::Unix,
             gather: true,
+            logs: Logs::Shared,
         }
     }
 }
@@ -140,6 +143,16 @@ impl Engine {
             Self::Rocksdb => "rocksdb",
         }
     }
+}
+
+/// How many logs `fast` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Logs {
+    /// One for all databases.
+    Shared,
+    /// One for each database.
+    PerDatabase,
 }
 
 /// When the log is synced.

@@ -131,3 +131,14 @@ pub struct Recovery {
     /// Documents that were written again to the data file.
     pub rewritten: u64,
 }
+
+impl Recovery {
+    /// Adds what another part of the store found.
+    pub fn add(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.records += other.records;
+        self.log_bytes += other.log_bytes;
+        self.dropped_bytes += other.dropped_bytes;
+        self.rewritten += other.rewritten;
+    }
+}

@@ -59,11 +59,7 @@ impl Store {
         for number in 0..settings.databases {
             let home = directory.join(format!("db{}", number + 1));
             let (database, found) = Database::open(disk, &home, number, settings, events)?;
-            recovery.documents += found.documents;
-            recovery.records += found.records;
-            recovery.log_bytes += found.log_bytes;
-            recovery.dropped_bytes += found.dropped_bytes;
-            recovery.rewritten += found.rewritten;
+            recovery.add(&found);
             databases.push(database);
         }
         let databases = Arc::new(databases);

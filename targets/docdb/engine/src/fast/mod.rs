@@ -7,6 +7,7 @@
 mod format;
 mod group;
 mod index;
+mod partitioned;
 mod recovery;
 mod segments;
 
@@ -21,6 +22,7 @@ use std::{
 
 use uplift_target::{clock, disk::Disk, timeline::EventLog};
 
+pub use self::partitioned::Partitioned;
 use self::{
     format::{Kind, RECORD_HEADER_BYTES},
     group::{Appender, Decision, Written},
