@@ -33,8 +33,6 @@ const POWER: f64 = 0.8;
 const MEDIAN_LEVEL: f64 = 0.95;
 /// A difference between the ratio of totals and the median over rounds above which it is said.
 const STALL_GAP: f64 = 0.05;
-/// An idle variant that uses more than this share of a core disturbs the other.
-const IDLE_SHARE_MAX: f64 = 0.02;
 
 /// The verdicts of a `compare` run; `None` where the run compares nothing.
 pub fn judge(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
@@ -286,9 +284,9 @@ fn not_idle(pairs: &[Pair<'_>]) -> Option<String> {
             trials.iter().filter_map(|trial| trial.measured.as_ref().map(|measured| measured.idle)).collect();
         let shares: Vec<f64> = idle.iter().filter_map(uplift_model::trial::Idle::cpu_share).collect();
         let share = median(&shares).unwrap_or(0.0);
-        let syncing = idle.iter().filter(|idle| idle.sync_calls.is_some_and(|calls| calls > 0)).count();
+        let syncing = idle.iter().filter(|idle| idle.synced()).count();
         let remedy = "let the target's quiesce stop its background work, or measure with `interleave = \"trials\"`";
-        if share >= IDLE_SHARE_MAX {
+        if share >= uplift_model::trial::IDLE_CPU_SHARE_MAX {
             return Some(format!(
                 "`{}` used {:.1} % of a core while it should have been idle (the rule: under 2 %), so it disturbed the other variant; {remedy}",
                 trials[0].variant,

@@ -232,7 +232,9 @@ fn percentiles(values: &mut Vec<Value>, prefix: &str, about: &str, histogram: &H
 }
 
 fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
-    let calls = measured.syncs.calls().ok_or_else(|| "sync calls could not be counted here".to_owned());
+    let uncounted =
+        || measured.syncs.missing.clone().unwrap_or_else(|| "sync calls could not be counted here".to_owned());
+    let calls = measured.syncs.calls().ok_or_else(uncounted);
     push(
         values,
         MetricSpec::new(
@@ -274,6 +276,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     let used = &measured.resources;
     let cpu_ns = (used.cpu_user_ns + used.cpu_system_ns) as f64;
     let per_op = |total: f64| divide(total, totals.ok as f64, NO_OPERATION);
+    let cpu = || used.missing.get("cpu").map_or(Ok(cpu_ns), |reason| Err(reason.clone()));
     let missing = |field: &str| used.missing.get(field).cloned().unwrap_or_else(|| "could not be read".to_owned());
     push(
         values,
@@ -284,7 +287,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             Tier::Time,
             "processor time, user and kernel, for each successful operation",
         ),
-        per_op(cpu_ns),
+        cpu().and_then(per_op),
     );
     push(
         values,
@@ -295,7 +298,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             Tier::Info,
             "processor cores kept busy during turns",
         ),
-        divide(cpu_ns, totals.settled_ns as f64, "no time was measured"),
+        cpu().and_then(|cpu_ns| divide(cpu_ns, totals.settled_ns as f64, "no time was measured")),
     );
     push(
         values,
@@ -306,7 +309,9 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             Tier::Info,
             "share of all processor cores kept busy during turns",
         ),
-        divide(cpu_ns, totals.settled_ns as f64 * f64::from(used.cores.max(1)), "no time was measured"),
+        cpu().and_then(|cpu_ns| {
+            divide(cpu_ns, totals.settled_ns as f64 * f64::from(used.cores.max(1)), "no time was measured")
+        }),
     );
     let counted = [
         (
@@ -353,7 +358,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             Unit::CountPerOp,
             Better::Lower,
             Tier::Info,
-            "voluntary and involuntary context switches for each successful operation",
+            "voluntary and involuntary context switches of the agent for each successful operation",
         ),
         per_op((used.voluntary_switches + used.involuntary_switches) as f64),
     );

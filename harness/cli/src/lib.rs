@@ -14,6 +14,7 @@ mod launchers;
 mod output;
 mod overrides;
 mod progress;
+mod quick;
 mod session;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use uplift_analysis::{Decision, decided, warmup};
@@ -27,18 +27,15 @@ use crate::{
     launchers::Launchers,
     output::{Terminal, write_documents},
     progress::Bars,
+    quick,
 };
 
 /// The default budget of one scenario.
 const BUDGET_EACH: Duration = Duration::from_secs(60);
-/// The most that `--quick` gives to one scenario, and to all together.
+/// The most that `--quick` gives to one scenario, and to all together: a look at everything takes less than three
+/// minutes, however much there is.
 const QUICK_EACH: Duration = Duration::from_secs(20);
-const QUICK_ALL: Duration = Duration::from_secs(140);
-/// Rounds of a block with `--quick`.
-const QUICK_ROUNDS: u32 = 16;
-/// The longest warm-up and window with `--quick`.
-const QUICK_WARMUP: Duration = Duration::from_millis(200);
-const QUICK_WINDOW: Duration = Duration::from_millis(1500);
+const QUICK_ALL: Duration = Duration::from_secs(150);
 
 /// A run that is ready to begin.
 pub struct Session<'a> {
@@ -134,6 +131,7 @@ impl Session<'_> {
         } else {
             BUDGET_EACH * count
         });
+        let purse = Purse { total: budget, scenarios: count, hard: self.trials.quick && self.trials.budget.is_none() };
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
@@ -141,7 +139,7 @@ impl Session<'_> {
         let planned = self
             .scenarios
             .iter()
-            .map(|(entry, variants)| self.plan(entry, variants, &launchers))
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers, budget / count))
             .collect::<Result<Vec<_>, _>>()?;
         let mut run = Run {
             schema: RUN_SCHEMA,
@@ -198,6 +196,7 @@ impl Session<'_> {
             allow_debug: self.trials.allow_debug,
         };
         let mut broken = None;
+        let begun = Instant::now();
         for index in 0..run.scenarios.len() {
             let planned = &run.scenarios[index];
             let order = ScenarioOrder {
@@ -210,7 +209,8 @@ impl Session<'_> {
                     Profiling::Cost(sampling) => vec![None, Some(sampling)],
                     _ => Vec::new(),
                 },
-                budget: budget / count,
+                budget: purse.share(begun.elapsed(), index as u32),
+                may_overdraw: !purse.hard,
                 blocks: self.blocks.or(self.trials.blocks),
             };
             let measured = match self.profiling {
@@ -268,13 +268,16 @@ impl Session<'_> {
         }
     }
 
-    fn plan(&self, entry: &Entry, variants: &[String], launch: &Launchers) -> Result<PlannedScenario, CliError> {
+    fn plan(
+        &self,
+        entry: &Entry,
+        variants: &[String],
+        launch: &Launchers,
+        share: Duration,
+    ) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
         if self.trials.quick {
-            let trial = &mut scenario.trial;
-            trial.rounds = trial.rounds.min(QUICK_ROUNDS);
-            trial.warmup.0 = trial.warmup.0.min(QUICK_WARMUP);
-            trial.window.0 = trial.window.0.min(QUICK_WINDOW);
+            quick::shorten(&mut scenario.trial, share, variants.len() as u32);
         }
         let mut binaries = BTreeMap::new();
         let mut launchers = BTreeMap::new();
@@ -313,6 +316,23 @@ impl Session<'_> {
             binaries,
             launchers,
         })
+    }
+}
+
+/// Shares the budget of a run among its scenarios.
+struct Purse {
+    total: Duration,
+    scenarios: u32,
+    /// Whether the total must hold: then a scenario that took too long is paid for by those after it.
+    hard: bool,
+}
+
+impl Purse {
+    /// The share of scenario `index` when `spent` is gone: what a scenario that was decided early left over goes to
+    /// those after it.
+    fn share(&self, spent: Duration, index: u32) -> Duration {
+        let left = self.total.saturating_sub(spent) / self.scenarios.saturating_sub(index).max(1);
+        if self.hard { left } else { left.max(self.total / self.scenarios.max(1)) }
     }
 }
 
@@ -364,7 +384,21 @@ pub fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::utc;
+    use std::time::Duration;
+
+    use super::{Purse, utc};
+
+    #[test]
+    fn time_left_over_goes_to_those_that_follow() {
+        let seconds = Duration::from_secs;
+        let soft = Purse { total: seconds(100), scenarios: 5, hard: false };
+        assert_eq!(soft.share(seconds(0), 0), seconds(20));
+        assert_eq!(soft.share(seconds(4), 1), seconds(24));
+        assert_eq!(soft.share(seconds(90), 4), seconds(20), "an overdraft is not taken from the next");
+        let hard = Purse { hard: true, ..soft };
+        assert_eq!(hard.share(seconds(90), 4), seconds(10));
+        assert_eq!(hard.share(seconds(120), 4), seconds(0));
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

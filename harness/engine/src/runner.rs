@@ -22,7 +22,8 @@ use crate::{
     store::{RunStore, StoreError},
 };
 
-/// The fewest blocks for which a verdict is possible; the budget may be overdrawn up to twice for them.
+/// The fewest blocks for which a verdict is possible; the budget may be overdrawn up to twice for them, where
+/// [`ScenarioOrder::may_overdraw`] says so.
 pub const BLOCKS_MIN: u32 = 6;
 /// The most blocks of one scenario.
 pub const BLOCKS_MAX: u32 = 1_000;
@@ -144,6 +145,8 @@ pub struct ScenarioOrder<'a> {
     pub sampling: Vec<Option<Sampling>>,
     /// Its budget.
     pub budget: Duration,
+    /// Whether the budget may be overdrawn for the fewest blocks that make a verdict possible.
+    pub may_overdraw: bool,
     /// Exactly so many blocks; `None`: as the judge and the budget say.
     pub blocks: Option<u32>,
 }
@@ -313,7 +316,7 @@ impl Engine<'_> {
                 return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
             }
             let next_would_overdraw = elapsed + mean > order.budget;
-            let needed = block < BLOCKS_MIN && elapsed < 2 * order.budget;
+            let needed = order.may_overdraw && block < BLOCKS_MIN && elapsed < 2 * order.budget;
             if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
                 return Ok(end(
                     format!("the budget of {:.0} s was spent after {block} blocks", order.budget.as_secs_f64()),

@@ -105,7 +105,8 @@ fn machine_times() -> Option<MachineTimes> {
     Some(MachineTimes { busy: user + nice + system + irq + softirq, idle: idle + iowait, steal })
 }
 
-/// Ticks of the harness and of every agent that it has waited for or still runs.
+/// Ticks of the harness and of everything that it has waited for or that still descends from it; and of the kernel's
+/// own threads, which write back what any of them wrote and are no other process.
 fn our_ticks() -> u64 {
     // SAFETY: times only fills the structure.
     let own = unsafe {
@@ -113,12 +114,17 @@ fn our_ticks() -> u64 {
         libc::times(&raw mut times);
         (times.tms_utime + times.tms_stime + times.tms_cutime + times.tms_cstime) as u64
     };
-    own + living_children_ticks()
+    own + children(std::process::id()).into_iter().map(tree_ticks).sum::<u64>() + kernel_ticks()
 }
 
-/// Ticks of children that are not waited for yet.
-fn living_children_ticks() -> u64 {
-    children(std::process::id()).into_iter().filter_map(ticks).sum()
+/// Ticks of the kernel's threads; 0 where they cannot be seen, as in a container.
+fn kernel_ticks() -> u64 {
+    /// The parent of all of them.
+    const KTHREADD: u32 = 2;
+    match fs::read_to_string(format!("/proc/{KTHREADD}/comm")) {
+        Ok(name) if name.trim() == "kthreadd" => tree_ticks(KTHREADD),
+        _ => 0,
+    }
 }
 
 /// Ticks of a process and of everything that descends from it.

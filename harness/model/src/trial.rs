@@ -228,7 +228,7 @@ impl OperationRecord {
     }
 }
 
-/// What the process used during the kept turns. `None`: could not be had, with the reason in [`Resources::missing`].
+/// What the process, and those that work for it outside, used during the kept turns. `None`: could not be had, with the reason in [`Resources::missing`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -304,6 +304,9 @@ impl SyncKind {
 pub struct SyncRecord {
     /// How they were counted ("interposed symbols"); `None`: they could not be, and nothing is said about them.
     pub collector: Option<String>,
+    /// Why they could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
     /// What that collector cannot see.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blind_spots: Vec<String>,
@@ -391,16 +394,20 @@ pub struct Idle {
 /// The largest share of one core that an idle variant may use.
 pub const IDLE_CPU_SHARE_MAX: f64 = 0.02;
 
+/// The most sync calls that an idle variant may make in a second. None would be right but for database servers, which
+/// write down every 15 seconds that they are alive.
+pub const IDLE_SYNCS_PER_SECOND_MAX: f64 = 0.2;
+
 impl Idle {
     /// The share of one core that was used while idle; `None` where there was no idle time.
     pub fn cpu_share(&self) -> Option<f64> {
         (self.wall_ns > 0).then(|| self.cpu_ns as f64 / self.wall_ns as f64)
     }
 
-    /// Whether the variant was idle: under 2 % of a core and no sync call.
-    pub fn is_idle(&self) -> bool {
-        self.cpu_share().is_none_or(|share| share < IDLE_CPU_SHARE_MAX)
-            && self.sync_calls.is_none_or(|calls| calls == 0)
+    /// Whether the variant made sync calls beyond what an idle one may.
+    pub fn synced(&self) -> bool {
+        let seconds = self.wall_ns as f64 / 1e9;
+        self.sync_calls.is_some_and(|calls| calls as f64 > IDLE_SYNCS_PER_SECOND_MAX * seconds)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     clock,
     contract::{Description, OpenContext, Samples, Target, TargetError, TargetErrorKind, TargetFactory},
     load::Pool,
+    outside::{Outside, OutsideSyncs},
     recorder::{Cell, REASONS_MAX, Recorder, SparseCounts},
     resources, sync_probe,
     timeline::EventLog,
@@ -234,6 +235,7 @@ fn serve_trial(
                     ceiling: target.ceiling(),
                     setup_ns: clock::now_ns() - setup_start_ns,
                 };
+                let outside = Outside::of(target.as_ref());
                 let session = Session {
                     target: target.as_ref(),
                     pool: &pool,
@@ -244,7 +246,8 @@ fn serve_trial(
                     slice_ns: prepare.slice_ns,
                     events: &events,
                     turns: Vec::new(),
-                    idle: Idle { sync_calls: sync_probe::is_live().then_some(0), ..Idle::default() },
+                    idle: Idle { sync_calls: outside.counts_syncs().then_some(0), ..Idle::default() },
+                    outside,
                     quiet_since: None,
                     separate_service: !prepare.load.response_is_service(),
                 };
@@ -273,6 +276,7 @@ struct Session<'a> {
     turns: Vec<KeptTurn>,
     idle: Idle,
     quiet_since: Option<Quiet>,
+    outside: Outside,
     separate_service: bool,
 }
 
@@ -284,8 +288,12 @@ struct Quiet {
 }
 
 impl Quiet {
-    fn now() -> Self {
-        Self { wall_ns: clock::now_ns(), cpu_ns: clock::process_cpu_ns(), sync_calls: sync_probe::calls() }
+    fn now(outside: &Outside) -> Self {
+        Self {
+            wall_ns: clock::now_ns(),
+            cpu_ns: clock::process_cpu_ns() + outside.cpu_ns(),
+            sync_calls: sync_probe::calls() + outside.syncs().calls(),
+        }
     }
 }
 
@@ -296,6 +304,7 @@ struct KeptTurn {
     slices: Vec<Slice>,
     usage: (resources::Usage, resources::Usage),
     syncs: (sync_probe::Snapshot, sync_probe::Snapshot),
+    outside_syncs: (OutsideSyncs, OutsideSyncs),
     counters: BTreeMap<String, f64>,
 }
 
@@ -334,7 +343,7 @@ impl Session<'_> {
                     let record = self.turn(&turn)?;
                     operations += record.ok;
                     link.send(&Reply::Turn(record))?;
-                    self.quiet_since = Some(Quiet::now());
+                    self.quiet_since = Some(Quiet::now(&self.outside));
                 }
                 Request::ProfileStart { frequency_hz, off_cpu } => {
                     let sampler = sampler.ok_or_else(|| {
@@ -346,7 +355,7 @@ impl Session<'_> {
                     link.send(&Reply::Profiling { sampler: running.name(), warnings: running.warnings() })?;
                     profiling = Some((running, operations));
                     // What the sampler's start took is not the variant's.
-                    self.quiet_since = self.quiet_since.take().map(|_| Quiet::now());
+                    self.quiet_since = self.quiet_since.take().map(|_| Quiet::now(&self.outside));
                 }
                 Request::ProfileStop => {
                     let (running, before) = profiling
@@ -374,10 +383,11 @@ impl Session<'_> {
         if request.measured
             && let Some(quiet) = self.quiet_since.take()
         {
-            self.idle.wall_ns += clock::now_ns().saturating_sub(quiet.wall_ns);
-            self.idle.cpu_ns += clock::process_cpu_ns().saturating_sub(quiet.cpu_ns);
+            let now = Quiet::now(&self.outside);
+            self.idle.wall_ns += now.wall_ns.saturating_sub(quiet.wall_ns);
+            self.idle.cpu_ns += now.cpu_ns.saturating_sub(quiet.cpu_ns);
             if let Some(calls) = &mut self.idle.sync_calls {
-                *calls += sync_probe::calls() - quiet.sync_calls;
+                *calls += now.sync_calls - quiet.sync_calls;
             }
         }
         if request.measured && self.turns.is_empty() {
@@ -386,8 +396,8 @@ impl Session<'_> {
         self.target.resume();
         let mut samples_before = Samples::default();
         self.target.sample(&mut samples_before);
-        let syncs_before = sync_probe::snapshot();
-        let usage_before = resources::read();
+        let syncs_before = (sync_probe::snapshot(), self.outside.syncs());
+        let usage_before = self.usage();
         let cpu_before_ns = clock::process_cpu_ns();
 
         let mut run =
@@ -403,8 +413,8 @@ impl Session<'_> {
         self.target.quiesce().map_err(|error| target_failure(&phase(), &error))?;
         let quiesce_ns = clock::now_ns() - quiesce_start_ns;
         let cpu_ns = clock::process_cpu_ns() - cpu_before_ns;
-        let usage_after = resources::read();
-        let syncs_after = sync_probe::snapshot();
+        let usage_after = self.usage();
+        let syncs_after = (sync_probe::snapshot(), self.outside.syncs());
         let mut samples_after = Samples::default();
         self.target.sample(&mut samples_after);
 
@@ -435,7 +445,7 @@ impl Session<'_> {
             response_p50_ns: response.quantile(0.5),
             response_max_ns: response.max(),
             cpu_ns,
-            sync_calls: syncs_after.calls() - syncs_before.calls(),
+            sync_calls: syncs_after.0.calls() - syncs_before.0.calls() + syncs_after.1.calls() - syncs_before.1.calls(),
             quiesce_ns,
             ratios: self.ratios(&counters),
         };
@@ -445,11 +455,19 @@ impl Session<'_> {
                 cells,
                 slices,
                 usage: (usage_before, usage_after),
-                syncs: (syncs_before, syncs_after),
+                syncs: (syncs_before.0, syncs_after.0),
+                outside_syncs: (syncs_before.1, syncs_after.1),
                 counters,
             });
         }
         Ok(record)
+    }
+
+    /// What the agent and those who work for it outside have used so far.
+    fn usage(&self) -> resources::Usage {
+        let mut usage = resources::read();
+        self.outside.add_to(&mut usage);
+        usage
     }
 
     /// The target's metrics that are ratios of counters, from the growth of these.
@@ -497,10 +515,13 @@ impl Session<'_> {
         for turn in kept {
             turn.usage.0.add_growth_to(&turn.usage.1, turn.record.wall_ns, &mut total);
             turn.syncs.0.add_growth_to(&turn.syncs.1, &mut syncs);
+            turn.outside_syncs.0.add_growth_to(&turn.outside_syncs.1, &mut syncs);
             for (name, growth) in &turn.counters {
                 *counters.entry(name.clone()).or_insert(0.0) += growth;
             }
         }
+        self.outside.describe_syncs(&mut syncs);
+        self.outside.describe_usage(&mut total);
         Ok(Measured {
             effective: self.ready.effective.clone(),
             durability: self.ready.durability,

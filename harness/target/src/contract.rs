@@ -126,9 +126,16 @@ pub trait Target: Send + Sync {
     }
 
     /// Processes outside the agent that work for the target (a database server), whose sync calls, processor time
-    /// and bytes belong to it.
+    /// and bytes belong to it, their children's included. Asked once, after set-up. Children of the agent that it
+    /// waits for within a turn are counted without being named.
     fn processes(&self) -> Vec<u32> {
         Vec::new()
+    }
+
+    /// Why what works for the target cannot be watched, where that is so (a server on another machine). Sync calls,
+    /// processor time and bytes are then absent with this reason: those of the agent alone would not be the target's.
+    fn unseen_work(&self) -> Option<String> {
+        None
     }
 }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod contract;
 pub mod disk;
 pub mod load;
+mod outside;
 pub mod recorder;
 pub mod resources;
 pub mod settings;

@@ -1,4 +1,4 @@
-//! What the process used: processor time, bytes, switches, faults, memory.
+//! What the agent's process used: processor time, bytes, switches, faults, memory.
 
 use std::{collections::BTreeMap, fs};
 
@@ -7,28 +7,52 @@ use uplift_model::trial::Resources;
 /// Readings that only grow, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    cpu_user_ns: u64,
-    cpu_system_ns: u64,
-    voluntary_switches: u64,
-    involuntary_switches: u64,
-    major_faults: u64,
-    io: Option<Io>,
+    pub(crate) cpu_user_ns: u64,
+    pub(crate) cpu_system_ns: u64,
+    pub(crate) voluntary_switches: u64,
+    pub(crate) involuntary_switches: u64,
+    pub(crate) major_faults: u64,
+    pub(crate) io: Option<Io>,
 }
 
+/// What a process read and wrote.
 #[derive(Clone, Copy, Debug, Default)]
-struct Io {
+pub(crate) struct Io {
     written_bytes: u64,
     write_calls: u64,
     storage_read_bytes: u64,
     storage_written_bytes: u64,
 }
 
-/// Reads them for the calling process.
+impl Io {
+    /// From the text of a `/proc/<pid>/io`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let field = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
+        };
+        Self {
+            written_bytes: field("wchar"),
+            write_calls: field("syscw"),
+            storage_read_bytes: field("read_bytes"),
+            storage_written_bytes: field("write_bytes"),
+        }
+    }
+}
+
+/// Reads them for the calling process, together with those of its children that have ended.
 pub fn read() -> Usage {
+    let mut usage = of(libc::RUSAGE_SELF);
+    usage.add(&of(libc::RUSAGE_CHILDREN));
+    // The kernel adds a child's bytes to its parent's when it is waited for.
+    usage.io = fs::read_to_string("/proc/self/io").ok().map(|text| Io::parse(&text));
+    usage
+}
+
+fn of(who: libc::c_int) -> Usage {
     // SAFETY: an all-zero rusage is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: RUSAGE_SELF with a valid pointer cannot fail.
-    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    // SAFETY: these arguments with a valid pointer cannot fail.
+    unsafe { libc::getrusage(who, &raw mut usage) };
     let nanos = |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000;
     Usage {
         cpu_user_ns: nanos(usage.ru_utime),
@@ -36,21 +60,26 @@ pub fn read() -> Usage {
         voluntary_switches: usage.ru_nvcsw as u64,
         involuntary_switches: usage.ru_nivcsw as u64,
         major_faults: usage.ru_majflt as u64,
-        io: fs::read_to_string("/proc/self/io").ok().map(|text| {
-            let field = |name: &str| {
-                text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)
-            };
-            Io {
-                written_bytes: field("wchar"),
-                write_calls: field("syscw"),
-                storage_read_bytes: field("read_bytes"),
-                storage_written_bytes: field("write_bytes"),
-            }
-        }),
+        io: None,
     }
 }
 
 impl Usage {
+    /// Adds what another process used. Bytes that one of them could not tell are left out.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cpu_user_ns += other.cpu_user_ns;
+        self.cpu_system_ns += other.cpu_system_ns;
+        self.voluntary_switches += other.voluntary_switches;
+        self.involuntary_switches += other.involuntary_switches;
+        self.major_faults += other.major_faults;
+        if let (Some(io), Some(more)) = (&mut self.io, other.io) {
+            io.written_bytes += more.written_bytes;
+            io.write_calls += more.write_calls;
+            io.storage_read_bytes += more.storage_read_bytes;
+            io.storage_written_bytes += more.storage_written_bytes;
+        }
+    }
+
     /// Adds what was used between `self` and the later `end` to `total`.
     pub fn add_growth_to(&self, end: &Self, wall_ns: u64, total: &mut Resources) {
         total.wall_ns += wall_ns;

@@ -192,6 +192,7 @@ impl Snapshot {
 pub fn empty_record() -> SyncRecord {
     SyncRecord {
         collector: is_live().then(|| "interposed symbols".to_owned()),
+        missing: None,
         blind_spots: BLIND_SPOTS.map(str::to_owned).to_vec(),
         kinds: Default::default(),
     }
