@@ -35,6 +35,15 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     folders().into_iter().map(|folder| folder.join(name)).find(|path| is_program(path))
 }
 
+/// A program in the search path.
+pub(crate) fn in_search_path(name: &str) -> Option<PathBuf> {
+    search_path().into_iter().map(|folder| folder.join(name)).find(|path| is_program(path))
+}
+
+fn search_path() -> Vec<PathBuf> {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect()
+}
+
 fn folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = env::var_os("UPLIFT_POSTGRES_BIN").into_iter().map(PathBuf::from).collect();
     // Debian keeps the server's programs out of the search path, in a folder for each version.
@@ -46,7 +55,7 @@ fn folders() -> Vec<PathBuf> {
         .collect();
     versions.sort_unstable_by(|a, b| b.cmp(a));
     folders.extend(versions.into_iter().map(|(_, folder)| folder));
-    folders.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    folders.extend(search_path());
     folders
 }
 

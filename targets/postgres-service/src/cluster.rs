@@ -29,11 +29,32 @@ use crate::{ServiceError, binaries::Binaries};
 /// The longest path of a Unix socket (`sun_path` of 108 bytes with its final zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// What PostgreSQL calls its socket for this port, with the slash before it.
-const SOCKET_NAME: &str = "/.s.PGSQL.5432";
+pub(crate) const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 /// How much of the server's log goes into an error.
 const LOG_TAIL_BYTES: usize = 2048;
 
+/// How a cluster is made. Whoever can reach its socket may connect: the directory around it belongs to the server alone.
+/// Nothing is worth syncing before the first start.
+pub(crate) const INITDB_ARGUMENTS: [&str; 6] =
+    ["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// What a server of our own is started with, without its directories.
+pub(crate) fn server_arguments(settings: &[(&str, &str)]) -> Vec<String> {
+    [("listen_addresses", ""), ("port", "5432"), ("log_timezone", "UTC"), ("timezone", "UTC")]
+        .iter()
+        .chain(settings)
+        .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")])
+        .collect()
+}
+
+/// How to connect to the server whose socket is in `directory`.
+pub(crate) fn connection_through(directory: &Path) -> String {
+    // In a connection string a value in quotes escapes quotes and backslashes.
+    let host = directory.display().to_string().replace('\\', "\\\\").replace('\'', "\\'");
+    format!("host='{host}' port=5432 user=postgres dbname=postgres")
+}
 
 /// A running cluster.
 #[derive(Debug)]
@@ -47,7 +68,7 @@ pub(crate) struct Cluster {
 
 /// Whom the server runs as: it refuses to run as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct User {
+pub(crate) struct User {
     uid: u32,
     gid: u32,
 }
@@ -77,7 +98,7 @@ impl User {
 impl Cluster {
     pub(crate) fn start(binaries: &Binaries, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
         let user = User::of_servers()?;
-        let directory = make_directory(data_dir, user)?;
+        let directory = make_directory(data_dir, user, "")?;
         let janitor = match janitor(&directory) {
             Ok(janitor) => janitor,
             Err(error) => {
@@ -94,9 +115,7 @@ impl Cluster {
     }
 
     pub(crate) fn connection(&self) -> String {
-        // In a connection string a value in quotes escapes quotes and backslashes.
-        let host = self.directory.display().to_string().replace('\\', "\\\\").replace('\'', "\\'");
-        format!("host='{host}' port=5432 user=postgres dbname=postgres")
+        connection_through(&self.directory)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -106,12 +125,7 @@ impl Cluster {
     fn initialise(&self, binaries: &Binaries, user: Option<User>) -> Result<(), ServiceError> {
         let context = "making a cluster with initdb";
         let mut command = Command::new(&binaries.initdb);
-        // Whoever can reach the socket may connect: the directory around it belongs to the server alone. Nothing is
-        // worth syncing before the first start.
-        command
-            .args(["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres"])
-            .args(["--encoding=UTF8", "--locale=C", "-D"])
-            .arg(self.cluster_directory());
+        command.args(INITDB_ARGUMENTS).arg("-D").arg(self.cluster_directory());
         run_as(&mut command, user, &self.directory);
         let output = command.stdin(Stdio::null()).output().map_err(|error| ServiceError::failed(context, error))?;
         if output.status.success() {
@@ -139,10 +153,7 @@ impl Cluster {
         let log = fs::File::create(self.log_file()).map_err(failed)?;
         let mut command = Command::new(&binaries.postgres);
         command.arg("-D").arg(self.cluster_directory()).arg("-k").arg(&self.directory);
-        command.args(["-c", "listen_addresses=", "-c", "port=5432", "-c", "log_timezone=UTC", "-c", "timezone=UTC"]);
-        for (name, value) in settings {
-            command.arg("-c").arg(format!("{name}={value}"));
-        }
+        command.args(server_arguments(settings));
         run_as(&mut command, user, &self.directory);
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // SAFETY: prctl is async-signal-safe. std runs this after it changed the user, which would undo it.
@@ -253,8 +264,8 @@ fn run_as(command: &mut Command, user: Option<User>, directory: &Path) {
     command.current_dir(directory).env_clear().env("LC_ALL", "C").env("PATH", env::var_os("PATH").unwrap_or_default());
 }
 
-/// A fresh directory that belongs to the server's user.
-fn make_directory(data_dir: &Path, user: Option<User>) -> Result<PathBuf, ServiceError> {
+/// A fresh directory that belongs to the server's user. Its socket will be in the folder `below` of it.
+pub(crate) fn make_directory(data_dir: &Path, user: Option<User>, below: &str) -> Result<PathBuf, ServiceError> {
     let name = format!("uplift-pg-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut reasons = Vec::new();
     for parent in [data_dir.to_path_buf(), env::temp_dir()] {
@@ -263,7 +274,7 @@ fn make_directory(data_dir: &Path, user: Option<User>) -> Result<PathBuf, Servic
             continue;
         };
         let directory = parent.join(&name);
-        if directory.as_os_str().len() + SOCKET_NAME.len() > SOCKET_PATH_BYTES_MAX {
+        if directory.as_os_str().len() + below.len() + SOCKET_NAME.len() > SOCKET_PATH_BYTES_MAX {
             reasons.push(format!("the path of `{}` is too long for a Unix socket", parent.display()));
             continue;
         }
@@ -304,7 +315,7 @@ fn unreachable_for(path: &Path, user: User) -> Option<PathBuf> {
         .map(Path::to_path_buf)
 }
 
-fn tail(bytes: &[u8]) -> String {
+pub(crate) fn tail(bytes: &[u8]) -> String {
     let mut text = Vec::new();
     let _ = (&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..]).read_to_end(&mut text);
     String::from_utf8_lossy(&text).trim().to_owned()

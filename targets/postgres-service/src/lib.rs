@@ -1,21 +1,35 @@
 //! A PostgreSQL server for the time of one trial.
 //!
 //! [`Server::start`] takes the server that `UPLIFT_POSTGRES_URL` names; where it names none, it makes a cluster of its own
-//! from the binaries of this machine, as an unprivileged user, reachable only through a Unix socket in the cluster's
-//! own directory. Such a cluster is stopped and removed when the [`Server`] is dropped, and also when the process that
-//! started it is killed. What must not happen here: any setting that makes a server faster without being asked for.
+//! from the binaries of this machine, as an unprivileged user; where there are none, in a container. A server of its own is
+//! reachable only through a Unix socket in a directory of its own, and it is stopped and removed when the [`Server`] is
+//! dropped, and also when the process that started it is killed. What must not happen here: any setting that makes a server
+//! faster without being asked for, and any download.
 
 mod binaries;
 mod cluster;
+mod container;
+pub mod owner;
 mod usage;
 
 use std::{env, path::Path};
 
-pub use self::usage::Usage;
-use self::{binaries::Binaries, cluster::Cluster};
+use self::{binaries::Binaries, cluster::Cluster, container::Container};
+pub use self::{container::IMAGE_VARIABLE, usage::Usage};
 
 /// The environment variable that names a server.
 pub const URL_VARIABLE: &str = "UPLIFT_POSTGRES_URL";
+/// The environment variable that says how a server of our own is made: `binaries` or `container`.
+pub const WAY_VARIABLE: &str = "UPLIFT_POSTGRES_WAY";
+
+/// How a server of our own is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A cluster from the binaries of this machine.
+    Binaries,
+    /// A container.
+    Container,
+}
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -52,23 +66,69 @@ impl ServiceError {
 #[derive(Debug)]
 pub struct Server {
     connection: String,
-    cluster: Option<Cluster>,
+    origin: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Given,
+    Cluster(Cluster),
+    Container(Container),
 }
 
 impl Server {
-    /// The server that [`URL_VARIABLE`] names, else a new cluster below `data_dir` with `settings` (name, value) on its
-    /// command line. A cluster goes to the system's directory for temporary files instead where the user it runs as
-    /// cannot reach `data_dir`.
+    /// The server that [`URL_VARIABLE`] names, else a new one below `data_dir` with `settings` (name, value) on its
+    /// command line, from binaries or in a container, whichever [`WAY_VARIABLE`] says or is to be had. It goes to the
+    /// system's directory for temporary files instead where the user it runs as cannot reach `data_dir`.
     ///
     /// # Errors
-    /// [`ServiceError::Unavailable`] where there is neither, with the remedy.
+    /// [`ServiceError::Unavailable`] where there is none, with the remedy.
     pub fn start(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
         if let Some(url) = env::var(URL_VARIABLE).ok().filter(|url| !url.trim().is_empty()) {
-            return Ok(Self { connection: url.trim().to_owned(), cluster: None });
+            return Ok(Self { connection: url.trim().to_owned(), origin: URL_VARIABLE.to_owned(), kind: Kind::Given });
         }
-        let binaries = Binaries::find()?;
-        let cluster = Cluster::start(&binaries, data_dir, settings)?;
-        Ok(Self { connection: cluster.connection(), cluster: Some(cluster) })
+        let way = env::var(WAY_VARIABLE).unwrap_or_default();
+        match way.trim() {
+            "binaries" => return Self::start_by(Way::Binaries, data_dir, settings),
+            "container" => return Self::start_by(Way::Container, data_dir, settings),
+            "" => {}
+            other => {
+                let state = format!("postgres: {WAY_VARIABLE} is `{other}`");
+                return Err(ServiceError::unavailable(state, "write `binaries` or `container`, or leave it out"));
+            }
+        }
+        let started = Self::start_by(Way::Binaries, data_dir, settings);
+        let Err(ServiceError::Unavailable { state, remedy }) = started else { return started };
+        match Self::start_by(Way::Container, data_dir, settings) {
+            Err(ServiceError::Unavailable { state: second_state, remedy: second_remedy }) => {
+                let second_state = second_state.trim_start_matches("postgres: ");
+                Err(ServiceError::unavailable(
+                    format!("{state}; {second_state}"),
+                    format!("{remedy}; or {second_remedy}"),
+                ))
+            }
+            started => started,
+        }
+    }
+
+    /// A new server, made in this way and no other.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_by(way: Way, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+        match way {
+            Way::Binaries => {
+                let cluster = Cluster::start(&Binaries::find()?, data_dir, settings)?;
+                let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
+                Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
+            }
+            Way::Container => {
+                let container = Container::start(data_dir, settings)?;
+                let (connection, origin) = (container.connection(), format!("container of {}", container.image()));
+                Ok(Self { connection, origin, kind: Kind::Container(container) })
+            }
+        }
     }
 
     /// How to connect, as libpq and tokio-postgres read it.
@@ -77,16 +137,26 @@ impl Server {
     }
 
     /// Where it came from, for the record.
-    pub fn origin(&self) -> &'static str {
-        if self.cluster.is_some() { "own cluster" } else { URL_VARIABLE }
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
-    /// The server's first process; `None` for a server that was given.
+    /// Whether it was started here, for us alone.
+    pub fn is_ours(&self) -> bool {
+        !matches!(self.kind, Kind::Given)
+    }
+
+    /// The server's first process; `None` for a server that was given, and for one in a container whose processes cannot be
+    /// seen from here.
     pub fn pid(&self) -> Option<u32> {
-        self.cluster.as_ref().map(Cluster::pid)
+        match &self.kind {
+            Kind::Given => None,
+            Kind::Cluster(cluster) => Some(cluster.pid()),
+            Kind::Container(container) => container.pid(),
+        }
     }
 
-    /// What all processes of the server have used so far; `None` for a server that was given.
+    /// What all processes of the server have used so far; `None` where [`Server::pid`] is.
     pub fn usage(&self) -> Option<Usage> {
         self.pid().and_then(usage::of_family)
     }

@@ -23,12 +23,17 @@ pub(crate) fn of_family(root: u32) -> Option<Usage> {
     // Children that have ended are in the numbers of whoever waited for them.
     let mut total_ticks = first.own_ticks + first.waited_ticks;
     let mut pages = first.resident_pages;
-    let children = fs::read_to_string(format!("/proc/{root}/task/{root}/children")).unwrap_or_default();
-    for stat in children.split_whitespace().filter_map(|pid| Stat::read(pid.parse().ok()?)) {
+    for stat in children_of(root).into_iter().filter_map(Stat::read) {
         total_ticks += stat.own_ticks;
         pages += stat.resident_pages;
     }
     Some(Usage { cpu_s: total_ticks as f64 / ticks as f64, resident_bytes: pages * page as u64 })
+}
+
+/// The living children of a process, as its first thread has them.
+pub(crate) fn children_of(process: u32) -> Vec<u32> {
+    let listed = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 struct Stat {

@@ -285,8 +285,8 @@ fn postgres() -> Finding {
         None => Finding::poor(
             "postgresql",
             State::Missing,
-            "no server binaries and no UPLIFT_POSTGRES_URL: scenarios that need it are skipped",
-            "install PostgreSQL's server package, or set UPLIFT_POSTGRES_URL",
+            "no server binaries and no UPLIFT_POSTGRES_URL: scenarios that need it use a container, or are skipped",
+            "install PostgreSQL's server package, set UPLIFT_POSTGRES_URL, or have a Docker engine with its image",
         ),
     }
 }

@@ -5,6 +5,7 @@ mod bench;
 mod docker;
 mod faults;
 mod own_target;
+mod owner;
 mod profile;
 mod saturate;
 mod stored;
