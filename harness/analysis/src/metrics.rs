@@ -382,12 +382,11 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
 
 fn of_target(measured: &Measured, totals: &Totals, planned: &PlannedScenario, values: &mut Vec<Value>) {
     for metric in &planned.metrics {
+        let source = metric.source.as_ref();
+        let absent = |otherwise: String| measured.resources.missing.get(source).cloned().unwrap_or(otherwise);
         let counter = || {
-            measured
-                .counters
-                .get(metric.source.as_ref())
-                .copied()
-                .ok_or_else(|| format!("the target did not count `{}` under these settings", metric.source))
+            let count = measured.counters.get(source).copied();
+            count.ok_or_else(|| absent(format!("the target did not count `{source}` under these settings")))
         };
         let value = match &metric.derivation {
             Derivation::Total => counter(),
@@ -399,12 +398,10 @@ fn of_target(measured: &Measured, totals: &Totals, planned: &PlannedScenario, va
                 let per = measured.counters.get(other.as_ref()).copied().unwrap_or(0.0);
                 divide(count, per, &format!("`{other}` did not grow"))
             }),
-            Derivation::Gauge => measured.gauges.get(metric.source.as_ref()).copied().ok_or_else(|| {
-                match measured.resources.missing.get(metric.source.as_ref()) {
-                    Some(reason) => reason.clone(),
-                    None => format!("the trial reported no `{}` under these settings", metric.source),
-                }
-            }),
+            Derivation::Gauge => {
+                let gauge = measured.gauges.get(source).copied();
+                gauge.ok_or_else(|| absent(format!("the trial reported no `{source}` under these settings")))
+            }
         };
         push(values, metric.spec.clone(), value);
     }

@@ -505,6 +505,7 @@ impl Session<'_> {
         let stages = self.target.stages();
         let distributions = self.target.distributions();
         let mut total = resources::empty();
+        total.missing.extend(samples.absences().iter().map(|(name, reason)| (name.to_string(), reason.clone())));
         // Before the check: its memory is not the workload's.
         resources::add_peak_memory_to(&mut total);
         let check = self.target.check().map_err(|error| target_failure("check", &error))?;

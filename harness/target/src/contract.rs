@@ -234,6 +234,7 @@ pub struct Description {
 pub struct Samples {
     counters: BTreeMap<Cow<'static, str>, f64>,
     gauges: BTreeMap<Cow<'static, str>, f64>,
+    absent: BTreeMap<Cow<'static, str>, String>,
 }
 
 impl Samples {
@@ -245,6 +246,16 @@ impl Samples {
     /// A number that goes up and down: a size, a queue's depth. The harness takes the last.
     pub fn gauge(&mut self, name: impl Into<Cow<'static, str>>, value: f64) {
         self.gauges.insert(name.into(), value);
+    }
+
+    /// A counter or gauge that cannot be had here, and why. The harness takes the last reason.
+    pub fn absent(&mut self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
+        self.absent.insert(name.into(), reason.into());
+    }
+
+    /// Why counters and gauges are missing, by their names.
+    pub fn absences(&self) -> &BTreeMap<Cow<'static, str>, String> {
+        &self.absent
     }
 
     /// The counters.
