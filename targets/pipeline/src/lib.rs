@@ -21,7 +21,7 @@ mod target;
 pub mod transform;
 
 pub use settings::{
-    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, Synchronous, Toast, TransformEngine,
-    Workload,
+    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, SqlPlan, Synchronous, Toast,
+    TransformEngine, Workload,
 };
 pub use target::{Expected, FACTORY, expected, job};

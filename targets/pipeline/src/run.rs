@@ -10,7 +10,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError},
     },
     thread,
 };
@@ -171,7 +171,7 @@ impl Job {
     }
 
     fn connector(&self, clock: &mut StageClock) -> Result<Option<Connector>> {
-        if self.workload.transform == TransformKind::None || self.settings.transform_engine == TransformEngine::Native {
+        if self.workload.transform == TransformKind::None || self.settings.transform_engine != TransformEngine::Wasm {
             return Ok(None);
         }
         match &self.module_cache {
@@ -253,6 +253,11 @@ impl Job {
         let input = self.generator.schema();
         let kind = self.workload.transform;
         let mut transform: Box<dyn Transform> = match connector {
+            #[cfg(feature = "sql")]
+            None if self.settings.transform_engine == TransformEngine::Sql => {
+                let (batch_rows, plan) = (self.settings.batch_rows, self.settings.sql_plan);
+                Box::new(crate::transform::Sql::new(kind, input, batch_rows, plan, clock)?)
+            }
             None => Box::new(Native::new(kind, input)),
             Some(connector) => {
                 let sql = kind.sql(input, fault, shard.id(self.settings.fault_at_row));
@@ -350,13 +355,27 @@ fn first_cause(errors: Vec<PipelineError>) -> Result<()> {
     }
 }
 
+/// Time in which the channel was full is waiting, the rest of the call is work.
 fn send(to: &SyncSender<Message>, message: Message, clock: &mut StageClock) -> Result<()> {
-    clock.wait(stages::SEND);
-    to.send(message).map_err(|_| PipelineError::new("sending a frame", ErrorKind::NeighbourEnded))
+    clock.process(stages::SEND);
+    let sent = match to.try_send(message) {
+        Err(TrySendError::Full(message)) => {
+            clock.wait(stages::SEND);
+            to.send(message).is_ok()
+        }
+        sent => sent.is_ok(),
+    };
+    if sent { Ok(()) } else { Err(PipelineError::new("sending a frame", ErrorKind::NeighbourEnded)) }
 }
 
-/// The next message; `None` when all senders are gone.
+/// The next message; `None` when all senders are gone. Time in which the channel was empty is waiting.
 fn receive(from: &Receiver<Message>, clock: &mut StageClock) -> Option<Message> {
-    clock.wait(stages::RECEIVE);
-    from.recv().ok()
+    clock.process(stages::RECEIVE);
+    match from.try_recv() {
+        Err(TryRecvError::Empty) => {
+            clock.wait(stages::RECEIVE);
+            from.recv().ok()
+        }
+        received => received.ok(),
+    }
 }

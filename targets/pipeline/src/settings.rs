@@ -54,7 +54,9 @@ pub struct Settings {
     pub transform_engine: TransformEngine,
     /// Whether the transform's module comes from a cache of compiled code.
     pub aot: bool,
-    /// How long the transform may take for one batch before it is stopped.
+    /// When the SQL of `transform_engine = "sql"` is planned.
+    pub sql_plan: SqlPlan,
+    /// How long a module may take for one batch before it is stopped; the other engines cannot be.
     pub transform_timeout: HumanDuration,
     /// Shards of the source by `id % partitions`, each with threads of its own.
     pub partitions: u32,
@@ -92,6 +94,7 @@ impl Default for Settings {
             compression: Compression::None,
             transform_engine: TransformEngine::Native,
             aot: true,
+            sql_plan: SqlPlan::Once,
             transform_timeout: HumanDuration::from_secs(20),
             partitions: 1,
             writers: 0,
@@ -152,6 +155,18 @@ pub enum TransformEngine {
     Native,
     /// SQL over the batch in a WebAssembly module.
     Wasm,
+    /// SQL over the batch by DataFusion, in a build with the feature `sql`.
+    Sql,
+}
+
+/// When a statement becomes a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SqlPlan {
+    /// Once for each worker; the plan is carried out on every batch.
+    Once,
+    /// Anew for every batch, which is registered as a table, as upstream does.
+    PerBatch,
 }
 
 /// Levels of `PRAGMA synchronous`.

@@ -1,7 +1,7 @@
 //! The stages that a worker's time is booked on.
 
 /// Names, in the order of the constants.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "connect",
     "query",
     "fetch",
@@ -15,6 +15,7 @@ pub const NAMES: [&str; 19] = [
     "module compile",
     "module deserialize",
     "module instantiate",
+    "plan",
     "transform",
     "encode rows",
     "flush",
@@ -35,9 +36,9 @@ pub const CHECKSUM: usize = 3;
 pub const ENCODE: usize = 4;
 /// Compressing frames.
 pub const COMPRESS: usize = 5;
-/// Waiting for room in a channel.
+/// Handing a frame to a channel: at work where there was room, waiting where there was none.
 pub const SEND: usize = 6;
-/// Waiting for a frame from a channel.
+/// Taking a frame from a channel: at work where one was there, waiting where none was.
 pub const RECEIVE: usize = 7;
 /// Decompressing frames.
 pub const DECOMPRESS: usize = 8;
@@ -49,15 +50,17 @@ pub const COMPILE: usize = 10;
 pub const DESERIALIZE: usize = 11;
 /// Instantiating it.
 pub const INSTANTIATE: usize = 12;
+/// Planning the transform's SQL.
+pub const PLAN: usize = 13;
 /// Transforming a batch.
-pub const TRANSFORM: usize = 13;
+pub const TRANSFORM: usize = 14;
 /// Writing rows in the destination's format.
-pub const ENCODE_ROWS: usize = 14;
+pub const ENCODE_ROWS: usize = 15;
 /// Handing rows to the destination.
-pub const FLUSH: usize = 15;
+pub const FLUSH: usize = 16;
 /// Committing.
-pub const COMMIT: usize = 16;
+pub const COMMIT: usize = 17;
 /// Closing the destination.
-pub const CLOSE: usize = 17;
+pub const CLOSE: usize = 18;
 /// Waiting until the other workers have ended.
-pub const OTHERS: usize = 18;
+pub const OTHERS: usize = 19;

@@ -91,6 +91,15 @@ pub fn job(
     seed: u64,
     server: Option<Arc<Server>>,
 ) -> Result<Job> {
+    let transforms = workload.transform != TransformKind::None;
+    if transforms && settings.transform_engine == TransformEngine::Sql && !cfg!(feature = "sql") {
+        let (state, remedy) = (
+            "transform_engine = \"sql\": DataFusion is not in this build",
+            "build it in with `cargo run --features sql -- …`, which takes minutes the first time",
+        );
+        let kind = ErrorKind::Unavailable { state: state.to_owned(), remedy: remedy.to_owned() };
+        return Err(PipelineError::new("preparing the transform", kind));
+    }
     let generator = Generator::new(workload.profile, seed);
     let output_schema = workload.transform.schema(generator.schema());
     let database = match server {
@@ -111,7 +120,7 @@ pub fn job(
         }
         _ => None,
     };
-    let wasm = workload.transform != TransformKind::None && settings.transform_engine == TransformEngine::Wasm;
+    let wasm = transforms && settings.transform_engine == TransformEngine::Wasm;
     let module_cache = match wasm && settings.aot {
         true => Some(Connector::precompile(&data_dir.join("connector.cwasm"))?),
         false => None,
@@ -285,8 +294,8 @@ fn is_of(fault: Fault, error: &ErrorKind) -> bool {
     }
 }
 
-/// Settings of a SQLite destination only.
-const SQLITE_KEYS: [&str; 3] = ["synchronous", "journal_mode", "page_size"];
+/// Settings of one destination only, which reads them back itself.
+const DESTINATION_KEYS: [&str; 4] = ["synchronous", "journal_mode", "page_size", "toast"];
 
 fn effective(job: &Job, expected: &Expected) -> Result<BTreeMap<String, String>, TargetError> {
     let settings = serde_json::to_value(&job.settings)
@@ -295,7 +304,7 @@ fn effective(job: &Job, expected: &Expected) -> Result<BTreeMap<String, String>,
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(key, _)| job.settings.destination == DestinationKind::Sqlite || !SQLITE_KEYS.contains(&key.as_str()))
+        .filter(|(key, _)| !DESTINATION_KEYS.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect();
     effective.insert("writers".to_owned(), job.settings.writers().to_string());
@@ -373,15 +382,17 @@ impl Target for Pipeline {
             samples.counter("module_instantiate_ns", count(&job.loading.instantiate_ns));
         }
         job.store.sample(samples);
-        // Without a server the pipeline is all there is; the use of a server that was given cannot be read.
+        // Without a server the pipeline is all there is.
         let server_cpu_s = match &job.database {
             None => Some(0.0),
             Some(database) => database.server().usage().map(|usage| usage.cpu_s),
         };
-        if let Some(server_cpu_s) = server_cpu_s
-            && self.psql.is_none()
-        {
-            samples.counter("total_cpu_s", server_cpu_s + clock::process_cpu_ns() as f64 / 1e9);
+        match server_cpu_s {
+            Some(server_cpu_s) if self.psql.is_none() => {
+                samples.counter("total_cpu_s", server_cpu_s + clock::process_cpu_ns() as f64 / 1e9);
+            }
+            Some(_) => samples.absent("total_cpu_s", "what `psql` itself used is not known while it runs"),
+            None => samples.absent("total_cpu_s", "the server's processes cannot be seen from here"),
         }
     }
 
@@ -394,7 +405,15 @@ impl Target for Pipeline {
     }
 
     fn processes(&self) -> Vec<u32> {
-        self.job.store.processes()
+        self.job.database.iter().filter_map(|database| database.server().pid()).collect()
+    }
+
+    fn unseen_work(&self) -> Option<String> {
+        let server = self.job.database.as_ref()?.server();
+        server
+            .pid()
+            .is_none()
+            .then(|| format!("the processes of the server ({}) cannot be seen from here", server.origin()))
     }
 }
 

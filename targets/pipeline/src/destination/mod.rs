@@ -74,11 +74,6 @@ pub trait Store: Send + Sync {
     fn sample(&self, samples: &mut Samples) {
         let _ = samples;
     }
-
-    /// Processes of the destination.
-    fn processes(&self) -> Vec<u32> {
-        Vec::new()
-    }
 }
 
 /// What goes wrong with a writer.

@@ -1,6 +1,8 @@
 //! Transforms: what happens to a batch between source and destination.
 
 mod native;
+#[cfg(feature = "sql")]
+mod sql;
 mod wasm;
 
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_target::stage::StageClock;
 
+#[cfg(feature = "sql")]
+pub use self::sql::Sql;
 pub use self::{
     native::Native,
     wasm::{Connector, Loading, MODULE, Wasm},
@@ -43,7 +47,7 @@ impl TransformKind {
         }
     }
 
-    /// The same as SQL over the table `input`, where moments are microseconds. A fault strikes at the row with `fault_id`.
+    /// The same as SQL of the module, over the table `input` in which moments are microseconds. A fault strikes at the row with `fault_id`.
     pub fn sql(self, input: &Schema, fault: Fault, fault_id: u64) -> String {
         let columns = match self {
             Self::None | Self::Filter => {

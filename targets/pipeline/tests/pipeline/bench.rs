@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     path::Path,
+    process::Command,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -111,4 +112,36 @@ pub fn prefix(job: &Job, positions: &BTreeMap<u32, u64>) -> Checksum {
         sum += Checksum::of(&native.transform(&batch).unwrap());
     }
     sum
+}
+
+/// A small file system in memory, which can be full. Only root may mount one.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// One with these options of tmpfs; `None`, with the remedy printed, where it cannot be mounted.
+    pub fn mount(options: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "uplift-test"]).arg(directory.path());
+        if command.status().is_ok_and(|status| status.success()) {
+            return Some(Self(directory));
+        }
+        eprintln!("skipped: a small tmpfs cannot be mounted; run as root with the right to mount");
+        None
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn resize(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(self.path()).status().unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
 }

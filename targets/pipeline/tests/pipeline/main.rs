@@ -6,3 +6,5 @@ mod faults;
 mod kill;
 mod module;
 mod postgres;
+mod sql;
+mod table;

@@ -1,11 +1,13 @@
 //! The same with a PostgreSQL server; skipped, with the remedy, where there is none.
 
+use std::{fs, os::unix::fs::MetadataExt as _};
+
 use uplift_pipeline::{
-    DestinationKind, Fault, LoadMethod, Settings, SourceKind, error::ErrorKind, frame::Compression, profile::Profile,
-    transform::TransformKind,
+    DestinationKind, Fault, LoadMethod, Settings, SourceKind, Toast, error::ErrorKind, frame::Compression,
+    profile::Profile, transform::TransformKind,
 };
 
-use crate::bench::{Bench, workload};
+use crate::bench::{Bench, SmallDisk, workload};
 
 fn settings() -> Settings {
     Settings {
@@ -30,6 +32,19 @@ fn rows_arrive_by_insert_and_copy_with_one_and_more_writers() {
             bench.job.run(Fault::None).unwrap_or_else(|error| panic!("{profile:?} {settings:?}: {error}"));
             bench.assert_whole();
         }
+    }
+}
+
+/// What the server says about itself is what was asked for.
+#[test]
+fn settings_are_in_force() {
+    for (toast, name) in [(Toast::Pglz, "pglz"), (Toast::Lz4, "lz4"), (Toast::External, "external")] {
+        let settings = Settings { toast, ..settings() };
+        let Some(bench) = Bench::with_postgres(&workload(Profile::Small, 1, TransformKind::None), &settings) else {
+            return;
+        };
+        let effective = bench.job.store.effective().unwrap();
+        assert_eq!((effective["toast"].as_str(), effective["postgres_fsync"].as_str()), (name, "on"));
     }
 }
 
@@ -90,4 +105,34 @@ fn faults_are_survived() {
             bench.assert_whole();
         }
     }
+}
+
+/// The table's disk fills up, that of the server's log does not: a clear error, exactly the checkpointed rows, and once
+/// there is room again the rest.
+#[test]
+fn a_full_disk_is_survived() {
+    const ROWS: u32 = 8_000;
+    let settings = Settings { copy_flush_bytes: 20_000, checkpoint_interval_bytes: 200_000, ..settings() };
+    let workload = workload(Profile::Small, ROWS, TransformKind::None);
+    let Some(bench) = Bench::with_postgres(&workload, &settings) else { return };
+    let Some(database) = bench.job.database.as_ref().filter(|database| database.server().origin() == "own cluster")
+    else {
+        eprintln!("skipped: only a cluster from this machine's binaries sees this machine's file systems");
+        return;
+    };
+    let user = fs::metadata(format!("/proc/{}", database.server().pid().unwrap())).unwrap().uid();
+    let Some(disk) = SmallDisk::mount(&format!("size=2m,mode=0700,uid={user}")) else { return };
+    let place = disk.path().display();
+    let admin = database.admin();
+    admin.batch("making a small tablespace", &format!("CREATE TABLESPACE small LOCATION '{place}'")).unwrap();
+    admin.batch("moving the table", "ALTER TABLE destination SET TABLESPACE small").unwrap();
+    let error = bench.job.run(Fault::None).expect_err("2 MB cannot hold these rows");
+    assert!(matches!(&error.kind, ErrorKind::DiskFull(message) if message.contains("No space left")), "{error}");
+    let rows = bench.assert_prefix();
+    assert!(rows > 0 && rows < u64::from(ROWS), "{rows} rows were committed before `{error}`");
+    disk.resize("64m");
+    bench.job.run(Fault::None).unwrap();
+    bench.assert_whole();
+    admin.batch("giving the disk back", "DROP TABLE destination").unwrap();
+    admin.batch("giving the disk back", "DROP TABLESPACE small").unwrap();
 }

@@ -167,6 +167,16 @@ impl Store for PostgresStore {
         for name in ["server_version", "fsync", "synchronous_commit", "wal_level", "full_page_writes", "autovacuum"] {
             effective.insert(format!("postgres_{name}"), self.database.show(name)?);
         }
+        let chosen = self.database.admin().query(
+            "reading how long texts are stored",
+            &format!(
+                "SELECT DISTINCT CASE WHEN attstorage = 'e' THEN 'external' WHEN attcompression = 'l' THEN 'lz4'
+                     WHEN attcompression = 'p' THEN 'pglz' ELSE current_setting('default_toast_compression') END
+                 FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass AND attnum > 0 AND attstorage IN ('x', 'e')"
+            ),
+        )?;
+        let chosen: Vec<String> = chosen.iter().map(|row| row.get(0)).collect();
+        effective.insert("toast".to_owned(), chosen.join(" and "));
         effective.insert("postgres_origin".to_owned(), self.database.server().origin().to_owned());
         Ok(effective)
     }
@@ -186,9 +196,5 @@ impl Store for PostgresStore {
 
     fn sample(&self, samples: &mut Samples) {
         self.database.sample(samples);
-    }
-
-    fn processes(&self) -> Vec<u32> {
-        self.database.server().pid().into_iter().collect()
     }
 }

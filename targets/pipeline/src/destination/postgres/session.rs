@@ -144,7 +144,7 @@ impl Database {
     /// When the server does not answer.
     pub fn checkpoint(&self) -> Result<()> {
         match self.admin.batch("checkpointing", "CHECKPOINT") {
-            Err(error) if self.server.pid().is_some() => Err(error),
+            Err(error) if self.server.is_ours() => Err(error),
             _ => Ok(()),
         }
     }
@@ -159,7 +159,7 @@ impl Database {
              AND usename = current_user";
         for _ in 0..2_000 {
             let rows = self.admin.query("waiting for sessions to end", statement)?;
-            if self.server.pid().is_none() || rows.first().is_some_and(|row| row.get::<_, i64>(0) == 0) {
+            if !self.server.is_ours() || rows.first().is_some_and(|row| row.get::<_, i64>(0) == 0) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(1));
@@ -175,21 +175,25 @@ impl Database {
         self.admin.query("ending a session", &format!("SELECT pg_terminate_backend({process_id}, 5000)")).map(drop)
     }
 
-    /// WAL bytes from the position in the log, syncs from `pg_stat_wal`, processor time from `/proc`. What cannot be had
-    /// is left out.
+    /// WAL bytes from the position in the log, syncs of the log from the server's own statistics, processor time from
+    /// `/proc`. What cannot be had is absent, with the reason. All its sync calls are counted by the harness.
     pub fn sample(&self, samples: &mut Samples) {
         let context = "reading the server's statistics";
-        let bytes = self.admin.query(context, "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8");
-        if let Some(row) = bytes.as_deref().ok().and_then(<[Row]>::first) {
-            samples.counter("wal_bytes", row.get(0));
-        }
-        let wal = self.admin.query(context, "SELECT wal_sync::float8, wal_write::float8 FROM pg_stat_wal");
-        if let Some(row) = wal.as_deref().ok().and_then(<[Row]>::first) {
-            samples.counter("wal_syncs", row.get(0));
-            samples.counter("wal_writes", row.get(1));
-        }
-        if let Some(usage) = self.server.usage() {
-            samples.counter("server_cpu_s", usage.cpu_s);
+        let number = |statement: &str| {
+            let rows = self.admin.query(context, statement).map_err(|error| error.to_string())?;
+            rows.first().and_then(|row| row.get::<_, Option<f64>>(0)).ok_or_else(|| "the server gave no row".to_owned())
+        };
+        let position = number("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8");
+        // PostgreSQL 18 moved the column into another view.
+        let log = number("SELECT wal_sync::float8 FROM pg_stat_wal")
+            .or_else(|_| number("SELECT sum(fsyncs)::float8 FROM pg_stat_io WHERE object = 'wal'"));
+        let processor = self.server.usage().map(|usage| usage.cpu_s);
+        let processor = processor.ok_or_else(|| "the server's processes cannot be seen from here".to_owned());
+        for (name, value) in [("wal_bytes", position), ("wal_syncs", log), ("server_cpu_s", processor)] {
+            match value {
+                Ok(value) => samples.counter(name, value),
+                Err(reason) => samples.absent(name, reason),
+            }
         }
     }
 }
@@ -197,7 +201,7 @@ impl Database {
 impl Drop for Database {
     /// A cluster of our own goes away as a whole with its last user.
     fn drop(&mut self) {
-        if self.server.pid().is_none() || Arc::strong_count(&self.server) > 1 {
+        if !self.server.is_ours() || Arc::strong_count(&self.server) > 1 {
             let _ = self.admin.batch("dropping the schema", &format!("DROP SCHEMA {} CASCADE", self.schema));
         }
     }
