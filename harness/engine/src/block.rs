@@ -84,6 +84,7 @@ pub(crate) struct Running {
     position: u32,
     started_unix_ns: u64,
     data_dir: PathBuf,
+    place: Option<String>,
     state: State,
     pub(crate) turns: Vec<TurnRecord>,
 }
@@ -101,11 +102,12 @@ impl Running {
         let started_unix_ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
-        let state = match prepare(context, plan, contender, &label, &data_dir) {
+        let mut place = None;
+        let state = match prepare(context, plan, contender, &label, &data_dir, &mut place) {
             Ok(link) => State::Alive(Box::new(link)),
             Err(failure) => State::Failed(failure),
         };
-        Self { index, position, started_unix_ns, data_dir, state, turns: Vec::new() }
+        Self { index, position, started_unix_ns, data_dir, place, state, turns: Vec::new() }
     }
 
     /// Does something with the agent, if it is alive; a failure ends it.
@@ -177,6 +179,7 @@ impl Running {
             block: plan.block,
             position: self.position,
             started_unix_ns: self.started_unix_ns,
+            place: self.place,
             seed: plan.seed,
             outcome,
             sentinels: sentinels.clone(),
@@ -191,6 +194,7 @@ fn prepare(
     contender: &Contender<'_>,
     label: &str,
     data_dir: &Path,
+    place: &mut Option<String>,
 ) -> Result<Link, Failure> {
     let launch_failure = |message: String| Failure {
         kind: FailureKind::Launch,
@@ -210,8 +214,10 @@ fn prepare(
         binary: contender.binary.clone(),
         data_dir,
         label: label.to_owned(),
+        pair: format!("{}-{}", context.scenario.name, plan.block),
         memory_bytes_max: contender.memory_bytes_max,
     })?;
+    *place = handle.place();
     let trial = &context.scenario.trial;
     let mut link = Link::open(handle, context.interrupt.clone(), contender.memory_bytes_max, trial.timeout.0)?;
     if link.hello.debug_assertions && !context.allow_debug {

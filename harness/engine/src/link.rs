@@ -214,6 +214,11 @@ impl Link {
                     self.handle.kill();
                     self.handle.wait();
                     failure.stderr_tail = self.handle.stderr_tail();
+                    if failure.kind == FailureKind::Unavailable
+                        && let Some(remedy) = self.handle.remedy()
+                    {
+                        failure.message = format!("{}; {remedy}", failure.message);
+                    }
                     return Err(failure);
                 }
                 Ok(Ok(reply)) => return Ok(reply),

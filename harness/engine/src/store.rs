@@ -290,6 +290,7 @@ mod tests {
             block,
             position: 0,
             started_unix_ns: 1,
+            place: None,
             seed: 2,
             outcome: TrialOutcome::Failed(Failure {
                 kind: FailureKind::Crashed,

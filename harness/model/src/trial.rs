@@ -28,6 +28,9 @@ pub struct Trial {
     pub position: u32,
     /// When the agent was started, nanoseconds since the Unix epoch.
     pub started_unix_ns: u64,
+    /// The machine that it ran on, where trials of a run are spread over several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// The seed that the load and the target were given; equal for the variants of one block.
     pub seed: u64,
     /// What became of it.

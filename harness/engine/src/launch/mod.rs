@@ -41,6 +41,8 @@ pub struct LaunchOrder {
     pub data_dir: PathBuf,
     /// A short name for what runs: scenario, block and variant.
     pub label: String,
+    /// What it is compared with: agents of one pair must run in the same place.
+    pub pair: String,
     /// The most memory that the agent may use before it is killed.
     pub memory_bytes_max: u64,
 }
@@ -64,6 +66,16 @@ pub trait AgentHandle {
 
     /// Waits for the end of the agent, which has closed its stream or was killed, and says how it ended.
     fn wait(&mut self) -> Exit;
+
+    /// The machine that it runs on, where that is not the harness's own and not the same for every agent.
+    fn place(&self) -> Option<String> {
+        None
+    }
+
+    /// What can be done where the agent misses a service: what its box lacks may be there on the machine.
+    fn remedy(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Called at these moments, outside every timed window, so that the launcher can read its own statistics.
     fn mark(&mut self, _moment: Moment) {}

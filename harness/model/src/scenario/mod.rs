@@ -99,6 +99,9 @@ pub struct VariantOptions {
     /// How its agent is started; absent: as the command line says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<LaunchKind>,
+    /// Options of `docker run` for its container, after those of the command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub docker_args: Vec<String>,
 }
 
 /// The ways to start an agent.
@@ -109,6 +112,8 @@ pub enum LaunchKind {
     Process,
     /// A container of a Docker Engine.
     Docker,
+    /// A job of a Docker Swarm, on one of its nodes.
+    Swarm,
 }
 
 /// How variants take turns.
