@@ -150,6 +150,9 @@ pub struct LaunchArgs {
     /// How agents are started, where a variant does not say so itself [default: process]
     #[arg(long, value_enum)]
     pub launch: Option<Launcher>,
+    /// A label that nodes of a swarm must have for trials to run on them
+    #[arg(long = "swarm-label", value_name = "KEY=VALUE", value_parser = node_label)]
+    pub swarm_labels: Vec<String>,
     /// Image below the agent's container, such as one with a server that the target needs [default: nothing]
     #[arg(long, value_name = "IMAGE")]
     pub docker_base: Option<String>,
@@ -171,6 +174,8 @@ pub enum Launcher {
     Process,
     /// A container of the engine that DOCKER_HOST names.
     Docker,
+    /// Jobs of the swarm whose manager DOCKER_HOST names, each pair of trials on one of its nodes.
+    Swarm,
 }
 
 impl From<Launcher> for LaunchKind {
@@ -178,7 +183,15 @@ impl From<Launcher> for LaunchKind {
         match launcher {
             Launcher::Process => Self::Process,
             Launcher::Docker => Self::Docker,
+            Launcher::Swarm => Self::Swarm,
         }
+    }
+}
+
+fn node_label(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("write KEY=VALUE, such as disk=ssd".to_owned()),
     }
 }
 

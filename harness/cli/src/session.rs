@@ -298,7 +298,7 @@ impl Session<'_> {
             }
         }
         let mut metrics = entry.description.metrics.clone();
-        if variants.iter().any(|variant| launch.of(scenario.variant(variant)).name() == "docker") {
+        if variants.iter().any(|variant| launch.of(scenario.variant(variant)).name() != "process") {
             metrics.extend(uplift_docker::metrics());
         }
         Ok(PlannedScenario {

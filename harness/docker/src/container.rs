@@ -29,6 +29,9 @@ use crate::{
 
 /// How often a name that is taken is tried with another number.
 const NAMES_MAX: u32 = 100;
+/// How often, and with which pause, something is removed that is busy.
+const REMOVALS_MAX: u32 = 100;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 /// How long the Engine may take to say that a container has ended, after its streams have.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,17 @@ pub(crate) struct Container {
     after: Option<Result<Reading, String>>,
     exit: Option<Exit>,
     process: Option<u32>,
+    task: Option<Task>,
+}
+
+/// What a swarm knows of a container.
+pub(crate) struct Task {
+    /// An Engine that takes orders for the swarm.
+    pub(crate) manager: Arc<Engine>,
+    /// The service that the container is of.
+    pub(crate) service: String,
+    /// The name of its node.
+    pub(crate) node: String,
 }
 
 /// What a container is made from.
@@ -60,14 +74,42 @@ pub(crate) struct Order {
     pub(crate) cpus_limited: bool,
 }
 
+/// Where a service for an agent in a container can come from.
+const SERVICE_REMEDY: &str = "inside the container only that is there which --docker-base IMAGE brings; a server of this machine is reached over its Unix socket with --docker-arg=volume=/var/run/postgresql:/var/run/postgresql and UPLIFT_POSTGRES_URL";
+
 impl Container {
     /// Creates, attaches and starts a container. What was made of it before a failure is removed again.
     pub(crate) fn run(engine: &Arc<Engine>, order: Order) -> Result<Self, DockerError> {
         let begun = Instant::now();
-        let (name, id) = create(engine, &order.name, order.body)?;
-        let mut container = Self {
+        let (name, id) = create(engine, &order.name, order.body.clone())?;
+        let mut container = Self::of(engine, Order { name, ..order }, id, None);
+        container.attach()?;
+        engine.wait(
+            format!("starting `{}`", container.name),
+            engine.client().start_container(&container.id, None::<StartContainerOptions>),
+        )?;
+        container.started_since(begun);
+        Ok(container)
+    }
+
+    /// Attaches to a container that a swarm has started, asked for at `begun`. It is removed with its service.
+    pub(crate) fn adopt(
+        engine: &Arc<Engine>,
+        order: Order,
+        id: String,
+        task: Task,
+        begun: Instant,
+    ) -> Result<Self, DockerError> {
+        let mut container = Self::of(engine, order, id, Some(task));
+        container.attach()?;
+        container.started_since(begun);
+        Ok(container)
+    }
+
+    fn of(engine: &Arc<Engine>, order: Order, id: String, task: Option<Task>) -> Self {
+        Self {
             engine: Arc::clone(engine),
-            name,
+            name: order.name,
             id,
             volume: order.volume,
             memory_bytes_max: order.memory_bytes_max,
@@ -79,27 +121,30 @@ impl Container {
             after: None,
             exit: None,
             process: None,
-        };
+            task,
+        }
+    }
+
+    fn attach(&mut self) -> Result<(), DockerError> {
         let options =
             AttachContainerOptionsBuilder::default().stream(true).stdin(true).stdout(true).stderr(true).build();
-        let attached = engine.wait(
-            format!("attaching to `{}`", container.name),
-            engine.client().attach_container(&container.id, Some(options)),
+        let attached = self.engine.wait(
+            format!("attaching to `{}`", self.name),
+            self.engine.client().attach_container(&self.id, Some(options)),
         )?;
-        let streams = split(engine, attached);
-        container.streams = Some((streams.input, streams.output));
-        container.errors = streams.errors;
-        engine.wait(
-            format!("starting `{}`", container.name),
-            engine.client().start_container(&container.id, None::<StartContainerOptions>),
-        )?;
-        container.start_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        container.process = container
+        let streams = split(&self.engine, attached);
+        self.streams = Some((streams.input, streams.output));
+        self.errors = streams.errors;
+        Ok(())
+    }
+
+    fn started_since(&mut self, begun: Instant) {
+        self.start_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.process = self
             .state()
             .ok()
             .and_then(|state| u32::try_from(state.pid?).ok())
-            .filter(|process| is_of_container(*process, &container.id));
-        Ok(container)
+            .filter(|process| is_of_container(*process, &self.id));
     }
 
     fn state(&self) -> Result<ContainerState, DockerError> {
@@ -141,14 +186,31 @@ impl Container {
         Ok(exit_of(code, state.oom_killed == Some(true), self.memory_bytes_max))
     }
 
+    /// What cannot be removed carries labels; `uplift docker prune` finds it.
     fn remove(&self) {
         let client = self.engine.client();
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        // What cannot be removed carries labels; `uplift docker prune` finds it.
-        let _ = self.engine.wait("removing", client.remove_container(&self.id, Some(options)));
+        if let Some(task) = &self.task {
+            let _ = task.manager.wait("removing", task.manager.client().delete_service(&task.service));
+        }
+        until_gone(|| {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            self.engine.wait("removing", client.remove_container(&self.id, Some(options)))
+        });
         if let Some(volume) = &self.volume {
-            let options = RemoveVolumeOptionsBuilder::default().force(true).build();
-            let _ = self.engine.wait("removing", client.remove_volume(volume, Some(options)));
+            until_gone(|| {
+                let options = RemoveVolumeOptionsBuilder::default().force(true).build();
+                self.engine.wait("removing", client.remove_volume(volume, Some(options)))
+            });
+        }
+    }
+}
+
+/// Removes something that its swarm may be removing as well: then the Engine says that it is busy, until it is gone.
+pub(crate) fn until_gone(mut remove: impl FnMut() -> Result<(), DockerError>) {
+    for _ in 0..REMOVALS_MAX {
+        match remove() {
+            Err(error) if error.status() == Some(409) => std::thread::sleep(REMOVAL_PAUSE),
+            _ => return,
         }
     }
 }
@@ -216,7 +278,10 @@ impl AgentHandle for Container {
         if let Some(exit) = &self.exit {
             return exit.clone();
         }
-        let exit = self.ended().unwrap_or_else(|error| Exit::Lost(error.to_string()));
+        let exit = self.ended().unwrap_or_else(|error| {
+            let node = self.task.as_ref().map(|task| format!("node `{}`: ", task.node)).unwrap_or_default();
+            Exit::Lost(format!("{node}{error}"))
+        });
         self.exit = Some(exit.clone());
         exit
     }
@@ -227,6 +292,14 @@ impl AgentHandle for Container {
             Moment::FirstTurn => self.before = reading,
             Moment::LastTurn => self.after = reading,
         }
+    }
+
+    fn place(&self) -> Option<String> {
+        self.task.as_ref().map(|task| task.node.clone())
+    }
+
+    fn remedy(&self) -> Option<&'static str> {
+        Some(SERVICE_REMEDY)
     }
 
     fn processes(&self) -> Vec<u32> {

@@ -5,7 +5,10 @@ use std::{env, future::Future, path::Path, time::Duration};
 use bollard::{API_DEFAULT_VERSION, Docker, models::SystemInfo};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::error::{DockerError, DockerErrorKind};
+use crate::{
+    error::{DockerError, DockerErrorKind},
+    tunnel::{self, Tunnel, Way},
+};
 
 /// How long the Engine may take to answer a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -18,6 +21,7 @@ pub struct Engine {
     runtime: Runtime,
     client: Docker,
     facts: Facts,
+    tunnel: Option<Tunnel>,
 }
 
 /// What an Engine says of itself.
@@ -39,6 +43,17 @@ pub struct Facts {
     pub rootless: bool,
     /// Whether it maps users, so that files made inside belong to nobody outside.
     pub user_remap: bool,
+    /// The swarm that it is a part of.
+    pub swarm: Option<SwarmFacts>,
+}
+
+/// An Engine's part in a swarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwarmFacts {
+    /// Its node.
+    pub node: String,
+    /// Whether it takes orders for the swarm.
+    pub manager: bool,
 }
 
 impl Engine {
@@ -51,46 +66,47 @@ impl Engine {
         Self::connect_to(host.as_deref().unwrap_or(DEFAULT_HOST))
     }
 
-    /// Connects to the Engine at `host`: `unix:///path` or `tcp://name:port`.
+    /// Connects to the Engine at `host`: `unix:///path`, `tcp://name:port` (with TLS where `DOCKER_TLS_VERIFY` or
+    /// `DOCKER_CERT_PATH` is set) or `ssh://[user@]name[:port]`.
     ///
     /// # Errors
     /// As [`Engine::connect`].
     pub fn connect_to(host: &str) -> Result<Self, DockerError> {
         let context = || format!("connecting to `{host}`");
+        let fail = |kind| DockerError::new(context(), kind);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("docker")
+            .enable_all()
+            .build()
+            .map_err(|error| fail(DockerErrorKind::Broken(format!("no thread can be had: {error}"))))?;
+        let (scheme, place) = host.split_once("://").unwrap_or(("", host));
+        let way = match (scheme, tunnel::certificates()) {
+            ("tcp" | "https", Some(folder)) => Some(Way::tls(place, &folder).map_err(fail)?),
+            ("ssh", _) => Some(Way::ssh(place).map_err(fail)?),
+            _ => None,
+        };
+        let tunnel = way.map(|way| Tunnel::open(&runtime, way)).transpose().map_err(fail)?;
         let seconds = ANSWER_TIMEOUT.as_secs();
-        let client = match host.split_once("://") {
-            Some(("unix", path)) if !Path::new(path).exists() => {
-                return Err(DockerError::new(
-                    context(),
-                    DockerErrorKind::NoEngine(format!("there is no socket `{path}`")),
-                ));
+        let client = match (&tunnel, scheme) {
+            (Some(tunnel), _) => Docker::connect_with_unix(&tunnel.address(), seconds, API_DEFAULT_VERSION),
+            (None, "unix") if !Path::new(place).exists() => {
+                return Err(fail(DockerErrorKind::NoEngine(format!("there is no socket `{place}`"))));
             }
-            Some(("unix", _)) => Docker::connect_with_unix(host, seconds, API_DEFAULT_VERSION),
-            Some(("tcp" | "http", _)) => Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION),
-            _ => {
-                return Err(DockerError::new(
-                    context(),
-                    DockerErrorKind::NoEngine(
-                        "uplift speaks unix:// and tcp:// without TLS; forward a socket for everything else, such as `ssh -L /tmp/docker.sock:/var/run/docker.sock HOST`"
-                            .to_owned(),
-                    ),
-                ));
-            }
+            (None, "unix") => Docker::connect_with_unix(host, seconds, API_DEFAULT_VERSION),
+            (None, "tcp" | "http") => Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION),
+            (None, _) => return Err(fail(DockerErrorKind::Scheme)),
         }
         .map_err(|error| DockerError::from_client(context(), &error))?;
-        let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("docker").enable_all().build().map_err(
-                |error| DockerError::new(context(), DockerErrorKind::Broken(format!("no thread can be had: {error}"))),
-            )?;
         let (client, info) = runtime
             .block_on(async {
                 let client = client.negotiate_version().await?;
                 let info = client.info().await?;
                 Ok((client, info))
             })
-            .map_err(|error| DockerError::from_client(context(), &error))?;
+            .map_err(|error| tunnel::explain(tunnel.as_ref(), DockerError::from_client(context(), &error)))?;
         let facts = Facts::of(host, &info);
-        Ok(Self { runtime, client, facts })
+        Ok(Self { runtime, client, facts, tunnel })
     }
 
     /// What it says of itself.
@@ -108,7 +124,9 @@ impl Engine {
         context: impl Into<String>,
         answer: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, DockerError> {
-        self.runtime.block_on(answer).map_err(|error| DockerError::from_client(context, &error))
+        self.runtime
+            .block_on(answer)
+            .map_err(|error| tunnel::explain(self.tunnel.as_ref(), DockerError::from_client(context, &error)))
     }
 
     /// Waits for something that is not an answer of the Engine.
@@ -138,6 +156,12 @@ impl Facts {
             local: host.starts_with("unix://"),
             rootless: option("rootless"),
             user_remap: option("userns"),
+            swarm: info.swarm.as_ref().and_then(|swarm| {
+                Some(SwarmFacts {
+                    node: swarm.node_id.clone().filter(|id| !id.is_empty())?,
+                    manager: swarm.control_available == Some(true),
+                })
+            }),
         }
     }
 }

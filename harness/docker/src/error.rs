@@ -43,6 +43,20 @@ pub enum DockerErrorKind {
     /// The agent's binary or a library of it cannot be packed.
     #[error("{0}")]
     Binary(String),
+    /// An address that is none.
+    #[error("uplift knows unix:///PATH, tcp://HOST:PORT and ssh://[USER@]HOST; {remedy}", remedy = SCHEME)]
+    Scheme,
+    /// TLS was asked for, and its files cannot be used.
+    #[error("{0}; {remedy}", remedy = CERTIFICATES)]
+    Certificates(String),
+    /// The Engine cannot do what is asked of it.
+    #[error("{state}; {remedy}")]
+    Unfit {
+        /// What it lacks.
+        state: String,
+        /// What can be done.
+        remedy: &'static str,
+    },
     /// The connection broke or the answer cannot be understood.
     #[error("{0}")]
     Broken(String),
@@ -50,6 +64,9 @@ pub enum DockerErrorKind {
 
 const NO_ENGINE: &str = "install and start Docker Engine, or set DOCKER_HOST to one that runs";
 const NO_PERMISSION: &str = "run as a member of the group `docker` or as root, or set DOCKER_HOST to a rootless engine";
+const SCHEME: &str =
+    "for everything else forward a socket, such as `ssh -L /tmp/docker.sock:/var/run/docker.sock HOST`";
+const CERTIFICATES: &str = "DOCKER_CERT_PATH names the folder with ca.pem, cert.pem and key.pem; unset it and DOCKER_TLS_VERIFY to do without TLS";
 const TIMED_OUT: &str = "look at its log, and restart it if it hangs";
 
 impl DockerErrorKind {
@@ -65,6 +82,9 @@ impl DockerErrorKind {
             Self::NoEngine(_) => NO_ENGINE,
             Self::NoPermission(_) => NO_PERMISSION,
             Self::TimedOut => TIMED_OUT,
+            Self::Scheme => SCHEME,
+            Self::Certificates(_) => CERTIFICATES,
+            Self::Unfit { remedy, .. } => remedy,
             _ => "look at the engine's log",
         }
     }

@@ -16,7 +16,7 @@ use uplift_engine::plan::fnv1a;
 use crate::{
     engine::Engine,
     error::{DockerError, DockerErrorKind},
-    libraries::{is_of_c_library, needs_of},
+    libraries::{debug_file_of, is_of_c_library, needs_of},
 };
 
 /// The name of every image that is built here; the tag is its content.
@@ -37,14 +37,19 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// Packs `binary` with its libraries. On a base image the base's own C library is used, so the base must be at
-    /// least as new as the machine on which the binary was linked.
+    /// Packs `binary` with its libraries, and with their separate debug information where `symbols` are wanted and the
+    /// machine has it. On a base image the base's own C library is used, so the base must be at least as new as the
+    /// machine on which the binary was linked.
     ///
     /// # Errors
     /// Where the binary cannot be packed, or there is no such base.
-    pub fn new(engine: &Engine, binary: &Path, base: Option<&str>) -> Result<Self, DockerError> {
+    pub fn new(engine: &Engine, binary: &Path, base: Option<&str>, symbols: bool) -> Result<Self, DockerError> {
         let base_id = base.map(|base| image_id(engine, base)).transpose()?;
-        let files = files_of(binary, base.is_some())?;
+        let mut files = files_of(binary, base.is_some())?;
+        if symbols {
+            let separate: Vec<PathBuf> = files.values().filter_map(|file| debug_file_of(file)).collect();
+            files.extend(separate.into_iter().map(|file| (inside(&file), file)));
+        }
         let fail = |error: std::io::Error| {
             DockerError::new(format!("packing `{}`", binary.display()), DockerErrorKind::Binary(error.to_string()))
         };
@@ -109,13 +114,18 @@ pub fn image_id(engine: &Engine, name: &str) -> Result<String, DockerError> {
     }
 }
 
+/// The same path in an image.
+fn inside(path: &Path) -> String {
+    path.to_string_lossy().trim_start_matches('/').to_owned()
+}
+
 /// Path in the image → file on this machine.
 fn files_of(binary: &Path, on_base: bool) -> Result<BTreeMap<String, PathBuf>, DockerError> {
     let needs = needs_of(binary)?;
     let mut files = BTreeMap::from([(BINARY.to_owned(), binary.to_owned())]);
     if let Some(loader) = needs.loader.filter(|_| !on_base) {
         // The kernel looks for the loader under the very name that the binary has for it.
-        files.insert(loader.to_string_lossy().trim_start_matches('/').to_owned(), loader);
+        files.insert(inside(&loader), loader);
     }
     for library in needs.libraries {
         if on_base && is_of_c_library(&library) {

@@ -1,7 +1,7 @@
 //! Starts agents in containers.
 
 use std::{
-    cell::{OnceCell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
@@ -25,9 +25,11 @@ use crate::{
 /// Variables of the harness that its agents get too.
 const PASSED_ON: [&str; 2] = ["RUST_BACKTRACE", "UPLIFT_POSTGRES_URL"];
 /// The least memory that the Engine accepts as a limit.
-const MEMORY_BYTES_MIN: u64 = 6 << 20;
-/// What a sampler inside the container needs: to open events, and to read the kernel's symbols.
-const PROFILING_CAPABILITIES: [&str; 2] = ["SYS_ADMIN", "SYSLOG"];
+pub(crate) const MEMORY_BYTES_MIN: u64 = 6 << 20;
+/// What a sampler inside the container needs, to open events and to read the kernel's symbols; the least first.
+/// `PERFMON` is unknown to Engines before 23.0 and to machines whose kernel or root lacks it; the last resort samples
+/// without the kernel's help.
+const PROFILING_CAPABILITIES: [&[&str]; 3] = [&["PERFMON", "SYSLOG"], &["SYS_ADMIN", "SYSLOG"], &[]];
 
 /// How the box is made.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +58,8 @@ pub struct DockerLauncher {
     images: RefCell<BTreeMap<PathBuf, String>>,
     /// Whether the Engine turned out to see other files than this process.
     other_files: OnceCell<()>,
+    /// How many of [`PROFILING_CAPABILITIES`] were refused.
+    refused: Cell<usize>,
     warnings: RefCell<Vec<String>>,
 }
 
@@ -67,6 +71,7 @@ impl DockerLauncher {
             engine: OnceCell::new(),
             images: RefCell::default(),
             other_files: OnceCell::new(),
+            refused: Cell::new(0),
             warnings: RefCell::default(),
         }
     }
@@ -106,7 +111,7 @@ impl DockerLauncher {
         if let Some(name) = self.images.borrow().get(binary) {
             return Ok(name.clone());
         }
-        let recipe = Recipe::new(engine, binary, self.options.base.as_deref())?;
+        let recipe = Recipe::new(engine, binary, self.options.base.as_deref(), self.options.profiling)?;
         recipe.build(engine)?;
         self.images.borrow_mut().insert(binary.to_owned(), recipe.name.clone());
         Ok(recipe.name)
@@ -119,10 +124,18 @@ impl DockerLauncher {
         let mut rebuilt = false;
         loop {
             let error = match self.run_image(engine, order, &image) {
-                Ok(container) => return Ok(container),
+                Ok(container) => {
+                    self.tell_capabilities();
+                    return Ok(container);
+                }
                 Err(error) => error,
             };
-            if error.status() == Some(404) && !rebuilt {
+            if self.options.profiling
+                && self.refused.get() + 1 < PROFILING_CAPABILITIES.len()
+                && is_about_capabilities(&error)
+            {
+                self.refused.set(self.refused.get() + 1);
+            } else if error.status() == Some(404) && !rebuilt {
                 // Somebody removed the image since it was built.
                 rebuilt = true;
                 self.images.borrow_mut().clear();
@@ -138,6 +151,27 @@ impl DockerLauncher {
             } else {
                 return Err(error);
             }
+        }
+    }
+
+    /// Says once with which capabilities agents sample.
+    fn tell_capabilities(&self) {
+        if !self.options.profiling {
+            return;
+        }
+        let words = |capabilities: &[&str]| capabilities.join(" and ");
+        let text = match PROFILING_CAPABILITIES.split_at(self.refused.get()) {
+            ([], [given, ..]) => format!("profiles are sampled inside containers with {}", words(given)),
+            ([.., last], [given, ..]) if !given.is_empty() => format!(
+                "profiles are sampled inside containers with {}: the engine refuses {}",
+                words(given),
+                words(last)
+            ),
+            _ => "the engine refuses every capability for sampling inside containers (PERFMON, SYS_ADMIN): profiles hold the program's own frames only; allow one of them in its authorization".to_owned(),
+        };
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&text) {
+            warnings.push(text);
         }
     }
 
@@ -207,7 +241,7 @@ impl DockerLauncher {
             cap_add: self
                 .options
                 .profiling
-                .then(|| PROFILING_CAPABILITIES.iter().map(|&name| name.to_owned()).collect()),
+                .then(|| PROFILING_CAPABILITIES[self.refused.get()].iter().map(|&name| name.to_owned()).collect()),
             ..HostConfig::default()
         }
     }
@@ -246,6 +280,12 @@ impl Launch for DockerLauncher {
     }
 }
 
+/// Whether the Engine, or what it starts containers with, refused a capability.
+fn is_about_capabilities(error: &DockerError) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    error.status().is_some() && (text.contains("capabilit") || text.contains("capadd") || text.contains("apply caps"))
+}
+
 fn mount(kind: MountType, source: &str) -> Mount {
     Mount { target: Some(DATA_DIR.to_owned()), source: Some(source.to_owned()), typ: Some(kind), ..Mount::default() }
 }
@@ -260,7 +300,8 @@ fn user(rootless: bool) -> String {
     format!("{user}:{group}")
 }
 
-fn passed_on() -> Vec<String> {
+/// Variables of the harness that its agents get too, as `NAME=value`.
+pub(crate) fn passed_on() -> Vec<String> {
     PASSED_ON.iter().filter_map(|name| env::var(name).ok().map(|value| format!("{name}={value}"))).collect()
 }
 

@@ -10,17 +10,21 @@ pub mod arguments;
 pub mod engine;
 pub mod error;
 pub mod image;
+pub mod inventory;
 pub mod launcher;
 pub mod libraries;
 pub mod owner;
 pub mod prune;
 pub mod statistics;
+pub mod swarm;
 
 mod container;
 mod streams;
+mod tunnel;
 
 pub use arguments::{ArgumentError, BoxArguments, parse_size};
 pub use engine::{Engine, Facts};
 pub use error::{DockerError, DockerErrorKind};
 pub use launcher::{DockerLauncher, DockerOptions};
 pub use statistics::metrics;
+pub use swarm::SwarmLauncher;

@@ -7,9 +7,9 @@ use std::{
 };
 
 use object::{
-    Endianness,
+    Endianness, Object as _,
     elf::FileHeader64,
-    read::elf::{FileHeader as _, ProgramHeader as _},
+    read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _},
 };
 
 use crate::error::{DockerError, DockerErrorKind};
@@ -36,6 +36,9 @@ const OF_THE_C_LIBRARY: [&str; 10] = [
     "libanl.so",
     "ld-linux",
 ];
+
+/// Where separate debug information lies by build id.
+const DEBUG_FOLDER: &str = "/usr/lib/debug/.build-id";
 
 /// Whether a library is part of the C library.
 pub fn is_of_c_library(library: &Path) -> bool {
@@ -81,6 +84,17 @@ fn loader_of(bytes: &[u8]) -> Result<Option<PathBuf>, String> {
         }
     }
     Ok(None)
+}
+
+/// The separate debug information of a program or library, where the machine has it under its build id. A sampler finds
+/// there the names that a stripped library does not export.
+pub fn debug_file_of(file: &Path) -> Option<PathBuf> {
+    let bytes = fs::read(file).ok()?;
+    let id = ElfFile64::<Endianness>::parse(bytes.as_slice()).ok()?.build_id().ok()??;
+    let (first, rest) = id.split_first()?;
+    let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = PathBuf::from(format!("{DEBUG_FOLDER}/{first:02x}/{rest}.debug"));
+    path.exists().then_some(path)
 }
 
 /// Reads lines such as `libm.so.6 => /lib/libm.so.6 (0x…)`.

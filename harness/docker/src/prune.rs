@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-    RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListServicesOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 
 use crate::{
@@ -26,7 +26,7 @@ pub enum Unknown {
 /// A thing that carries a label of uplift.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
-    /// "container", "volume", "image".
+    /// "service", "container", "volume", "image".
     pub kind: &'static str,
     /// Its name.
     pub name: String,
@@ -44,7 +44,9 @@ pub struct Leftover {
 /// # Errors
 /// What the Engine said.
 pub fn find(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerError> {
-    let mut found = containers(engine, unknown)?;
+    // A service first: it would replace a container that it misses.
+    let mut found = services(engine, unknown)?;
+    found.extend(containers(engine, unknown)?);
     found.extend(volumes(engine, unknown)?);
     // An image is nobody's: a run that lives may need it for its next container, even if it has none at the moment of
     // the look. Such a run builds it again.
@@ -63,6 +65,7 @@ pub fn prune(engine: &Engine, leftovers: &mut [Leftover]) -> Result<(), DockerEr
     for leftover in leftovers.iter_mut().filter(|leftover| leftover.kept.is_none()) {
         let context = format!("removing the {} `{}`", leftover.kind, leftover.name);
         let answer = match leftover.kind {
+            "service" => engine.wait(context, client.delete_service(&leftover.id)),
             "container" => {
                 let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
                 engine.wait(context, client.remove_container(&leftover.id, Some(options)))
@@ -104,6 +107,31 @@ fn kept(labels: &HashMap<String, String>, unknown: Unknown) -> Option<String> {
 
 fn process(labels: &HashMap<String, String>) -> Option<u32> {
     Owner::parse(labels.get(OWNER_LABEL)?).map(|owner| owner.process)
+}
+
+/// Only a manager knows of services.
+fn services(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerError> {
+    if !engine.facts().swarm.as_ref().is_some_and(|swarm| swarm.manager) {
+        return Ok(Vec::new());
+    }
+    let options = ListServicesOptionsBuilder::default().filters(&with_label(OWNER_LABEL)).build();
+    let listed = engine.wait("listing services", engine.client().list_services(Some(options)))?;
+    Ok(listed
+        .into_iter()
+        .filter_map(|service| {
+            let spec = service.spec?;
+            let labels = spec.labels.unwrap_or_default();
+            let id = service.id?;
+            Some(Leftover {
+                kind: "service",
+                name: spec.name.unwrap_or_else(|| id.clone()),
+                run: labels.get(RUN_LABEL).cloned(),
+                process: process(&labels),
+                kept: kept(&labels, unknown),
+                id,
+            })
+        })
+        .collect())
 }
 
 fn containers(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerError> {

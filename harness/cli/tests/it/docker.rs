@@ -1,12 +1,12 @@
 //! `--launch docker` and `uplift docker prune`, used as users use them.
 
 use std::{
-    env, fs,
+    fs,
     os::unix::{
         fs::PermissionsExt as _,
         process::{CommandExt as _, ExitStatusExt as _},
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -18,29 +18,15 @@ use uplift_docker::{
     Engine,
     prune::{self, Unknown},
 };
+use uplift_postgres_service::Server;
 
-use crate::bench::{Bench, Said};
-
-/// The engine of this machine. `None`, and why, where there is none; a failure where `UPLIFT_REQUIRE` asks for one.
-fn engine() -> Option<Engine> {
-    match Engine::connect() {
-        Ok(engine) => Some(engine),
-        Err(error) => {
-            let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|word| word.trim() == "docker"), "{error}");
-            eprintln!("skipped: {error}");
-            None
-        }
-    }
-}
-
-fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions.
-    unsafe { libc::geteuid() == 0 }
-}
+use crate::{
+    bench::{Bench, Said},
+    own_engine::{OwnEngine, engine, is_root, own_engine, signal},
+};
 
 /// Containers and volumes on the engine that a process made.
-fn left(engine: &Engine, process: u32) -> Vec<String> {
+pub fn left(engine: &Engine, process: u32) -> Vec<String> {
     prune::find(engine, Unknown::Keep)
         .unwrap()
         .into_iter()
@@ -74,7 +60,7 @@ fn with_fault(engine: &Engine, fault: &str, more: &[&str]) -> (Bench, Said) {
     (bench, said)
 }
 
-fn outcomes(bench: &Bench) -> Vec<String> {
+pub fn outcomes(bench: &Bench) -> Vec<String> {
     let word = |trial: &Value| {
         let outcome = &trial["outcome"];
         outcome["kind"].as_str().or(outcome["status"].as_str()).unwrap_or("").to_owned()
@@ -228,6 +214,107 @@ fn a_hang_is_killed_after_its_timeout() {
     assert_eq!(outcomes(&bench), ["timed-out", "timed-out"]);
 }
 
+/// The sampler is inside: it needs its capabilities, the kernel's names, and those of a program on an empty image.
+#[test]
+fn a_profile_is_sampled_inside_a_container() {
+    let Some(_engine) = engine() else { return };
+    let bench = Bench::new();
+    let said = bench.uplift(&[
+        "profile",
+        "reference/synced",
+        "--variant",
+        "one-sync",
+        "--launch",
+        "docker",
+        "--sampling-window",
+        "2s",
+        "--sampling-frequency",
+        "1999",
+        "--format",
+        "json",
+    ]);
+    said.code(0);
+    let variant = said.json()[0]["variants"][0].clone();
+    let run = fs::read_to_string(bench.run_folder().join("run.json")).unwrap();
+    assert!(run.contains("profiles are sampled inside containers with"), "which capabilities, the run says: {run}");
+    if !variant["sampler"].as_str().unwrap().starts_with("perf") {
+        eprintln!("skipped: this engine allows no perf events: {variant}");
+        return;
+    }
+    assert!(variant["symbolised_share"].as_f64().unwrap() >= 0.95, "{variant}");
+    let folded = bench.run_folder().join("profiles/reference-synced-one-sync.cpu.folded");
+    let folded = fs::read_to_string(folded).unwrap();
+    assert!(folded.contains("work::operation"), "the program's names: {folded}");
+    let sync = folded.lines().any(|line| line.contains("sync") && line.contains("_[k]") && !line.contains("0xffff"));
+    assert!(sync, "the kernel's names: {folded}");
+}
+
+#[test]
+fn a_comparison_in_containers_is_profiled_too() {
+    let Some(engine) = engine() else { return };
+    let bench = Bench::new();
+    let mut command = bench.command(&[
+        "compare",
+        "baseline",
+        "same",
+        "reference/steady",
+        "--quick",
+        "--blocks",
+        "2",
+        "--launch",
+        "docker",
+        "--profile",
+        "cpu",
+    ]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = child.id();
+    Said(child.wait_with_output().unwrap()).code(0);
+    for name in ["baseline", "same"] {
+        let file = bench.run_folder().join(format!("profiles/reference-steady-{name}.cpu.folded"));
+        assert!(fs::read_to_string(&file).unwrap().contains("work_seventy"), "{}", file.display());
+    }
+    assert_eq!(left(&engine, process), Vec::<String>::new());
+}
+
+/// An empty image holds no server: that is said with what helps, and is no failure of the run.
+#[test]
+fn a_service_that_is_not_in_the_box_is_missing_with_the_remedy() {
+    let Some(_engine) = engine() else { return };
+    let bench = Bench::new();
+    let mut command = bench.command(&["verify", "pipeline/medium-copy-postgres", "--launch", "docker"]);
+    let said = Said(command.env_remove("UPLIFT_POSTGRES_URL").output().unwrap());
+    said.code(0);
+    assert!(said.out().contains("skip pipeline/medium-copy-postgres"), "{}", said.out());
+    assert!(said.out().contains("--docker-base IMAGE"), "{}", said.out());
+}
+
+/// A server of this machine, reached over its Unix socket from a container without a network.
+#[test]
+fn a_server_outside_is_reached_over_its_socket() {
+    let Some(_engine) = engine().filter(|engine| engine.facts().local) else { return };
+    let server = match Server::start(&std::env::temp_dir(), &[]) {
+        Ok(server) => server,
+        Err(error) => {
+            let required = std::env::var("UPLIFT_REQUIRE").unwrap_or_default();
+            assert!(!required.contains("postgres"), "{error}");
+            eprintln!("skipped: {error}");
+            return;
+        }
+    };
+    let socket = server.connection().split('\'').nth(1).unwrap().to_owned();
+    let bench = Bench::new();
+    let mount = format!("--docker-arg=volume={socket}:/postgres");
+    let run =
+        ["run", "pipeline/medium-copy-postgres", "--variant", "copy", "--quick", "--blocks", "1", "--launch", "docker"];
+    let arguments: Vec<&str> = run.iter().copied().chain([mount.as_str(), "--set", "workload.rows=2000"]).collect();
+    let mut command = bench.command(&arguments);
+    command.env("UPLIFT_POSTGRES_URL", "host=/postgres user=postgres dbname=postgres");
+    let said = Said(command.output().unwrap());
+    said.code(0);
+    assert_eq!(outcomes(&bench), ["ok"], "{}", said.err());
+    drop(server);
+}
+
 /// A small disk. Unmounted when it is dropped.
 struct SmallDisk(TempDir);
 
@@ -267,7 +354,7 @@ fn a_full_disk_is_called_that() {
 }
 
 /// A long run in containers, of which two trials are done.
-fn long_run(bench: &Bench, host: Option<&str>) -> Child {
+pub fn long_run(bench: &Bench, host: Option<&str>, launch: &str) -> Child {
     let mut command = bench.command(&[
         "compare",
         "baseline",
@@ -278,7 +365,7 @@ fn long_run(bench: &Bench, host: Option<&str>) -> Child {
         "--blocks",
         "500",
         "--launch",
-        "docker",
+        launch,
         "--set",
         "trial.rounds=8",
     ]);
@@ -304,16 +391,11 @@ fn long_run(bench: &Bench, host: Option<&str>) -> Child {
     panic!("no trial after five minutes");
 }
 
-fn signal(child: &Child, signal: libc::c_int) {
-    // SAFETY: the child is ours and not waited for yet.
-    unsafe { libc::kill(child.id() as libc::pid_t, signal) };
-}
-
 #[test]
 fn an_interrupt_leaves_nothing_behind() {
     let Some(engine) = engine() else { return };
     let bench = Bench::new();
-    let mut child = long_run(&bench, None);
+    let mut child = long_run(&bench, None, "docker");
     signal(&child, libc::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(left(&engine, child.id()), Vec::<String>::new());
@@ -324,7 +406,7 @@ fn an_interrupt_leaves_nothing_behind() {
 fn what_a_killed_run_left_is_pruned_and_a_living_one_is_not() {
     let Some(engine) = engine() else { return };
     let (dead, alive) = (Bench::new(), Bench::new());
-    let mut killed = long_run(&dead, None);
+    let mut killed = long_run(&dead, None, "docker");
     // Between two blocks there is no container: kill it when there is one.
     while left(&engine, killed.id()).is_empty() {
         thread::sleep(Duration::from_millis(5));
@@ -332,7 +414,7 @@ fn what_a_killed_run_left_is_pruned_and_a_living_one_is_not() {
     signal(&killed, libc::SIGKILL);
     assert_eq!(killed.wait().unwrap().signal(), Some(libc::SIGKILL));
     let leftovers = left(&engine, killed.id());
-    let mut living = long_run(&alive, None);
+    let mut living = long_run(&alive, None, "docker");
     let said = dead.uplift(&["docker", "prune"]);
     said.code(0);
     for leftover in leftovers {
@@ -352,101 +434,13 @@ fn what_a_killed_run_left_is_pruned_and_a_living_one_is_not() {
     assert_eq!(left(&engine, living.id()), Vec::<String>::new());
 }
 
-/// An engine of this test's own, so that it can be killed.
-struct OwnEngine {
-    folder: PathBuf,
-    daemon: Child,
-}
-
-impl OwnEngine {
-    fn start(folder: &Path) -> Self {
-        let at = |name: &str| folder.join(name);
-        // In a network of its own: a daemon without a bridge removes the one that it finds, which is another's.
-        let daemon = Command::new("unshare")
-            .args(["--net", "dockerd", "--bridge", "none", "--iptables=false", "--ip-forward=false", "--host"])
-            .arg(format!("unix://{}", at("docker.sock").display()))
-            .arg("--data-root")
-            .arg(at("data"))
-            .arg("--exec-root")
-            .arg(at("exec"))
-            .arg("--pidfile")
-            .arg(at("pid"))
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(at("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut own = Self { folder: folder.to_owned(), daemon };
-        for _ in 0..6_000 {
-            if Engine::connect_to(&own.host()).is_ok() {
-                return own;
-            }
-            assert_eq!(own.daemon.try_wait().unwrap(), None, "{}", own.log());
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the engine does not come up: {}", own.log());
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.folder.join("docker.sock").display())
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// As a crash of the daemon: nothing is cleaned up.
-    fn kill(&mut self) {
-        self.daemon.kill().unwrap();
-        self.daemon.wait().unwrap();
-        let _ = fs::remove_file(self.folder.join("pid"));
-        // Its helper was killed with it. Where nobody waits for orphans it stays as a zombie, which the next daemon
-        // takes for a living helper.
-        let helper = self.folder.join("exec/containerd/containerd.pid");
-        if let Some(process) = fs::read_to_string(&helper).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
-            while has_life(process) {
-                thread::sleep(Duration::from_millis(5));
-            }
-            let _ = fs::remove_file(helper);
-        }
-    }
-}
-
-impl Drop for OwnEngine {
-    fn drop(&mut self) {
-        if self.daemon.try_wait().is_ok_and(|ended| ended.is_none()) {
-            // In order, so that it unmounts what it mounted and takes its helpers with it.
-            signal(&self.daemon, libc::SIGTERM);
-            let _ = self.daemon.wait();
-        }
-        // A daemon that did not come up leaves its mount.
-        let _ = Command::new("umount").arg("--lazy").arg("--quiet").arg(self.folder.join("data")).status();
-    }
-}
-
-/// Whether a process runs, and is no zombie.
-fn has_life(process: u32) -> bool {
-    fs::read_to_string(format!("/proc/{process}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
-}
-
-fn own_engine(folder: &Path) -> Option<OwnEngine> {
-    engine()?;
-    let dockerd =
-        env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join("dockerd").exists()));
-    if !is_root() || !dockerd {
-        eprintln!("skipped: only root can start an engine of its own, and needs dockerd");
-        return None;
-    }
-    Some(OwnEngine::start(folder))
-}
-
 #[test]
 fn an_engine_that_dies_ends_the_trial_and_what_it_left_is_pruned_when_it_is_back() {
     // A socket's path is short; the build folder's may not be.
     let folder = TempDir::with_prefix("uplift-engine-").unwrap();
     let Some(mut own) = own_engine(folder.path()) else { return };
     let bench = Bench::new();
-    let mut child = long_run(&bench, Some(&own.host()));
+    let mut child = long_run(&bench, Some(&own.host()), "docker");
     let engine = Engine::connect_to(&own.host()).unwrap();
     while left(&engine, child.id()).is_empty() {
         thread::sleep(Duration::from_millis(5));

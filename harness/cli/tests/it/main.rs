@@ -3,7 +3,9 @@
 mod arrows;
 mod bench;
 mod docker;
+mod engines;
 mod faults;
+mod own_engine;
 mod own_target;
 mod owner;
 mod profile;

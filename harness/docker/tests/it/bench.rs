@@ -1,8 +1,10 @@
 //! An engine to test with, and what is left on it.
 
 use std::{
+    collections::BTreeSet,
     env,
     future::Future,
+    sync::OnceLock,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -10,12 +12,39 @@ use std::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tempfile::TempDir;
 use uplift_docker::{
-    BoxArguments, DockerLauncher, DockerOptions, Engine,
+    BoxArguments, DockerLauncher, DockerOptions, Engine, inventory,
     prune::{self, Unknown},
 };
 use uplift_engine::launch::{AgentHandle, LaunchOrder};
 
 use crate::inside::ROLE;
+
+static BEFORE: OnceLock<BTreeSet<String>> = OnceLock::new();
+
+/// Tests run beside each other, so only when the last has ended can it be told what all of them left behind. The image
+/// stays for the next run, so a prune belongs to the end.
+fn count_at_the_end(engine: &Engine) {
+    BEFORE.get_or_init(|| {
+        extern "C" fn count() {
+            // What belongs to the thread that ends is gone already.
+            let more = thread::spawn(|| {
+                let before = BEFORE.get().cloned().unwrap_or_default();
+                Engine::connect().and_then(|engine| inventory::left_since(&engine, &before))
+            });
+            match more.join() {
+                Ok(Ok(more)) if more.is_empty() => {}
+                said => {
+                    eprintln!("the tests left something behind on the engine: {said:?}");
+                    // SAFETY: _exit has no preconditions; the code of the process is otherwise decided.
+                    unsafe { libc::_exit(101) };
+                }
+            }
+        }
+        // SAFETY: the handler is a function that lives as long as the process.
+        unsafe { libc::atexit(count) };
+        inventory::everything(engine).unwrap()
+    });
+}
 
 /// A connected engine and a name for one test's run.
 pub struct Bench {
@@ -28,7 +57,10 @@ impl Bench {
     /// `None`, and why, where there is no engine; a failure where `UPLIFT_REQUIRE` asks for one.
     pub fn new(test: &str) -> Option<Self> {
         let engine = match Engine::connect() {
-            Ok(engine) => engine,
+            Ok(engine) => {
+                count_at_the_end(&engine);
+                engine
+            }
             Err(error) => {
                 let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
                 assert!(!required.split(',').any(|word| word.trim() == "docker"), "{error}");
@@ -56,6 +88,7 @@ impl Bench {
             binary: None,
             data_dir: self.data.path().to_owned(),
             label: label.to_owned(),
+            pair: label.to_owned(),
             memory_bytes_max: 256 << 20,
         }
     }

@@ -63,11 +63,12 @@ fn an_engine_behind_a_port_is_taken_for_another_machines() {
     assert!(launcher.warnings()[0].contains("another machine"), "{:?}", launcher.warnings());
 }
 
-/// The truth is 0.4 s of processor time under a limit of a fifth of a processor.
+/// The truth is 0.2 s of processor time under a limit of a twentieth of a processor: on a machine that is busy with other
+/// things a container may never get as much as a generous limit allows, and is not stopped by it.
 #[test]
 fn processor_time_and_throttling_are_the_containers() {
     let Some(bench) = Bench::new("stats") else { return };
-    let launcher = DockerLauncher::new(DockerOptions { cpus: Some(0.2), ..bench.options("busy", &[]) });
+    let launcher = DockerLauncher::new(DockerOptions { cpus: Some(0.05), ..bench.options("busy", &[]) });
     let mut agent = bench.start(&launcher);
     agent.mark(Moment::FirstTurn);
     wait_for(agent.as_ref(), "done");
@@ -75,7 +76,7 @@ fn processor_time_and_throttling_are_the_containers() {
     let (gauges, missing) = agent.observations();
     let cpu_ns = gauges["container_cpu"];
     // Some of it was used before the first reading; loading the binary adds a little.
-    assert!((100e6..800e6).contains(&cpu_ns), "{gauges:?}");
+    assert!((50e6..400e6).contains(&cpu_ns), "{gauges:?}");
     assert!(gauges["container_throttled_share"] > 0.5, "{gauges:?}");
     assert!(gauges["container_throttled"] > 200e6, "{gauges:?}");
     assert!(gauges["container_start"] > 0.0, "{gauges:?}");
@@ -94,7 +95,7 @@ fn a_name_that_is_taken_is_not_the_end() {
     drop(bench.start(&launcher));
     let name = container_name(&bench.run, "it");
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
-    let image = Recipe::new(&bench.engine, &own_binary(), None).unwrap().name;
+    let image = Recipe::new(&bench.engine, &own_binary(), None, false).unwrap().name;
     let body = ContainerCreateBody { image: Some(image), ..ContainerCreateBody::default() };
     let squatter = bench.ask(async |docker| docker.create_container(Some(options), body).await).unwrap();
     let mut agent = bench.start(&launcher);
@@ -114,7 +115,7 @@ fn an_image_that_was_removed_meanwhile_is_built_again() {
     bytes.extend_from_slice(bench.run.as_bytes());
     fs::write(&binary, bytes).unwrap();
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-    let image = Recipe::new(&bench.engine, &binary, None).unwrap().name;
+    let image = Recipe::new(&bench.engine, &binary, None, false).unwrap().name;
     let launcher = DockerLauncher::new(bench.options("writer", &[]));
     let order = LaunchOrder { binary: Some(binary), ..bench.order("it") };
     drop(launcher.start(&order).unwrap_or_else(|failure| panic!("{}", failure.message)));
