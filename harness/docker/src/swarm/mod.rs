@@ -24,7 +24,7 @@ use std::{
 use uplift_engine::launch::{AgentHandle, Launch, LaunchOrder};
 use uplift_model::trial::{Failure, FailureKind};
 
-pub use self::nodes::{ENGINE_LABEL, engines};
+pub use self::nodes::{ENGINE_LABEL, Reached, engines};
 use self::{nodes::Node, service::Job};
 use crate::{
     DockerOptions,
@@ -128,7 +128,7 @@ impl SwarmLauncher {
         let memory_bytes_max =
             self.options.memory_bytes.unwrap_or(u64::MAX).min(order.memory_bytes_max).max(MEMORY_BYTES_MIN);
         let job = Job {
-            name: container_name(&self.options.run, &order.label),
+            name: service::short_name(&container_name(&self.options.run, &order.label)),
             labels: labels(&self.options.run, &Owner::current().label()),
             image,
             node: node.id.clone(),

@@ -15,6 +15,9 @@ use crate::{
 /// The label of a node that says where its Engine listens, as `DOCKER_HOST` would.
 pub const ENGINE_LABEL: &str = "uplift.engine";
 
+/// The Engine of a node, or why it cannot be reached.
+pub type Reached = Result<Arc<Engine>, String>;
+
 /// One node.
 pub(super) struct Node {
     pub(super) id: String,
@@ -120,7 +123,7 @@ pub(super) fn find(manager: &Arc<Engine>, labels: &[String]) -> Result<Vec<Node>
 ///
 /// # Errors
 /// What the manager said.
-pub fn engines(manager: &Arc<Engine>) -> Result<Vec<(String, Result<Arc<Engine>, String>)>, DockerError> {
+pub fn engines(manager: &Arc<Engine>) -> Result<Vec<(String, Reached)>, DockerError> {
     let Some(swarm) = manager.facts().swarm.clone().filter(|swarm| swarm.manager) else { return Ok(Vec::new()) };
     let nodes = find(manager, &[])?;
     Ok(nodes

@@ -15,6 +15,8 @@ use bollard::{
     query_parameters::ListTasksOptionsBuilder,
 };
 
+use uplift_engine::plan::fnv1a;
+
 use crate::{
     engine::Engine,
     error::{DockerError, DockerErrorKind},
@@ -22,6 +24,8 @@ use crate::{
     launcher::passed_on,
 };
 
+/// The longest name of a service.
+const NAME_BYTES_MAX: usize = 63;
 /// How long a swarm may take to start a job.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often it is asked whether it has.
@@ -114,6 +118,16 @@ impl Job {
     }
 }
 
+/// A name that a swarm accepts: where it is too long, its beginning and a digest of all of it.
+pub(super) fn short_name(name: &str) -> String {
+    if name.len() <= NAME_BYTES_MAX {
+        return name.to_owned();
+    }
+    let digest = format!("-{:016x}", fnv1a(name.as_bytes()));
+    // Names of containers are ASCII.
+    format!("{}{digest}", &name[..NAME_BYTES_MAX - digest.len()])
+}
+
 /// Waits until the swarm has started the container of a job and returns the container's number. The node is asked as
 /// well: that it is gone a swarm notices late.
 pub(super) fn wait_for_container(manager: &Engine, node: &Engine, service: &str) -> Result<String, DockerError> {
@@ -156,6 +170,14 @@ pub(super) fn wait_for_container(manager: &Engine, node: &Engine, service: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_short_and_differ_where_long_ones_do() {
+        assert_eq!(short_name("uplift-run-0"), "uplift-run-0");
+        let (one, two) = (short_name(&format!("{}1", "a".repeat(90))), short_name(&format!("{}2", "a".repeat(90))));
+        assert_eq!((one.len(), two.len()), (63, 63));
+        assert_ne!(one, two);
+    }
 
     #[test]
     fn a_job_runs_once_on_its_node_with_its_limits() {
