@@ -18,6 +18,7 @@ use crate::{
     correction::{Corrected, holm},
     estimate::{mean, median, median_interval},
     evidence::Evidence,
+    ledger::ledger,
     metrics,
     pairing::{Pair, pairs, throughput_log_ratio},
     proportion,
@@ -30,15 +31,23 @@ use crate::{
 /// The power of the minimum detectable effect.
 const POWER: f64 = 0.8;
 /// The level of the interval that is shown beside each variant's median.
-const MEDIAN_LEVEL: f64 = 0.95;
+pub(crate) const MEDIAN_LEVEL: f64 = 0.95;
 /// A difference between the ratio of totals and the median over rounds above which it is said.
 const STALL_GAP: f64 = 0.05;
 
-/// The verdicts of a `compare` run; `None` where the run compares nothing.
+/// The verdicts of a run; `None` where it compares nothing. Those of a ledger are of its last step against its first.
 pub fn judge(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
     match &run.intent {
         Intent::Compare { baseline, candidate } => Some(judge_pair(run, trials, baseline, candidate)),
         Intent::Calibrate { variant } => Some(judge_pair(run, trials, variant, variant)),
+        Intent::Ledger { steps } => {
+            let (first, last) = (steps.first()?, steps.last()?);
+            let mut verdicts = judge_pair(run, trials, first, last);
+            for (verdict, planned) in verdicts.scenarios.iter_mut().zip(&run.scenarios) {
+                verdict.ledger = ledger(planned, trials);
+            }
+            Some(verdicts)
+        }
         _ => None,
     }
 }
@@ -142,18 +151,18 @@ struct Draft {
 type BlockValues = (Result<f64, String>, Result<f64, String>);
 
 /// One metric before correction.
-struct Test {
+pub(crate) struct Test {
     spec: MetricSpec,
-    primary: bool,
+    pub(crate) primary: bool,
     baseline: Vec<f64>,
     candidate: Vec<f64>,
     absent: Option<String>,
     evidence: Option<Evidence>,
     check: Option<f64>,
-    p: Option<f64>,
+    pub(crate) p: Option<f64>,
     margin: f64,
     linear: bool,
-    corrected: Option<Corrected>,
+    pub(crate) corrected: Option<Corrected>,
     failures: Option<(u64, u64)>,
 }
 
@@ -178,6 +187,7 @@ fn draft(run: &Run, planned: &PlannedScenario, trials: &[Trial], baseline: &str,
         metrics: Vec::new(),
         claims: Vec::new(),
         expectations: Vec::new(),
+        ledger: None,
         stopped: planned.stopped.clone(),
         notes: Vec::new(),
     };
@@ -395,7 +405,7 @@ fn expectations(planned: &PlannedScenario, trials: &[Trial], variants: [&str; 2]
 }
 
 /// Every metric of the pairs, in the order of the records.
-fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<Test> {
+pub(crate) fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<Test> {
     let mut order: Vec<MetricSpec> = Vec::new();
     let mut values: BTreeMap<String, Vec<BlockValues>> = BTreeMap::new();
     for pair in pairs {
@@ -475,7 +485,7 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
 
 impl Test {
     /// The p value as if the whole error probability had been kept for this look.
-    fn spent_p(&self, share: f64) -> f64 {
+    pub(crate) fn spent_p(&self, share: f64) -> f64 {
         self.p.map_or(1.0, |p| (p / share.max(f64::MIN_POSITIVE)).min(1.0))
     }
 
@@ -588,7 +598,8 @@ impl Test {
         }
     }
 
-    fn finish(&self, share: f64, weaker: Option<&str>) -> MetricVerdict {
+    /// The verdict on it; `weaker` says how its durability is weaker, where it is.
+    pub(crate) fn finish(&self, share: f64, weaker: Option<&str>) -> MetricVerdict {
         let (mut verdict, mut reason) = self.decide(share);
         if verdict == Verdict::Improved
             && self.spec.tier != Tier::Proportion

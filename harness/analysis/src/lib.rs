@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod gate;
 pub mod history;
 pub mod judge;
+pub mod ledger;
 pub mod metrics;
 pub mod pairing;
 pub mod profile;

@@ -307,8 +307,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// The variant; may be given several times
-    #[arg(long = "variant", value_name = "VARIANT", required = true)]
+    #[arg(long = "variant", value_name = "VARIANT", required_unless_present = "ledger")]
     pub variants: Vec<String>,
+    /// Measure the steps of the scenario's `ledger` instead, and say what each brought against the one before it
+    #[arg(long, conflicts_with = "variants")]
+    pub ledger: bool,
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,

@@ -168,7 +168,7 @@ impl Session<'_> {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
-        if matches!(run.intent, Intent::Compare { .. }) {
+        if matches!(run.intent, Intent::Compare { .. } | Intent::Ledger { .. }) {
             let known = archive::calibrations(&self.trials.out)?;
             for planned in &mut run.scenarios {
                 let machine = run.environment.machine.as_deref();

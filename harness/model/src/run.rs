@@ -60,6 +60,11 @@ pub enum Intent {
         /// The parameters and their values.
         parameters: BTreeMap<String, Vec<String>>,
     },
+    /// The steps of a sprint, each against the one before it and against the first.
+    Ledger {
+        /// The variants in the order of the steps.
+        steps: Vec<String>,
+    },
     /// A variant against itself.
     Calibrate {
         /// The variant.

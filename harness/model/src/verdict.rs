@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Better, Tier, Unit, trial::Ceiling};
+use crate::{Better, Durability, Tier, Unit, trial::Ceiling};
 
 /// The version of `verdicts.json`.
 pub const VERDICTS_SCHEMA: u32 = 1;
@@ -65,6 +65,9 @@ pub struct ScenarioVerdict {
     /// What the scenario expects of every variant.
     #[serde(default)]
     pub expectations: Vec<ExpectationVerdict>,
+    /// The steps of a sprint, where the run measured them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
     /// Why measuring stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
@@ -200,6 +203,39 @@ pub struct MetricVerdict {
     pub verdict: Verdict,
     /// Why, in a sentence.
     pub reason: String,
+}
+
+/// The steps of a sprint in the order in which they were taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    /// The metric that decides.
+    pub metric: String,
+    /// Its unit.
+    pub unit: Unit,
+    /// Its good direction.
+    pub better: Better,
+    /// The steps, the baseline first.
+    pub steps: Vec<LedgerStep>,
+}
+
+/// One step of a sprint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerStep {
+    /// The variant that stands for the state after it.
+    pub variant: String,
+    /// What it changed: settings asked for or in force otherwise than in the step before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<SettingRow>,
+    /// What an acknowledged write survives after it; `None` where it was not measured.
+    pub durability: Option<Durability>,
+    /// The metric over all blocks; `None` where it could not be had.
+    pub value: Option<Estimate>,
+    /// Against the step before it; `None` for the baseline, and where no block has both.
+    pub marginal: Option<MetricVerdict>,
+    /// Against the baseline; `None` for the baseline itself, and where no block has both.
+    pub cumulative: Option<MetricVerdict>,
 }
 
 /// What became of a published figure.

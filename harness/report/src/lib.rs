@@ -10,6 +10,7 @@ pub mod export;
 pub mod github;
 pub mod headline;
 pub mod html;
+pub mod ledger;
 pub mod markdown;
 pub mod number;
 pub mod plots;

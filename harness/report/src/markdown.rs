@@ -29,6 +29,7 @@ pub fn document(input: &ReportInput<'_>) -> String {
         Intent::Run { variants } => format!("measurements of {}", variants.join(", ")),
         Intent::Verify => "verification".to_owned(),
         Intent::Sweep { .. } => "parameter sweep".to_owned(),
+        Intent::Ledger { steps } => format!("sprint ledger, {}", steps.join(" → ")),
         Intent::Calibrate { variant } => format!("calibration: `{variant}` against itself"),
         Intent::Profile { variants } => format!("profiles of {}", variants.join(", ")),
     };
@@ -117,6 +118,9 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
             plots_of(input, planned, None, text);
             measurement_table(input, planned, text);
         }
+    }
+    if let Some(ledger) = verdict.and_then(|verdict| verdict.ledger.as_ref()) {
+        let _ = writeln!(text, "### Sprint ledger\n\n{}", crate::ledger::section(ledger));
     }
     calibration_and_sweep(input, planned, text);
     operations_table(input, planned, text);

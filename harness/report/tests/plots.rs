@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use uplift_analysis::history;
 use uplift_model::{
     Histogram, Trial,
-    run::Run,
+    run::{Intent, Run},
     scenario::Interleave,
     trial::{Event, Slice},
 };
-use uplift_report::{ReportInput, calibration, plots, sweep, trend};
+use uplift_report::{ReportInput, calibration, markdown, plots, sweep, trend};
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -157,6 +157,36 @@ fn plots_are_well_formed() {
                 }
             }
         }
+    }
+}
+
+/// Steps of every size: upwards, downwards, without a trial, with names that nobody should give.
+#[test]
+fn words_stay_apart_on_a_ledger() {
+    let (mut run, trials) = load("slower");
+    let steps: Vec<String> =
+        ["baseline", "ten-times-and-a-name-that-is-too-long", "worse", "absent", "the-last"].map(str::to_owned).into();
+    let mut all = Vec::new();
+    for (name, factor) in steps.iter().zip([1, 10, 7, 0, 200]) {
+        for trial in trials.iter().filter(|trial| trial.variant == "baseline" && factor > 0) {
+            let mut trial = Trial { variant: name.clone(), ..trial.clone() };
+            for turn in &mut trial.measured.as_mut().unwrap().turns {
+                turn.wall_ns /= factor;
+            }
+            all.push(trial);
+        }
+    }
+    run.scenarios[0].variants.clone_from(&steps);
+    run.intent = Intent::Ledger { steps };
+    let verdicts = uplift_analysis::judge(&run, &all);
+    let input = ReportInput { run: &run, trials: &all, profiles: &[], verdicts: verdicts.as_ref() };
+    let plots = plots::all(&input);
+    let found: Vec<_> = plots.iter().filter(|plot| plot.path.ends_with("-ledger.svg")).collect();
+    assert_eq!(found.len(), 1);
+    check(found[0]);
+    let text = markdown::document(&input);
+    for wanted in ["### Sprint ledger", "| 4 | `the-last` |", "-ledger.svg)", "- `worse`: nothing that is asked for"] {
+        assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
     }
 }
 

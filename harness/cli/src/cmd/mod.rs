@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod export;
 pub mod gate;
 pub mod history;
+pub mod ledger;
 pub mod list;
 pub mod profile;
 pub mod report;

@@ -13,6 +13,9 @@ use crate::{
 
 /// Measures the variants and prints what they did.
 pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    if args.ledger {
+        return super::ledger::run(args, targets, terminal);
+    }
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let named = !args.selection.scenarios.is_empty();
     let (mut scenarios, mut all) = (Vec::new(), Vec::new());

@@ -97,6 +97,62 @@ fn sweeps_find_the_best_point() {
     sweep(&["trial.turn=1ms,2ms"]).code(2).says("cannot vary between points");
 }
 
+/// The target counts its steps, so what each step of the sprint brings is known: 10 % of 1100 less, then half.
+#[test]
+fn a_ledger_says_what_each_step_brought() {
+    let bench = Bench::new();
+    let folder = bench.folder.path().join("scenarios/reference");
+    fs::create_dir_all(&folder).unwrap();
+    let scenario = |ledger: &str| {
+        format!(
+            "schema = 1\ntarget = \"reference\"\ntitle = \"a sprint\"\nprimary = \"steps_per_op\"\n{ledger}\n[workload]\nwork = 1000\n\
+             [variants.first]\nslowdown_percent = 10\n[variants.leaner]\n[variants.halved]\nslowdown_percent = -50\n\
+             [variants.again]\nslowdown_percent = -50\nlabel = \"nothing\"\n"
+        )
+    };
+    let steps = "ledger = [\"first\", \"leaner\", \"halved\", \"again\"]";
+    fs::write(folder.join("sprint.toml"), scenario(steps)).unwrap();
+    fs::write(folder.join("plain.toml"), scenario("")).unwrap();
+    let ledger = |scenario: &str| {
+        bench.uplift(&[
+            "run",
+            scenario,
+            "--ledger",
+            "--scenario-dir",
+            "scenarios",
+            "--blocks",
+            "5",
+            "--format",
+            "json",
+            "--set",
+            "trial.window=50ms",
+            "--set",
+            "trial.warmup=10ms",
+        ])
+    };
+    let verdicts = ledger("reference/sprint").code(0).json();
+    let found = verdicts["scenarios"][0]["ledger"]["steps"].as_array().unwrap();
+    let of = |index: usize, against: &str, what: &str| found[index][against][what].clone();
+    assert!(found[0]["marginal"].is_null() && found[0]["cumulative"].is_null());
+    let values: Vec<f64> = found.iter().map(|step| step["value"]["median"].as_f64().unwrap()).collect();
+    assert_eq!(values, [1100.0, 1000.0, 500.0, 500.0]);
+    let change = |index: usize, against: &str| of(index, against, "change").as_f64().unwrap();
+    assert!((change(1, "marginal") + 1.0 / 11.0).abs() < 1e-9 && (change(1, "cumulative") + 1.0 / 11.0).abs() < 1e-9);
+    assert!((change(2, "marginal") + 0.5).abs() < 1e-9 && (change(2, "cumulative") + 6.0 / 11.0).abs() < 1e-9);
+    let words: Vec<_> =
+        (1..4).map(|index| (of(index, "marginal", "verdict"), of(index, "cumulative", "verdict"))).collect();
+    assert_eq!(words[..2], [("improved".into(), "improved".into()), ("improved".into(), "improved".into())]);
+    assert_eq!(words[2], ("unchanged".into(), "improved".into()));
+    assert_eq!(found[2]["changed"][0]["key"], "slowdown_percent");
+    let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();
+    assert!(report.contains("### Sprint ledger") && report.contains("`halved` brought most: -50.0 %"), "{report}");
+    let page = fs::read_to_string(bench.run_folder().join("report.html")).unwrap();
+    assert!(page.contains("Step by step"), "the plot is in the page");
+
+    ledger("reference/plain").code(2).says("0 of these scenarios have a `ledger`");
+    bench.uplift(&["run", "reference/steady", "--ledger", "--variant", "baseline"]).code(2);
+}
+
 #[test]
 fn sweeps_reach_the_load() {
     let bench = Bench::new();

@@ -57,7 +57,7 @@ pub struct Scenario {
     pub gate: BTreeMap<String, Bound>,
     /// What the source published.
     pub claims: Vec<Claim>,
-    /// Order in which the steps of a sprint ledger were taken: names of variants.
+    /// The steps of a sprint in the order in which they were taken, the baseline first: names of variants, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ledger: Vec<String>,
 }
@@ -237,7 +237,7 @@ struct ScenarioFile {
     /// Published figures.
     #[serde(default)]
     claims: Vec<Claim>,
-    /// The steps of a sprint, in order.
+    /// The steps of a sprint in the order in which they were taken, the baseline first: names of variants.
     #[serde(default)]
     ledger: Vec<String>,
 }
@@ -308,7 +308,7 @@ impl Scenario {
         }
         let known = |wanted: &str| variants.iter().any(|variant| variant.name == wanted);
         let names = || variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>().join(", ");
-        for step in &file.ledger {
+        for (index, step) in file.ledger.iter().enumerate() {
             if !known(step) {
                 return Err(at(
                     &["ledger"],
@@ -316,6 +316,17 @@ impl Scenario {
                     &format!("variants here: {}", names()),
                 ));
             }
+            if file.ledger[..index].contains(step) {
+                let help = "name each variant once, in the order in which the steps were taken";
+                return Err(at(&["ledger"], format!("the ledger names `{step}` twice"), help));
+            }
+        }
+        if file.ledger.len() == 1 {
+            return Err(at(
+                &["ledger"],
+                "a ledger of one step compares nothing".to_owned(),
+                "name the baseline and what followed it, or leave the key out",
+            ));
         }
         for claim in &file.claims {
             for variant in [Some(&claim.variant), claim.against.as_ref()].into_iter().flatten() {

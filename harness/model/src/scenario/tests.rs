@@ -76,6 +76,21 @@ fn errors_point_at_their_line() {
 }
 
 #[test]
+fn a_ledger_names_each_of_its_variants_once() {
+    let with = |ledger: &str| parse(&GOOD.replace("title =", &format!("ledger = {ledger}\ntitle =")));
+    assert_eq!(with(r#"["baseline", "optimized"]"#).unwrap().ledger, ["baseline", "optimized"]);
+    for (ledger, message) in [
+        (r#"["baseline", "optimised"]"#, "names `optimised`, which is not a variant"),
+        (r#"["baseline", "optimized", "baseline"]"#, "names `baseline` twice"),
+        (r#"["baseline"]"#, "a ledger of one step compares nothing"),
+    ] {
+        let error = with(ledger).unwrap_err();
+        assert!(error.message().contains(message), "{ledger}: {}", error.message());
+        assert_eq!(error.line_column().map(|(line, _)| line), Some(4), "{ledger}");
+    }
+}
+
+#[test]
 fn a_complaint_about_a_missing_key_points_at_its_table() {
     let error = ScenarioError::at("x.toml", GOOD, &["variants", "optimized", "absent"], "x", "");
     assert_eq!(error.line_column().map(|(line, _)| line), Some(20));

@@ -88,6 +88,7 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
     let special = match &input.run.intent {
         Intent::Calibrate { variant } => crate::calibration::plot(input, planned, variant),
         Intent::Sweep { parameters } => crate::sweep::plot(input, planned, parameters),
+        Intent::Ledger { .. } => verdict.and_then(crate::ledger::plot),
         _ => None,
     };
     [

@@ -1,0 +1,271 @@
+//! The ledger of a sprint: what each step changed, what it brought, and what all up to it brought.
+
+use std::fmt::Write as _;
+
+use uplift_analysis::ledger::best_step;
+use uplift_model::{
+    Better,
+    verdict::{Estimate, Ledger, LedgerStep, MetricVerdict, ScenarioVerdict, SettingRow, SettingValue, Verdict},
+};
+
+use crate::{
+    markdown::{escape, header, row},
+    number::{change, change_interval, significant, with_unit},
+    plots::{
+        Plot,
+        canvas::{Align, Canvas, Ink, fitting, sheet},
+        chart::{TEXT, WIDTH},
+    },
+    terminal::{arrow, verdict_word},
+};
+
+/// The whole way and its longest step in a sentence.
+pub fn headline(ledger: &Ledger) -> String {
+    let ends = ledger.steps.first().zip(ledger.steps.last());
+    let whole = ends.and_then(|(first, last)| {
+        let cumulative = last.cumulative.as_ref()?;
+        let (from, to) = (first.value.as_ref()?.median, last.value.as_ref()?.median);
+        Some(format!(
+            "{} steps from `{}` to `{}`: {} {} → {}, {} ({})",
+            ledger.steps.len() - 1,
+            first.variant,
+            last.variant,
+            ledger.metric,
+            with_unit(from, ledger.unit),
+            with_unit(to, ledger.unit),
+            effect(cumulative),
+            verdict_word(cumulative),
+        ))
+    });
+    let Some(whole) = whole else {
+        return format!("the way from the first step to the last is open: {} was not measured at both", ledger.metric);
+    };
+    let most = best_step(ledger).and_then(|step| {
+        let marginal = step.marginal.as_ref()?;
+        Some(format!("; `{}` brought most: {}", step.variant, effect(marginal)))
+    });
+    let nothing = ledger
+        .steps
+        .iter()
+        .filter(|step| step.marginal.as_ref().is_some_and(|marginal| marginal.verdict != Verdict::Improved))
+        .map(|step| format!("`{}`", step.variant))
+        .collect::<Vec<_>>();
+    let nothing = if nothing.is_empty() {
+        String::new()
+    } else {
+        format!("; no improvement is shown for {}", nothing.join(", "))
+    };
+    format!("{whole}{}{nothing}", most.unwrap_or_default())
+}
+
+/// A change, and from a doubling on the factor that it is.
+fn effect(metric: &MetricVerdict) -> String {
+    let Some(value) = metric.change else { return "n/a".to_owned() };
+    let percent = change(value, metric.tier);
+    if (1.0..10.0).contains(&value) { format!("{percent} (×{})", significant(1.0 + value)) } else { percent }
+}
+
+/// The steps as markdown, which reads well on a terminal too.
+pub fn section(ledger: &Ledger) -> String {
+    let mut text = format!("**{}**\n\n", escape(&headline(ledger)));
+    let metric = format!("{}{}", ledger.metric, arrow(ledger.better));
+    header(
+        &[
+            "step",
+            "variant",
+            &metric,
+            "n",
+            "against the step before",
+            "interval",
+            "",
+            "against the first",
+            "interval",
+            "",
+        ],
+        &mut text,
+    );
+    for (index, step) in ledger.steps.iter().enumerate() {
+        let [marginal, marginal_ci, marginal_word] = cells(step.marginal.as_ref(), index);
+        let [cumulative, cumulative_ci, cumulative_word] = cells(step.cumulative.as_ref(), index);
+        row(
+            &[
+                index.to_string(),
+                format!("`{}`", step.variant),
+                value(step.value.as_ref(), ledger),
+                step.value.as_ref().map_or(0, |value| value.n).to_string(),
+                marginal,
+                marginal_ci,
+                marginal_word,
+                cumulative,
+                cumulative_ci,
+                cumulative_word,
+            ],
+            &mut text,
+        );
+    }
+    text.push_str(
+        "\nMedians over blocks with their 95 % interval; in each block every step ran once, in random order. Changes are paired by block; the intervals of all of them, marginal and cumulative, are corrected together. What a step adds depends on the steps before it: in another order it would add something else.\n\n",
+    );
+    what_changed(ledger, &mut text);
+    reasons(ledger, &mut text);
+    text
+}
+
+fn value(value: Option<&Estimate>, ledger: &Ledger) -> String {
+    value.map_or_else(
+        || "n/a".to_owned(),
+        |value| match value.ci {
+            Some([low, high]) => format!(
+                "{} [{}, {}]",
+                with_unit(value.median, ledger.unit),
+                with_unit(low, ledger.unit),
+                with_unit(high, ledger.unit)
+            ),
+            None => with_unit(value.median, ledger.unit),
+        },
+    )
+}
+
+fn cells(metric: Option<&MetricVerdict>, index: usize) -> [String; 3] {
+    let Some(metric) = metric else {
+        let word = if index == 0 { "–" } else { "n/a" };
+        return [word, word, word].map(str::to_owned);
+    };
+    let interval = metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier));
+    let word = verdict_word(metric);
+    let word = if metric.verdict == Verdict::Improved { format!("**{word}**") } else { word.to_owned() };
+    [effect(metric), interval, word]
+}
+
+fn what_changed(ledger: &Ledger, text: &mut String) {
+    text.push_str("What each step changed:\n\n");
+    for pair in ledger.steps.windows(2) {
+        let [before, step] = pair else { continue };
+        let settings: Vec<String> = step.changed.iter().map(setting).collect();
+        let settings =
+            if settings.is_empty() { "nothing that is asked for or read back".to_owned() } else { settings.join(", ") };
+        let _ = write!(text, "- `{}`: {settings}", step.variant);
+        match (before.durability, step.durability) {
+            (Some(was), Some(is)) if was != is => {
+                let _ = write!(
+                    text,
+                    "; an acknowledged write now survives {} instead of {}",
+                    is.survives(),
+                    was.survives()
+                );
+            }
+            _ => {}
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+}
+
+fn setting(changed: &SettingRow) -> String {
+    let word = |value: &SettingValue| {
+        value.effective.as_ref().or(value.requested.as_ref()).map_or_else(|| "–".to_owned(), |text| format!("`{text}`"))
+    };
+    format!("`{}` {} → {}", changed.key, word(&changed.baseline), word(&changed.candidate))
+}
+
+fn reasons(ledger: &Ledger, text: &mut String) {
+    text.push_str("<details><summary>Why each verdict</summary>\n\n");
+    for step in &ledger.steps {
+        for (against, metric) in [("the step before", &step.marginal), ("the first", &step.cumulative)] {
+            if let Some(metric) = metric {
+                let _ = writeln!(
+                    text,
+                    "- `{}` against {against}: {}: {}",
+                    step.variant,
+                    metric.verdict.word(),
+                    escape(&metric.reason)
+                );
+            }
+        }
+    }
+    text.push_str("\n</details>\n\n");
+}
+
+const ROW_HEIGHT: f64 = 30.0;
+const NAMES: f64 = 130.0;
+const WORDS: f64 = 150.0;
+const TOP: f64 = 58.0;
+
+/// A bar for each step: what the steps before it had come to, and what it added or took.
+pub fn plot(verdict: &ScenarioVerdict) -> Option<Plot> {
+    let ledger = verdict.ledger.as_ref()?;
+    let ends = ledger.steps.iter().filter_map(|step| {
+        let value = step.value.as_ref()?;
+        Some(value.ci.map_or(value.median, |[_, high]| high))
+    });
+    let most = ends.fold(0.0f64, f64::max);
+    if most <= 0.0 {
+        return None;
+    }
+    let direction = match ledger.better {
+        Better::Higher => "↑ higher is better",
+        Better::Lower => "↓ lower is better",
+        Better::Neither => "neither direction is better",
+    };
+    let bottom = TOP + ROW_HEIGHT * ledger.steps.len() as f64;
+    let across = |value: f64| NAMES + (value / most).clamp(0.0, 1.0) * (WIDTH - WORDS - NAMES);
+    let svg = sheet(WIDTH, bottom + 14.0, |canvas| {
+        let title = fitting(&format!("Step by step: {}", verdict.name), 15.0, WIDTH - 24.0);
+        canvas.bold(&title, (12.0, 16.0), 15.0, Align::Left, Ink::Text);
+        let legend =
+            format!("{}, median and 95 % interval · {direction} · right: against the step before", ledger.metric);
+        canvas.text(&fitting(&legend, 12.0, WIDTH - 24.0), (12.0, 36.0), 12.0, Align::Left, Ink::Text);
+        canvas.line(&[(NAMES, TOP), (NAMES, bottom)], Ink::Text, 1.0);
+        let mut before = None;
+        for (index, step) in ledger.steps.iter().enumerate() {
+            bar(canvas, ledger, step, before, TOP + ROW_HEIGHT * (index as f64 + 0.5), &across);
+            before = step.value.as_ref().map(|value| value.median).or(before);
+        }
+    });
+    Some(Plot::new(&verdict.name, "ledger", svg, format!("Sprint ledger. {}.", headline(ledger).replace('`', ""))))
+}
+
+fn bar(
+    canvas: &Canvas<'_>,
+    ledger: &Ledger,
+    step: &LedgerStep,
+    before: Option<f64>,
+    y: f64,
+    across: &impl Fn(f64) -> f64,
+) {
+    canvas.text(&fitting(&step.variant, TEXT, NAMES - 16.0), (NAMES - 10.0, y), TEXT, Align::Right, Ink::Text);
+    let Some(value) = &step.value else {
+        canvas.text("not measured", (NAMES + 8.0, y), 12.0, Align::Left, Ink::Muted);
+        return;
+    };
+    let ink = match step.marginal.as_ref().map(|marginal| marginal.verdict) {
+        Some(Verdict::Improved) => Ink::Good,
+        Some(Verdict::Regressed) => Ink::Bad,
+        Some(Verdict::Incomparable) => Ink::Odd,
+        _ => Ink::Muted,
+    };
+    let at = across(value.median);
+    let from = before.map_or(NAMES, across);
+    canvas.rectangle(NAMES, y - 8.0, at.min(from), y + 8.0, Ink::Muted, 0.35);
+    if before.is_some() {
+        canvas.rectangle(at.min(from), y - 8.0, at.max(from), y + 8.0, ink, 0.8);
+    } else {
+        canvas.rectangle(NAMES, y - 8.0, at, y + 8.0, Ink::Muted, 0.35);
+    }
+    if let Some([low, high]) = value.ci {
+        let (low, high) = (across(low), across(high));
+        canvas.line(&[(low, y), (high, y)], Ink::Text, 1.5);
+        for end in [low, high] {
+            canvas.line(&[(end, y - 4.0), (end, y + 4.0)], Ink::Text, 1.5);
+        }
+    }
+    let amount = with_unit(value.median, ledger.unit);
+    let words = match &step.marginal {
+        Some(marginal) => {
+            let gained = marginal.change.map_or_else(|| "n/a".to_owned(), |value| change(value, marginal.tier));
+            format!("{amount} · {gained}")
+        }
+        None => amount,
+    };
+    canvas.text(&fitting(&words, 12.0, WORDS - 18.0), (WIDTH - WORDS + 12.0, y), 12.0, Align::Left, Ink::Text);
+}
