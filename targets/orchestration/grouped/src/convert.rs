@@ -10,7 +10,7 @@ use duroxide::{
 use crate::{
     error,
     fetch::Held,
-    schema::{KIND_OTHER, KIND_QUEUED_EVENT, KIND_START},
+    schema::{KIND_COMPLETION, KIND_OTHER, KIND_QUEUED_EVENT, KIND_START},
     store::{FetchedHistory, FetchedTurn, KvChange, Message, NewTask, VersionRange},
     token::{TaskToken, TurnToken},
 };
@@ -83,9 +83,10 @@ pub fn message(operation: &'static str, item: &WorkItem) -> Result<Option<Messag
             (instance, KIND_START)
         }
         WorkItem::QueueMessage { instance, .. } => (instance, KIND_QUEUED_EVENT),
-        WorkItem::ActivityCompleted { instance, .. }
-        | WorkItem::ActivityFailed { instance, .. }
-        | WorkItem::TimerFired { instance, .. }
+        WorkItem::ActivityCompleted { instance, .. } | WorkItem::ActivityFailed { instance, .. } => {
+            (instance, KIND_COMPLETION)
+        }
+        WorkItem::TimerFired { instance, .. }
         | WorkItem::ExternalRaised { instance, .. }
         | WorkItem::CancelInstance { instance, .. } => (instance, KIND_OTHER),
         WorkItem::SubOrchCompleted { parent_instance, .. } | WorkItem::SubOrchFailed { parent_instance, .. } => {

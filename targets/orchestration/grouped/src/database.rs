@@ -270,8 +270,10 @@ fn read_back(stores: &[Vec<Store>], options: &Options, directory: &Path) -> Resu
         cache_size_kib,
         max_batch: options.max_batch,
         max_delay: options.max_delay,
+        max_turn_delay: options.max_turn_delay,
         shards: stores.len(),
         writers: options.writers,
+        immediate: options.immediate,
         long_poll: options.long_poll,
     })
 }

@@ -42,12 +42,20 @@ pub struct Options {
     /// How long a transaction waits, at most, for work that is in somebody's hands to come back and share its commit.
     /// Zero never waits: a transaction has what arrived while the last one was being committed.
     pub max_delay: Duration,
+    /// How long the completion of an activity waits, at most, for the other activities of its instance, so that one turn
+    /// takes in all of them. The last one waits for nobody, so it is what races the others that may come so much later.
+    /// Zero: each may have a turn of its own.
+    pub max_turn_delay: Duration,
     /// Files that instances are spread over by a hash of their names; at least 1. A database keeps the number that it
     /// was made with.
     pub shards: usize,
     /// Threads that write to each file; at least 1. More than one only makes them compete for SQLite's one write lock:
     /// it is there to measure that, and excludes `long_poll`.
     pub writers: usize,
+    /// Whether a transaction takes SQLite's write lock when it begins (`BEGIN IMMEDIATE`), or when it first writes, which
+    /// fails where somebody else has written since it first read. False is there to measure what that costs several
+    /// writers.
+    pub immediate: bool,
     /// Whether a fetch that finds nothing waits for work, up to the time it was given, or answers at once.
     pub long_poll: bool,
     /// Pages in the write-ahead log after which SQLite checkpoints; 0 never does.
@@ -64,8 +72,10 @@ impl Default for Options {
             synchronous: Synchronous::Full,
             max_batch: 256,
             max_delay: Duration::ZERO,
+            max_turn_delay: Duration::ZERO,
             shards: 1,
             writers: 1,
+            immediate: true,
             long_poll: true,
             wal_autocheckpoint: 1000,
             cache_size_kib: 16 << 10,
@@ -75,6 +85,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The statement that begins a transaction.
+    pub(crate) fn begin(&self) -> &'static str {
+        if self.immediate { "BEGIN IMMEDIATE" } else { "BEGIN DEFERRED" }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), OpenError> {
         for (name, value) in [("max_batch", self.max_batch), ("shards", self.shards), ("writers", self.writers)] {
             if value == 0 {
@@ -112,10 +127,14 @@ pub struct InForce {
     pub max_batch: usize,
     /// How long a transaction waits for more operations.
     pub max_delay: Duration,
+    /// How long a completion waits for those of other activities.
+    pub max_turn_delay: Duration,
     /// Files.
     pub shards: usize,
     /// Threads that write to each file.
     pub writers: usize,
+    /// Whether a transaction takes the write lock when it begins.
+    pub immediate: bool,
     /// Whether fetches wait for work.
     pub long_poll: bool,
 }

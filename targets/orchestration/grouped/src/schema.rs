@@ -24,6 +24,8 @@ const STATEMENTS: usize = 128;
 pub const KIND_START: i64 = 1;
 /// `inbox.kind` of a queued event, which nobody can receive before the instance has started.
 pub const KIND_QUEUED_EVENT: i64 = 2;
+/// `inbox.kind` of the end of an activity, which may wait for others of its kind.
+pub const KIND_COMPLETION: i64 = 3;
 /// `inbox.kind` of everything else.
 pub const KIND_OTHER: i64 = 0;
 

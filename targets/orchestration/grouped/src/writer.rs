@@ -1,8 +1,9 @@
 //! The thread that owns a file: it alone writes, and one commit of its serves everybody who waits.
 //!
-//! A batch is one `BEGIN IMMEDIATE` transaction. Each operation runs in a savepoint of its own, so that one that fails
-//! takes nothing with it. Before the commit, fetches that wait for work are offered what the batch has brought: an
-//! acknowledgement and the fetch of what it enqueued share a commit. Nobody hears of anything until it is committed.
+//! A batch is one transaction that takes the write lock when it begins. Each operation runs in a savepoint of its own,
+//! so that one that fails takes nothing with it. Before the commit, fetches that wait for work are offered what the batch
+//! has brought: an acknowledgement and the fetch of what it enqueued share a commit. Nobody hears of anything until it is
+//! committed.
 
 use std::{
     cmp::Reverse,
@@ -266,7 +267,7 @@ impl Writer {
         let mut outcome = Outcome::default();
         let asked = commands.len() as u64;
         let needs_sync = commands.iter().any(Command::writes);
-        let mut result = self.set_sync(needs_sync).and_then(|()| self.store.execute("BEGIN IMMEDIATE"));
+        let mut result = self.set_sync(needs_sync).and_then(|()| self.store.execute(self.surroundings.options.begin()));
         for command in commands {
             match &result {
                 Ok(()) => result = self.carry_out(command, &mut outcome),
@@ -326,6 +327,21 @@ impl Writer {
         Ok(value)
     }
 
+    /// Looks for work without a savepoint. What is handed out is checked before it is written down, so a fetch that fails
+    /// has written nothing; should it have, the second value breaks the transaction.
+    fn hand_out<T>(&mut self, fetch: impl FnOnce(&mut Store) -> Answer<T>) -> (Answer<T>, rusqlite::Result<()>) {
+        let before = self.store.connection().total_changes();
+        let answer = fetch(&mut self.store);
+        let whole = match &answer {
+            Err(error) if self.store.connection().total_changes() != before => {
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
+                Err(rusqlite::Error::SqliteFailure(code, Some(format!("a fetch failed half-way: {error}"))))
+            }
+            _ => Ok(()),
+        };
+        (answer, whole)
+    }
+
     fn carry_out(&mut self, command: Command, outcome: &mut Outcome) -> rusqlite::Result<()> {
         match command {
             Command::Operation(operation) | Command::Return(operation) => {
@@ -354,22 +370,13 @@ impl Writer {
             claimed.set(fetch.slot.claim());
             claimed.get()
         };
-        let answer = self.in_savepoint(outcome, |store| {
-            let answer = store.fetch_turn(fetch.lock_for, fetch.versions, &claim);
-            (answer.is_ok(), answer)
-        })?;
-        Ok(match answer {
-            // An error is an answer too, for whom nobody else has one.
-            Err(error) if claimed.get() || fetch.slot.claim() => {
-                outcome.served.push(Served::Turn(Arc::clone(&fetch.slot), Err(error)));
-                true
-            }
-            Ok(answer) if claimed.get() => {
-                outcome.served.push(Served::Turn(Arc::clone(&fetch.slot), Ok(answer)));
-                true
-            }
-            _ => false,
-        })
+        let (answer, whole) = self.hand_out(|store| store.fetch_turn(fetch.lock_for, fetch.versions, &claim));
+        // An error is an answer too, for whom nobody else has one.
+        let answered = claimed.get() || (answer.is_err() && fetch.slot.claim());
+        if answered {
+            outcome.served.push(Served::Turn(Arc::clone(&fetch.slot), answer));
+        }
+        whole.map(|()| answered)
     }
 
     /// Looks for an activity for `fetch`; true if it has its answer.
@@ -379,21 +386,12 @@ impl Writer {
             claimed.set(fetch.slot.claim());
             claimed.get()
         };
-        let answer = self.in_savepoint(outcome, |store| {
-            let answer = store.fetch_task(fetch.lock_for, &fetch.filter, &claim);
-            (answer.is_ok(), answer)
-        })?;
-        Ok(match answer {
-            Err(error) if claimed.get() || fetch.slot.claim() => {
-                outcome.served.push(Served::Task(Arc::clone(&fetch.slot), Err(error)));
-                true
-            }
-            Ok(answer) if claimed.get() => {
-                outcome.served.push(Served::Task(Arc::clone(&fetch.slot), Ok(answer)));
-                true
-            }
-            _ => false,
-        })
+        let (answer, whole) = self.hand_out(|store| store.fetch_task(fetch.lock_for, &fetch.filter, &claim));
+        let answered = claimed.get() || (answer.is_err() && fetch.slot.claim());
+        if answered {
+            outcome.served.push(Served::Task(Arc::clone(&fetch.slot), answer));
+        }
+        whole.map(|()| answered)
     }
 
     /// Offers what has become available to those who wait, oldest first.

@@ -168,6 +168,78 @@ async fn a_dropped_fetch_takes_nothing_with_it() {
     }
 }
 
+fn completed(instance: &str, id: u64) -> WorkItem {
+    WorkItem::ActivityCompleted { instance: instance.to_owned(), execution_id: 1, id, result: String::new() }
+}
+
+/// Starts an instance with `activities` and hands all of them out; returns their tokens.
+async fn fan_out(provider: &GroupedProvider, instance: &str, activities: u64) -> Vec<String> {
+    provider.enqueue_for_orchestrator(start(instance), None).await.unwrap();
+    let (_, token, _) = provider.fetch_orchestration_item(LOCK, FOREVER, None).await.unwrap().unwrap();
+    let tasks = (0..activities).map(|id| activity(instance, 2 + id)).collect();
+    let metadata = ExecutionMetadata {
+        orchestration_name: Some("Test".to_owned()),
+        orchestration_version: Some("1.0.0".to_owned()),
+        ..ExecutionMetadata::default()
+    };
+    let events = vec![started(instance, 1)];
+    provider.ack_orchestration_item(&token, 1, events, tasks, vec![], metadata, vec![]).await.unwrap();
+    let mut tokens = Vec::new();
+    for _ in 0..activities {
+        let (_, token, _) =
+            provider.fetch_work_item(LOCK, FOREVER, None, &TagFilter::default()).await.unwrap().unwrap();
+        tokens.push(token);
+    }
+    tokens
+}
+
+#[tokio::test]
+async fn completions_wait_for_each_other_and_for_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), Options { max_turn_delay: FOREVER, ..options() });
+    let fetch = async || provider.fetch_orchestration_item(LOCK, Duration::ZERO, None).await.unwrap();
+    let tokens = fan_out(&provider, "a", 4).await;
+    for (id, token) in tokens[..3].iter().enumerate() {
+        provider.ack_work_item(token, Some(completed("a", 2 + id as u64))).await.unwrap();
+        assert!(fetch().await.is_none(), "the others are still to come");
+    }
+    // Anything else brings the turn about, with the completions that are there.
+    let raised = WorkItem::ExternalRaised { instance: "a".to_owned(), name: "e".to_owned(), data: String::new() };
+    provider.enqueue_for_orchestrator(raised, None).await.unwrap();
+    let (item, token, _) = fetch().await.unwrap();
+    assert_eq!(item.messages.len(), 4);
+    // The last one waits for nobody. It comes during the turn, and is there when that is over.
+    provider.ack_work_item(&tokens[3], Some(completed("a", 5))).await.unwrap();
+    assert!(fetch().await.is_none(), "a dispatcher has the turn");
+    provider
+        .ack_orchestration_item(&token, 1, vec![], vec![], vec![], ExecutionMetadata::default(), vec![])
+        .await
+        .unwrap();
+    let (item, ..) = fetch().await.unwrap();
+    assert_eq!(item.messages.len(), 1);
+
+    let tokens = fan_out(&provider, "b", 2).await;
+    provider.ack_work_item(&tokens[0], Some(completed("b", 2))).await.unwrap();
+    let dispatcher = Arc::clone(&provider);
+    let waiting = tokio::spawn(async move { dispatcher.fetch_orchestration_item(LOCK, FOREVER, None).await });
+    tokio::task::yield_now().await;
+    provider.ack_work_item(&tokens[1], Some(completed("b", 3))).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap().unwrap().0.messages.len(), 2);
+}
+
+#[tokio::test]
+async fn a_completion_waits_no_longer_than_it_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), Options { max_turn_delay: Duration::from_millis(30), ..options() });
+    let tokens = fan_out(&provider, "a", 2).await;
+    provider.ack_work_item(&tokens[0], Some(completed("a", 2))).await.unwrap();
+    let at_once = provider.fetch_orchestration_item(LOCK, Duration::ZERO, None).await.unwrap();
+    assert!(at_once.is_none(), "it waits");
+    // Nothing else happens: the provider wakes by itself.
+    let (item, ..) = provider.fetch_orchestration_item(LOCK, FOREVER, None).await.unwrap().unwrap();
+    assert_eq!(item.messages.len(), 1);
+}
+
 /// While another connection holds the write lock, operations pile up; then one commit serves them all, but for those
 /// that the writer had taken before.
 #[tokio::test]

@@ -11,7 +11,7 @@ mod turns;
 use std::{cell::Cell, hash::BuildHasher as _, path::Path, sync::Arc};
 
 use duroxide::{Event, providers::ProviderError};
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 pub use tasks::{FetchedTask, NewTask, TaskFilter};
 pub use turns::{FetchedHistory, FetchedTurn, KvChange, TurnEnd, VersionRange};
@@ -25,6 +25,11 @@ use crate::{
     sessions::Sessions,
     shard::{ShardNumber, shard_of},
 };
+
+/// A text of a row. Bytes that are none are replaced: whoever reads it as JSON notices, and nobody before.
+fn text(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
+}
 
 /// A message on its way to an instance.
 #[derive(Clone, Debug)]
@@ -89,6 +94,8 @@ pub struct Store {
     recent: Option<Arc<Recent>>,
     shard: ShardNumber,
     shards: usize,
+    /// In microseconds; 0 does not wait.
+    max_turn_delay_us: i64,
     /// The newest time handed out; each is handed out once, so that times also give the order of arrival.
     last_us: i64,
     nonce: u64,
@@ -111,6 +118,7 @@ impl Store {
             recent: (options.writers == 1).then_some(recent),
             shard,
             shards: options.shards,
+            max_turn_delay_us: clock::micros(options.max_turn_delay),
             last_us: 0,
             // Random, so that no lock of an earlier owner of the file has the same number.
             nonce: std::hash::RandomState::new().hash_one(path),
@@ -168,6 +176,17 @@ impl Store {
         Ok(())
     }
 
+    /// How long the completions of an instance's activities may wait for each other, in microseconds.
+    fn turn_delay_us(&self, instance: &str) -> rusqlite::Result<i64> {
+        if self.max_turn_delay_us == 0 {
+            return Ok(0);
+        }
+        let any_left: bool = self
+            .statement("SELECT EXISTS (SELECT 1 FROM tasks WHERE instance = ?1)")?
+            .query_row([instance], |row| row.get(0))?;
+        Ok(if any_left { self.max_turn_delay_us } else { 0 })
+    }
+
     fn deliver(&mut self, message: &Message) -> rusqlite::Result<()> {
         let now = self.tick();
         let visible_at = message.visible_at.map_or(now, |at| at.max(now));
@@ -176,15 +195,25 @@ impl Store {
              (?1, MAX(?2, COALESCE((SELECT MAX(number) + 1 FROM inbox WHERE instance = ?1), 0)), ?3, ?4, ?5)",
         )?
         .execute(params![message.instance, now, message.kind, message.item, visible_at])?;
-        self.statement(
-            "INSERT INTO turns (instance, due_at) VALUES (?1, ?2)
-             ON CONFLICT (instance) DO UPDATE SET due_at = MIN(due_at, excluded.due_at) WHERE token IS NULL",
-        )?
-        .execute(params![message.instance, visible_at])?;
+        let turn_delay_us =
+            if message.kind == schema::KIND_COMPLETION { self.turn_delay_us(&message.instance)? } else { 0 };
+        let due_at = visible_at.saturating_add(turn_delay_us);
+        // No row comes back while a dispatcher has the turn: its acknowledgement looks at the inbox.
+        let turn: Option<i64> = self
+            .statement(
+                "INSERT INTO turns (instance, due_at) VALUES (?1, ?2)
+                 ON CONFLICT (instance) DO UPDATE SET due_at = MIN(due_at, excluded.due_at) WHERE token IS NULL
+                 RETURNING due_at",
+            )?
+            .query_row(params![message.instance, due_at], |row| row.get(0))
+            .optional()?;
         if message.kind == schema::KIND_START && !self.exists(&message.instance)? {
             self.effects.started.push(message.instance.clone());
         }
-        self.announce_turn(visible_at);
+        // An earlier time was announced when it was written.
+        if turn == Some(due_at) {
+            self.announce_turn(due_at);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use duroxide::providers::{ProviderError, ScheduledActivityIdentifier, SessionFetchConfig, TagFilter};
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Message, Store};
+use super::{Message, Store, text};
 use crate::{
     clock, error,
     token::{TaskKey, TaskToken},
@@ -120,7 +120,7 @@ impl Store {
             .and_then(|mut statement| {
                 let TaskKey { instance, execution, activity, number } = &token.key;
                 statement.query_row(params![instance, execution, activity, number, token.nonce, until], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
+                    Ok((text(row, 0)?, row.get(1)?))
                 })
             })
             .map_err(error::sqlite(FETCH))?;

@@ -8,13 +8,13 @@ use duroxide::{
 };
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Message, NewTask, Store};
+use super::{Message, NewTask, Store, text};
 use crate::{
     clock,
     completion::Finished,
     error,
     recent::History,
-    schema::{KIND_QUEUED_EVENT, KIND_START},
+    schema::{KIND_COMPLETION, KIND_QUEUED_EVENT, KIND_START},
     token::TurnToken,
 };
 
@@ -220,7 +220,7 @@ impl Store {
                 "UPDATE inbox SET token = ?2, attempts = attempts + 1 WHERE instance = ?1 AND visible_at <= ?3
                  RETURNING number, item, attempts",
             )?
-            .query_map(params![instance, nonce, now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .query_map(params![instance, nonce, now], |row| Ok((row.get(0)?, text(row, 1)?, row.get(2)?)))?
             .collect::<Result<_, _>>()?;
         // RETURNING promises no order.
         messages.sort_unstable_by_key(|(number, ..)| *number);
@@ -251,7 +251,7 @@ impl Store {
 
     fn history(&self, instance: &str, execution: i64) -> rusqlite::Result<Vec<String>> {
         self.statement("SELECT data FROM history WHERE instance = ?1 AND execution = ?2 ORDER BY event")?
-            .query_map(params![instance, execution], |row| row.get(0))?
+            .query_map(params![instance, execution], |row| text(row, 0))?
             .collect()
     }
 
@@ -410,9 +410,10 @@ impl Store {
 
     /// Lets the instance have its next turn, when it has one.
     fn release_turn(&mut self, instance: &str) -> rusqlite::Result<()> {
+        let delay_us = self.turn_delay_us(instance)?;
         let next: Option<i64> = self
-            .statement("SELECT MIN(visible_at) FROM inbox WHERE instance = ?1")?
-            .query_row([instance], |row| row.get(0))?;
+            .statement("SELECT MIN(visible_at + CASE kind WHEN ?2 THEN ?3 ELSE 0 END) FROM inbox WHERE instance = ?1")?
+            .query_row(params![instance, KIND_COMPLETION, delay_us], |row| row.get(0))?;
         match next {
             None => {
                 self.statement("DELETE FROM turns WHERE instance = ?1")?.execute([instance])?;
