@@ -114,7 +114,7 @@ impl Engine for Bundled {
         Ok(stored)
     }
 
-    fn sample(&self, samples: &mut Samples) {
+    async fn sample(&self, samples: &mut Samples) {
         if let Some(count) = self.file.as_deref().and_then(engine::wal_transactions) {
             samples.counter("write_transactions", f64::from(count));
         }

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt as _, path::Pat
 
 use async_trait::async_trait;
 use duroxide::{
-    Client as DuroxideClient, ClientError, ErrorDetails, OrchestrationStatus, providers::Provider as DuroxideProvider,
+    Client as DuroxideClient, ClientError, ErrorDetails, EventKind, OrchestrationStatus,
+    providers::{Provider as DuroxideProvider, ProviderAdmin, ProviderError},
 };
 use uplift_target::{Durability, Samples, TargetError};
 
@@ -43,7 +44,20 @@ pub trait Engine: Send + Sync {
     async fn completed(&self, instances: &[String]) -> Result<BTreeMap<String, Stored>, TargetError>;
 
     /// Writes down the provider's counters.
-    fn sample(&self, samples: &mut Samples);
+    async fn sample(&self, samples: &mut Samples);
+
+    /// Processes outside the agent that work for the provider.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Why what works for the provider outside the agent cannot be watched, where that is so.
+    fn unseen_work(&self) -> Option<String> {
+        None
+    }
+
+    /// Called once, when duroxide's runtime has stopped.
+    async fn close(&self) {}
 }
 
 /// Sets up the provider that the settings name.
@@ -51,7 +65,51 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Box<dyn Engine
     Ok(match settings.provider {
         Provider::Sqlite => Box::new(Bundled::open(settings, data_dir).await?),
         Provider::Grouped => Box::new(Grouped::open(settings, data_dir)?),
+        #[cfg(feature = "duroxide-pg")]
+        Provider::Postgres => Box::new(crate::postgres::Postgres::open(settings, data_dir).await?),
+        #[cfg(not(feature = "duroxide-pg"))]
+        Provider::Postgres => {
+            let kind = uplift_target::TargetErrorKind::Unavailable {
+                state: "this binary was built without the crate duroxide-pg".to_owned(),
+                remedy: "build it with `--features uplift-orchestration/duroxide-pg`".to_owned(),
+            };
+            return Err(TargetError::new("opening the provider", kind));
+        }
     })
+}
+
+/// The completed orchestrations among `instances`, as a provider tells each.
+pub async fn completed<P: DuroxideProvider + ProviderAdmin>(
+    provider: &P,
+    instances: &[String],
+) -> Result<BTreeMap<String, Stored>, TargetError> {
+    let mut completed = BTreeMap::new();
+    for instance in instances {
+        let stored = stored(provider, instance)
+            .await
+            .map_err(|error| TargetError::engine("reading back completed orchestrations", error))?;
+        if let Some(stored) = stored {
+            completed.insert(instance.clone(), stored);
+        }
+    }
+    Ok(completed)
+}
+
+async fn stored<P: DuroxideProvider + ProviderAdmin>(
+    provider: &P,
+    instance: &str,
+) -> Result<Option<Stored>, ProviderError> {
+    let info = match provider.get_instance_info(instance).await {
+        Ok(info) if info.status == "Completed" => info,
+        Ok(_) => return Ok(None),
+        // A provider's word for an instance that it does not have.
+        Err(error) if !error.is_retryable() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let history = provider.read(instance).await?;
+    let is_end = |kind: &EventKind| matches!(kind, EventKind::OrchestrationCompleted { .. });
+    let completions = history.iter().filter(|event| is_end(&event.kind)).count() as u64;
+    Ok(Some(Stored { output: info.output.unwrap_or_default(), completions }))
 }
 
 /// Waits with duroxide's client, which polls.

@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use duroxide::{
-    Client as DuroxideClient, EventKind,
-    providers::{Provider as DuroxideProvider, ProviderAdmin as _, ProviderError},
-};
+use duroxide::{Client as DuroxideClient, providers::Provider as DuroxideProvider};
 use duroxide_grouped::{GroupedProvider, Options};
 use uplift_target::{Durability, Samples, TargetError, model::duration::HumanDuration};
 
@@ -28,8 +25,10 @@ impl Grouped {
             synchronous: settings.grouped_synchronous().unwrap_or(defaults.synchronous),
             max_batch: settings.max_batch.map_or(defaults.max_batch, |most| most as usize),
             max_delay: settings.max_delay.map_or(defaults.max_delay, Duration::from),
+            max_turn_delay: settings.max_turn_delay.map_or(defaults.max_turn_delay, Duration::from),
             shards: settings.shards.map_or(defaults.shards, |shards| shards as usize),
             writers: settings.writers.map_or(defaults.writers, |writers| writers as usize),
+            immediate: settings.immediate.unwrap_or(defaults.immediate),
             long_poll: settings.long_poll.unwrap_or(defaults.long_poll),
             wal_autocheckpoint: settings.wal_autocheckpoint,
             cache_size_kib: settings.cache_size_kib,
@@ -38,20 +37,6 @@ impl Grouped {
         let provider = GroupedProvider::open(data_dir.join("orchestration"), options)
             .map_err(|error| TargetError::engine("opening the grouped provider", error))?;
         Ok(Self { provider: Arc::new(provider), completion: settings.completion })
-    }
-
-    async fn stored(&self, instance: &str) -> Result<Option<Stored>, ProviderError> {
-        let info = match self.provider.get_instance_info(instance).await {
-            Ok(info) if info.status == "Completed" => info,
-            Ok(_) => return Ok(None),
-            // The provider's word for an instance that it does not have.
-            Err(error) if !error.is_retryable() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let history = self.provider.read(instance).await?;
-        let completed = |kind: &EventKind| matches!(kind, EventKind::OrchestrationCompleted { .. });
-        let completions = history.iter().filter(|event| completed(&event.kind)).count() as u64;
-        Ok(Some(Stored { output: info.output.unwrap_or_default(), completions }))
     }
 }
 
@@ -72,8 +57,10 @@ impl Engine for Grouped {
             ("cache_size_kib", in_force.cache_size_kib.to_string()),
             ("max_batch", in_force.max_batch.to_string()),
             ("max_delay", HumanDuration(in_force.max_delay).to_string()),
+            ("max_turn_delay", HumanDuration(in_force.max_turn_delay).to_string()),
             ("shards", in_force.shards.to_string()),
             ("writers", in_force.writers.to_string()),
+            ("immediate", in_force.immediate.to_string()),
             ("long_poll", in_force.long_poll.to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
@@ -99,20 +86,10 @@ impl Engine for Grouped {
     }
 
     async fn completed(&self, instances: &[String]) -> Result<BTreeMap<String, Stored>, TargetError> {
-        let mut completed = BTreeMap::new();
-        for instance in instances {
-            let stored = self
-                .stored(instance)
-                .await
-                .map_err(|error| TargetError::engine("reading back completed orchestrations", error))?;
-            if let Some(stored) = stored {
-                completed.insert(instance.clone(), stored);
-            }
-        }
-        Ok(completed)
+        engine::completed(&*self.provider, instances).await
     }
 
-    fn sample(&self, samples: &mut Samples) {
+    async fn sample(&self, samples: &mut Samples) {
         let stats = self.provider.stats();
         samples.counter("group_transactions", stats.transactions as f64);
         samples.counter("group_operations", stats.operations as f64);

@@ -5,8 +5,11 @@
 //! bundled SQLite provider with the settings that its authors began with; each setting is a setting here.
 
 mod bundled;
+mod delay;
 mod engine;
 mod grouped;
+#[cfg(feature = "duroxide-pg")]
+mod postgres;
 mod retries;
 mod settings;
 mod workload;
@@ -82,7 +85,7 @@ impl TargetFactory for Factory {
     }
 
     fn about(&self) -> &'static str {
-        "durable orchestrations: the published duroxide crate on its bundled SQLite provider, or on one that groups commits"
+        "durable orchestrations: the published duroxide crate on its bundled SQLite provider, on one that groups commits, or on PostgreSQL"
     }
 
     fn describe(&self) -> Description {
@@ -108,7 +111,7 @@ impl TargetFactory for Factory {
                     "write_transactions_per_op",
                     Unit::CountPerOp,
                     Tier::Info,
-                    "write transactions for each orchestration, from the change counter of SQLite's WAL index",
+                    "write transactions for each orchestration, from the change counter of SQLite's WAL index or PostgreSQL's transaction ids",
                     "write_transactions",
                     Derivation::PerOperation,
                 ),
@@ -122,6 +125,22 @@ impl TargetFactory for Factory {
                     ),
                     "group_operations",
                     Derivation::Per("group_transactions".into()),
+                ),
+                metric(
+                    "wal_syncs_per_op",
+                    Unit::CountPerOp,
+                    Tier::Info,
+                    "syncs of a PostgreSQL cluster's write-ahead log for each orchestration, from pg_stat_wal",
+                    "wal_syncs",
+                    Derivation::PerOperation,
+                ),
+                metric(
+                    "server_cpu_per_op",
+                    Unit::NanosecondsPerOp,
+                    Tier::Info,
+                    "processor time of a PostgreSQL cluster for each orchestration",
+                    "server_cpu_ns",
+                    Derivation::PerOperation,
                 ),
                 metric(
                     "retries_per_op",
@@ -333,14 +352,25 @@ impl Target for Opened {
         samples.counter("retries", retries::RETRIES.load(Ordering::Relaxed) as f64);
         samples.counter("lock_errors", retries::LOCK_ERRORS.load(Ordering::Relaxed) as f64);
         samples.counter("backoff_ns", retries::BACKOFF_MS.load(Ordering::Relaxed) as f64 * 1e6);
-        self.orchestration.engine.sample(samples);
+        self.tokio.block_on(self.orchestration.engine.sample(samples));
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.orchestration.engine.processes()
+    }
+
+    fn unseen_work(&self) -> Option<String> {
+        self.orchestration.engine.unseen_work()
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
         let runtime = Arc::clone(&self.orchestration.runtime);
-        self.tokio.block_on(runtime.shutdown(Some(SHUTDOWN_MS)));
+        self.tokio.block_on(async {
+            runtime.shutdown(Some(SHUTDOWN_MS)).await;
+            self.orchestration.engine.close().await;
+        });
     }
 }
 

@@ -64,10 +64,14 @@ pub struct Settings {
     pub max_batch: Option<u32>,
     /// Of the grouped provider: how long a transaction waits for more operations.
     pub max_delay: Option<HumanDuration>,
+    /// Of the grouped provider: how long the completion of an activity waits, at most, for the others of its instance.
+    pub max_turn_delay: Option<HumanDuration>,
     /// Of the grouped provider: files that instances are spread over.
     pub shards: Option<u32>,
-    /// Of the grouped provider: threads that write to each file, each with `BEGIN IMMEDIATE`.
+    /// Of the grouped provider: threads that write to each file.
     pub writers: Option<u32>,
+    /// Of the grouped provider: whether its transactions take the write lock when they begin, or when they first write.
+    pub immediate: Option<bool>,
     /// Of the grouped provider: whether a fetch waits for work inside the provider.
     pub long_poll: Option<bool>,
 }
@@ -87,8 +91,10 @@ impl Default for Settings {
             connections: None,
             max_batch: None,
             max_delay: None,
+            max_turn_delay: None,
             shards: None,
             writers: None,
+            immediate: None,
             long_poll: None,
         }
     }
@@ -102,6 +108,19 @@ pub enum Provider {
     Sqlite,
     /// The provider of the crate `duroxide-grouped`.
     Grouped,
+    /// The provider of the crate `duroxide-pg`, where the binary was built with it.
+    Postgres,
+}
+
+impl Provider {
+    /// What it is called in a sentence.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Sqlite => "the bundled provider",
+            Self::Grouped => "the grouped provider",
+            Self::Postgres => "the provider on PostgreSQL",
+        }
+    }
 }
 
 /// How a client learns that its orchestration has ended.
@@ -146,27 +165,52 @@ impl Settings {
         match self.provider {
             Provider::Sqlite => self.validate_sqlite(),
             Provider::Grouped => self.validate_grouped(),
+            Provider::Postgres => self.validate_postgres(),
         }
     }
 
-    fn validate_sqlite(&self) -> Result<(), SettingsError> {
+    /// Refuses what only the grouped provider has.
+    fn refuse_grouped(&self) -> Result<(), SettingsError> {
         let of_grouped = [
             ("max_batch", self.max_batch.is_some()),
             ("max_delay", self.max_delay.is_some()),
+            ("max_turn_delay", self.max_turn_delay.is_some()),
             ("shards", self.shards.is_some()),
             ("writers", self.writers.is_some()),
+            ("immediate", self.immediate.is_some()),
             ("long_poll", self.long_poll.is_some()),
             ("completion", self.completion == Completion::Notify),
         ];
         if let Some((key, _)) = of_grouped.into_iter().find(|(_, set)| *set) {
-            let message = "the bundled provider has no such thing; write `provider = \"grouped\"`";
+            let message = format!("{} has no such thing; write `provider = \"grouped\"`", self.provider.words());
             return Err(SettingsError::new("settings", key, message));
         }
+        Ok(())
+    }
+
+    fn validate_sqlite(&self) -> Result<(), SettingsError> {
+        self.refuse_grouped()?;
         if let Some(connections) = self.connections
             && !(1..=POOL_CONNECTIONS).contains(&connections)
         {
             let message = format!("{connections} is not between 1 and {POOL_CONNECTIONS}, the size of its pool");
             return Err(SettingsError::new("settings", "connections", message));
+        }
+        Ok(())
+    }
+
+    fn validate_postgres(&self) -> Result<(), SettingsError> {
+        self.refuse_grouped()?;
+        let refused = |key, message| Err(SettingsError::new("settings", key, message));
+        if self.storage == Storage::Memory {
+            return refused("storage", "PostgreSQL keeps its state in files; write \"file\"");
+        }
+        if self.connections.is_some() {
+            return refused("connections", "the provider's pool is as DUROXIDE_PG_POOL_MAX says; leave it out");
+        }
+        if !["FULL", "OFF"].contains(&self.synchronous.as_str()) {
+            let message = "PostgreSQL waits for the disk or not; write FULL (`synchronous_commit = on`) or OFF";
+            return refused("synchronous", message);
         }
         Ok(())
     }

@@ -7,7 +7,10 @@ use std::sync::{
 
 use duroxide::{ActivityContext, OrchestrationContext, OrchestrationRegistry, runtime::registry::ActivityRegistry};
 
-use crate::settings::{Workload, WorkloadKind};
+use crate::{
+    delay,
+    settings::{Workload, WorkloadKind},
+};
 
 /// The name under which the load starts orchestrations.
 pub const ORCHESTRATION: &str = "UpliftWorkload";
@@ -23,14 +26,12 @@ const SUB_ORCHESTRATIONS: u32 = 5;
 pub fn activities(workload: &Workload) -> (ActivityRegistry, Arc<AtomicU64>) {
     let done = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&done);
-    let delay = workload.activity_delay.0;
+    let length = workload.activity_delay.0;
     let registry = ActivityRegistry::builder()
         .register(TASK, move |_: ActivityContext, input: String| {
             let count = Arc::clone(&count);
             async move {
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
+                delay::delay(length).await.map_err(|error| format!("the delay of an activity: {error}"))?;
                 count.fetch_add(1, Ordering::Relaxed);
                 // "<bytes to answer>:<payload>"
                 let bytes = input.split_once(':').and_then(|(bytes, _)| bytes.parse().ok()).unwrap_or(0usize);

@@ -118,6 +118,22 @@ impl Cluster {
         connection_through(&self.directory)
     }
 
+    pub(crate) fn url(&self) -> String {
+        use std::os::unix::ffi::OsStrExt as _;
+        // Everything but what is certainly harmless in a query is written as its code.
+        let host: String = self
+            .directory
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .map(|&byte| match byte {
+                b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        format!("postgres://postgres@localhost:5432/postgres?host={host}")
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }

@@ -136,6 +136,16 @@ impl Server {
         &self.connection
     }
 
+    /// How to connect, as a URL, for libraries that read nothing else; `None` for a server that was given in another
+    /// form.
+    pub fn url(&self) -> Option<String> {
+        match &self.cluster {
+            Some(cluster) => Some(cluster.url()),
+            None => Some(self.connection.clone())
+                .filter(|given| given.starts_with("postgres://") || given.starts_with("postgresql://")),
+        }
+    }
+
     /// Where it came from, for the record.
     pub fn origin(&self) -> &str {
         &self.origin
