@@ -30,6 +30,14 @@ bench:
 replay:
     cargo run -p uplift-analysis --example replay
 
+# The reference runs of results/reference and docs/REPLICATION.md; wants a quiet machine and a quarter of an hour.
+reference *targets:
+    results/reproduce.sh {{targets}}
+
+# The gate against itself over every scenario: false alarms with their interval.
+aa rounds="4" *args:
+    results/aa.sh {{rounds}} {{args}}
+
 # The image of the Dockerfile, on base images made from Debian's packages.
 image:
     docker/base-images

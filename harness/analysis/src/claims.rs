@@ -3,26 +3,22 @@
 use uplift_model::{
     Tier,
     scenario::Claim,
-    verdict::{ClaimOutcome, ClaimVerdict, MetricVerdict},
+    verdict::{ClaimOutcome, ClaimVerdict, Estimate, MetricVerdict},
 };
 
 /// What becomes of `claim`, given the verdicts of the pair that was compared.
 pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[MetricVerdict]) -> ClaimVerdict {
-    let published = claim.published_change();
-    let mut verdict = ClaimVerdict {
-        metric: claim.metric.clone(),
-        variant: claim.variant.clone(),
-        published,
-        published_baseline: claim.baseline,
-        published_candidate: claim.candidate,
-        measured: None,
-        ci: None,
-        outcome: ClaimOutcome::NotMeasured,
-        source: claim.source.clone(),
-        reason: String::new(),
-    };
+    let mut verdict = blank(claim);
+    if !claim.unchecked.is_empty() {
+        return not_comparable(verdict, claim.unchecked.clone());
+    }
+    if !claim.profile.is_empty() {
+        verdict.reason = "it is about profiles".to_owned();
+        return verdict;
+    }
     let about_pair = claim.variant == candidate && claim.against.as_deref().is_none_or(|against| against == baseline);
-    if !about_pair {
+    let alone = claim.published_change().is_none() && (claim.variant == candidate || claim.variant == baseline);
+    if !about_pair && !alone {
         verdict.reason = format!(
             "it is about `{}`{}, which this comparison did not run",
             claim.variant,
@@ -34,6 +30,10 @@ pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[Metric
         verdict.reason = format!("`{}` was not measured", claim.metric);
         return verdict;
     };
+    if claim.published_change().is_none() {
+        let own = if claim.variant == candidate { &metric.candidate } else { &metric.baseline };
+        return of_value(claim, own.as_ref());
+    }
     verdict.measured = metric.change;
     verdict.ci = metric.ci;
     if metric.tier == Tier::Proportion
@@ -42,16 +42,67 @@ pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[Metric
         // Proportions change by differences.
         verdict.published = Some(candidate - baseline);
     }
-    let published = verdict.published;
-    let (Some(published), Some([low, high])) = (published, metric.ci) else {
-        verdict.outcome = if published.is_none() { ClaimOutcome::NotMeasured } else { ClaimOutcome::Undecided };
-        verdict.reason = match published {
-            None => "only a value was published, and values of another machine are not compared".to_owned(),
-            Some(_) => format!("there is no interval: {}", metric.reason),
-        };
+    let (Some(published), Some([low, high])) = (verdict.published, metric.ci) else {
+        verdict.outcome = ClaimOutcome::Undecided;
+        verdict.reason = format!("there is no interval: {}", metric.reason);
         return verdict;
     };
     (verdict.outcome, verdict.reason) = decide(published, low, high);
+    with_note(verdict, claim)
+}
+
+/// What becomes of a claim about the value of one variant, given that value.
+pub fn of_value(claim: &Claim, own: Option<&Estimate>) -> ClaimVerdict {
+    let mut verdict = blank(claim);
+    let Some(own) = own else {
+        verdict.reason = format!("`{}` of `{}` was not measured", claim.subject(), claim.variant);
+        return verdict;
+    };
+    let Some([least, most]) = claim.range else {
+        let why = "only a value was published, and values of another machine are not compared";
+        return with_note(not_comparable(verdict, why.to_owned()), claim);
+    };
+    let Some([low, high]) = own.ci else {
+        verdict.outcome = ClaimOutcome::Undecided;
+        verdict.reason = format!("{} values are too few for an interval", own.n);
+        return verdict;
+    };
+    let (outcome, reason) = if least <= low && high <= most {
+        (ClaimOutcome::Reproduced, "our value lies where the published one does")
+    } else if high < least || most < low {
+        (ClaimOutcome::NotReproduced, "our value lies elsewhere")
+    } else {
+        (ClaimOutcome::Undecided, "our interval reaches beyond the published range")
+    };
+    verdict.outcome = outcome;
+    verdict.reason = reason.to_owned();
+    with_note(verdict, claim)
+}
+
+/// A claim of which nothing is known yet.
+pub(crate) fn blank(claim: &Claim) -> ClaimVerdict {
+    ClaimVerdict {
+        metric: claim.subject(),
+        variant: claim.variant.clone(),
+        published: claim.published_change(),
+        published_baseline: claim.baseline,
+        published_candidate: claim.candidate,
+        measured: None,
+        ci: None,
+        outcome: ClaimOutcome::NotMeasured,
+        source: claim.source.clone(),
+        figure: claim.figure.clone(),
+        reason: String::new(),
+    }
+}
+
+fn not_comparable(mut verdict: ClaimVerdict, reason: String) -> ClaimVerdict {
+    verdict.outcome = ClaimOutcome::NotComparable;
+    verdict.reason = reason;
+    verdict
+}
+
+fn with_note(mut verdict: ClaimVerdict, claim: &Claim) -> ClaimVerdict {
     if !claim.note.is_empty() {
         verdict.reason = format!("{}; {}", verdict.reason, claim.note);
     }
@@ -105,5 +156,27 @@ mod tests {
         ] {
             assert_eq!(decide(published, low, high).0, wanted, "{published} in [{low}, {high}]");
         }
+    }
+
+    /// A share has no machine: our interval inside the published range reproduces it, outside it does not.
+    #[test]
+    fn values_are_held_against_ranges() {
+        let claim = |range: Option<[f64; 2]>| Claim {
+            variant: "v".to_owned(),
+            metric: "cpu_share".to_owned(),
+            range,
+            source: "a.md".to_owned(),
+            ..Claim::default()
+        };
+        let own = |low: f64, high: f64| Estimate { median: (low + high) / 2.0, ci: Some([low, high]), n: 9 };
+        for (low, high, wanted) in [
+            (0.61, 0.69, ClaimOutcome::Reproduced),
+            (0.30, 0.40, ClaimOutcome::NotReproduced),
+            (0.55, 0.65, ClaimOutcome::Undecided),
+        ] {
+            assert_eq!(of_value(&claim(Some([0.6, 0.7])), Some(&own(low, high))).outcome, wanted);
+        }
+        assert_eq!(of_value(&claim(Some([0.6, 0.7])), None).outcome, ClaimOutcome::NotMeasured);
+        assert_eq!(of_value(&claim(None), Some(&own(1.0, 2.0))).outcome, ClaimOutcome::NotComparable);
     }
 }

@@ -20,6 +20,7 @@ pub mod profile;
 pub mod proportion;
 pub mod random;
 pub mod rank;
+pub mod replication;
 pub mod saturation;
 pub mod settings;
 pub mod shape;

@@ -29,6 +29,7 @@ pub fn of_trial(trial: &Trial, planned: &PlannedScenario) -> Vec<Value> {
     let mut values = Vec::new();
     let totals = Totals::of(trial, measured, planned);
     rates(&totals, &mut values);
+    evenness(measured, &mut values);
     latencies(measured, &mut values);
     syncs(measured, &totals, &mut values);
     resources(measured, &totals, &mut values);
@@ -43,12 +44,13 @@ pub fn named(trial: &Trial, planned: &PlannedScenario, name: &str) -> Option<Val
 }
 
 /// The harness's own metrics; a target adds its own, and percentiles of each of its operation kinds.
-const OWN: [&str; 31] = [
+const OWN: [&str; 32] = [
     "throughput",
     "settled_throughput",
     "attempts",
     "success_rate",
     "nothing_rate",
+    "group_evenness",
     "wall_per_completion",
     "response_p50",
     "response_p90",
@@ -187,6 +189,30 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             "wall time divided by completed operations: 1 / throughput, which is no latency",
         ),
         divide(totals.wall_ns as f64, totals.ok as f64, NO_OPERATION),
+    );
+}
+
+/// How evenly the load fell on the groups (databases, shards), where there are several.
+fn evenness(measured: &Measured, values: &mut Vec<Value>) {
+    let mut groups: BTreeMap<&str, u64> = BTreeMap::new();
+    for operation in &measured.operations {
+        if let Some(group) = &operation.group {
+            *groups.entry(group).or_default() += operation.attempts();
+        }
+    }
+    let (Some(least), Some(most), true) = (groups.values().min(), groups.values().max(), groups.len() > 1) else {
+        return;
+    };
+    push(
+        values,
+        MetricSpec::new(
+            "group_evenness",
+            Unit::Ratio,
+            Better::Neither,
+            Tier::Info,
+            "attempts of the least busy group as a share of the busiest one's",
+        ),
+        divide(*least as f64, *most as f64, "nothing was attempted"),
     );
 }
 

@@ -42,7 +42,7 @@ pub enum Verb {
     /// Print a stored run
     Show(StoredArgs),
     /// Rebuild the documents of a stored run from its records
-    Report(StoredArgs),
+    Report(ReportArgs),
     /// Print a stored run in the format of another tool
     Export(ExportArgs),
     /// Look after what uplift keeps on a Docker engine
@@ -98,12 +98,20 @@ pub enum Format {
     Json,
 }
 
-/// Where scenarios are and which are meant.
+/// Where scenarios are, and which are meant.
 #[derive(Clone, Debug, Args)]
 pub struct SelectionArgs {
     /// Scenarios: `target/name`, `name` where it is unique, or `target` for all of a target
     #[arg(value_name = "SCENARIO")]
     pub scenarios: Vec<String>,
+    /// Where they are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where scenarios are, and what of them is changed.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PlaceArgs {
     /// Folder with the scenario files [default: `scenarios` here or in a folder above]
     #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
     pub scenario_dir: Option<PathBuf>,
@@ -209,16 +217,9 @@ fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `compare`.
+/// How two variants are compared: shared by the verbs that do.
 #[derive(Clone, Debug, Args)]
-pub struct CompareArgs {
-    /// The variant to compare against
-    pub baseline: String,
-    /// The variant in question
-    pub candidate: String,
-    /// Which scenarios [default: every scenario that has both variants]
-    #[command(flatten)]
-    pub selection: SelectionArgs,
+pub struct ComparisonArgs {
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
@@ -243,6 +244,21 @@ pub struct CompareArgs {
     /// Show every metric in the table
     #[arg(long)]
     pub all_metrics: bool,
+}
+
+/// `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// The variant to compare against
+    pub baseline: String,
+    /// The variant in question
+    pub candidate: String,
+    /// Which scenarios [default: every scenario that has both variants]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How they are compared.
+    #[command(flatten)]
+    pub how: ComparisonArgs,
 }
 
 /// `gate`.
@@ -260,44 +276,12 @@ pub struct GateArgs {
     /// Where scenarios are.
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// How trials are run.
+    /// How they are compared.
     #[command(flatten)]
-    pub trials: TrialArgs,
-    /// Profile both variants after they were measured, in trials of their own
-    #[arg(long, value_enum, default_value_t)]
-    pub profile: ProfileMode,
-    /// How stacks are sampled.
-    #[command(flatten)]
-    pub sampling: SamplingArgs,
-    /// Another metric as the one that decides
-    #[arg(long, value_name = "METRIC")]
-    pub metric: Option<String>,
-    /// Binary of the baseline, instead of this one
-    #[arg(long, value_name = "PATH")]
-    pub baseline_bin: Option<PathBuf>,
-    /// Binary of the candidate, instead of this one
-    #[arg(long, value_name = "PATH")]
-    pub candidate_bin: Option<PathBuf>,
-    /// Form of the results on standard output
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-    /// Show every metric in the table
-    #[arg(long)]
-    pub all_metrics: bool,
+    pub how: ComparisonArgs,
     /// Answer 3 where a rule stays open
     #[arg(long)]
     pub strict: bool,
-}
-
-/// Where scenarios are, for a verb that names them in its own way.
-#[derive(Clone, Debug, Args)]
-pub struct PlaceArgs {
-    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
-    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
-    pub scenario_dir: Option<PathBuf>,
-    /// Override a value: `key=v` for a setting of every variant, `workload.key=v`, `load.key=v`, `trial.key=v`
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
 }
 
 /// `run`.
@@ -481,6 +465,23 @@ pub struct StoredArgs {
     pub all_metrics: bool,
 }
 
+/// `report`.
+#[derive(Clone, Debug, Args)]
+pub struct ReportArgs {
+    /// Runs: folders, names in the results folder or beginnings of such, or `latest`
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<String>,
+    /// Folder with results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Write a page that holds every published figure of the scenarios against these runs, instead of their documents
+    #[arg(long, value_name = "FILE")]
+    pub replication: Option<PathBuf>,
+    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
+    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS", requires = "replication")]
+    pub scenario_dir: Option<PathBuf>,
+}
+
 /// `sweep`.
 #[derive(Clone, Debug, Args)]
 pub struct SweepArgs {
@@ -612,6 +613,8 @@ pub enum ExportFormat {
     Benchfmt,
     /// OpenMetrics text
     Openmetrics,
+    /// pprof (gzipped protocol buffer) of the processor time of each profiled variant, for `go tool pprof`
+    Pprof,
 }
 
 impl ExportFormat {
@@ -627,6 +630,7 @@ impl ExportFormat {
             Self::Hgrm => Format::Hgrm,
             Self::Benchfmt => Format::Benchfmt,
             Self::Openmetrics => Format::Openmetrics,
+            Self::Pprof => Format::Pprof,
         }
     }
 }

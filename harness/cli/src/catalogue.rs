@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use uplift_analysis::replication;
 use uplift_model::{Scenario, ScenarioError, scenario::Bound};
 use uplift_target::{Description, SettingsError, TargetFactory};
 
@@ -33,7 +34,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// Reads the scenarios that `selection` means (all, where it names none).
     pub fn read(selection: &SelectionArgs, targets: &[&'static dyn TargetFactory]) -> Result<Self, CliError> {
-        let root = folder(selection.scenario_dir.as_deref())?;
+        let root = folder(selection.place.scenario_dir.as_deref())?;
         let files = files(&root)?;
         if files.is_empty() {
             return Err(CliError::usage(
@@ -45,7 +46,7 @@ impl Catalogue {
         let common = common_gate(&root)?;
         let mut entries = Vec::new();
         for file in chosen {
-            let mut entry = read_one(file, &selection.overrides, targets)?;
+            let mut entry = read_one(file, &selection.place.overrides, targets)?;
             for (metric, bound) in &common {
                 entry.scenario.gate.entry(metric.clone()).or_insert_with(|| bound.clone());
             }
@@ -266,8 +267,13 @@ fn check_metrics(scenario: &Scenario, description: &Description, path: &str, tex
         }
     }
     for claim in &scenario.claims {
-        if !has(&claim.metric) {
+        if !claim.metric.is_empty() && !has(&claim.metric) {
             return Err(complain(&["claims"], &claim.metric));
+        }
+        if let Some(unknown) = claim.profile.iter().find(|name| !replication::knows_category(name)) {
+            let message = format!("a claim names `{unknown}`, which is no category of a profile");
+            let near = suggestion(unknown, replication::category_names());
+            return Err(ScenarioError::at(path, text, &["claims"], message, &near).into());
         }
     }
     Ok(())

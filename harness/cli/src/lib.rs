@@ -56,7 +56,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::Verify(args) => cmd::verify::run(args, targets, &terminal),
         Verb::List(args) => cmd::list::run(args, targets, &terminal),
         Verb::Show(args) => cmd::show::run(args, &terminal),
-        Verb::Report(args) => cmd::report::run(args, &terminal),
+        Verb::Report(args) => cmd::report::run(args, targets, &terminal),
         Verb::Export(args) => cmd::export::run(args, &terminal),
         Verb::Docker(args) => cmd::docker::run(args, &terminal),
         Verb::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),

@@ -56,11 +56,16 @@ impl Terminal {
 
     /// Prints results. A reader that has gone away (`| head`) is no error.
     pub fn print(&self, text: &str) {
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes());
+        self.print_bytes(text.as_bytes());
         if !text.ends_with('\n') {
-            let _ = stdout.write_all(b"\n");
+            self.print_bytes(b"\n");
         }
+    }
+
+    /// Prints results that are not text.
+    pub fn print_bytes(&self, bytes: &[u8]) {
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(bytes);
         let _ = stdout.flush();
     }
 

@@ -252,6 +252,8 @@ pub enum ClaimOutcome {
     Undecided,
     /// It was not measured in this run.
     NotMeasured,
+    /// No run here can check it: a time of another machine, or something that nobody measures.
+    NotComparable,
 }
 
 /// A published figure beside ours.
@@ -278,6 +280,9 @@ pub struct ClaimVerdict {
     pub outcome: ClaimOutcome,
     /// Where it was published.
     pub source: String,
+    /// The figure in the source's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub figure: String,
     /// In a sentence.
     pub reason: String,
 }

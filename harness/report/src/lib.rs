@@ -15,6 +15,7 @@ pub mod markdown;
 pub mod number;
 pub mod plots;
 pub mod profile;
+pub mod replication;
 pub mod sweep;
 pub mod terminal;
 pub mod trend;

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use uplift_model::{
     Better, Tier, Unit,
-    verdict::{ClaimOutcome, Estimate, MetricVerdict, ScenarioVerdict, Status, Verdict},
+    verdict::{ClaimOutcome, ClaimVerdict, Estimate, MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
 use crate::{
@@ -68,7 +68,9 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
         text.push_str(&metric_table(scenario, baseline, candidate, style));
         text.push('\n');
     }
-    for claim in scenario.claims.iter().filter(|claim| claim.outcome != ClaimOutcome::NotMeasured) {
+    let checked =
+        |claim: &&ClaimVerdict| !matches!(claim.outcome, ClaimOutcome::NotMeasured | ClaimOutcome::NotComparable);
+    for claim in scenario.claims.iter().filter(checked) {
         text.push_str(&format!(
             "  claim of {}: {} {}: {}: {}\n",
             claim.source,
@@ -100,6 +102,7 @@ pub const fn outcome_word(outcome: ClaimOutcome) -> &'static str {
         ClaimOutcome::Contradicted => "contradicted",
         ClaimOutcome::Undecided => "undecided",
         ClaimOutcome::NotMeasured => "not measured",
+        ClaimOutcome::NotComparable => "not comparable",
     }
 }
 

@@ -116,14 +116,13 @@ fn words_of_a_scenario_cannot_become_markup() {
     assert!(!page.contains("<div onclick"));
 }
 
-/// A thousand trials make a page of under 3 MB.
-#[test]
-fn a_thousand_trials_make_a_light_page() {
+/// `trials` trials of as many scenarios as 100 trials each need.
+fn many(count: usize) -> (Run, Vec<Trial>) {
     let (mut run, trials) = load("slower");
     let first = run.scenarios[0].clone();
     run.scenarios.clear();
     let mut many = Vec::new();
-    for nth in 0..10 {
+    for nth in 0..count.div_ceil(100) {
         let mut planned = first.clone();
         planned.scenario.name = format!("reference/copy-{nth}");
         for block in 0..50 {
@@ -136,8 +135,40 @@ fn a_thousand_trials_make_a_light_page() {
         }
         run.scenarios.push(planned);
     }
-    assert_eq!(many.len(), 1000);
-    let page = page(&run, &many, &[]);
+    assert_eq!(many.len(), count);
+    (run, many)
+}
+
+/// A thousand trials make a page of under 3 MB, flame graphs included.
+#[test]
+fn a_thousand_trials_make_a_light_page() {
+    let (run, many) = many(1000);
+    let graphs: Vec<Attachment> = (0..12)
+        .map(|nth| Attachment {
+            path: format!("profiles/{nth}.svg"),
+            svg: format!("<svg height=\"300\">{}</svg>", "x".repeat(150_000)),
+        })
+        .collect();
+    let page = page(&run, &many, &graphs);
     check(&page);
+    assert!(page.contains("<iframe"), "some of them fit");
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
+}
+
+/// Time grows with the records and not faster: ten times the trials take about ten times as long.
+#[test]
+fn reports_take_time_in_proportion_to_their_trials() {
+    let seconds = |count: usize| {
+        let (run, trials) = many(count);
+        let once = || {
+            let started = std::time::Instant::now();
+            std::hint::black_box(page(&run, &trials, &[]));
+            started.elapsed().as_secs_f64()
+        };
+        // The fastest of three: what else the machine does only adds.
+        (0..3).map(|_| once()).fold(f64::INFINITY, f64::min)
+    };
+    let (few, many) = (seconds(100), seconds(1000));
+    println!("a report of 100 trials takes {few:.3} s, of 1,000 trials {many:.3} s");
+    assert!(many < 40.0 * few, "{many} s against {few} s");
 }

@@ -1,6 +1,6 @@
 //! What is drawn from profile trials, held against snapshots (`INSTA_UPDATE=always` blesses new ones).
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
 
 use uplift_analysis::profile::{Profile, category_moves, differential, function_moves};
 use uplift_model::{
@@ -10,7 +10,11 @@ use uplift_model::{
     run::Run,
     trial::{Trial, TrialOutcome},
 };
-use uplift_report::profile::{artifacts, section};
+use uplift_report::{
+    ReportInput,
+    export::{Format, Selection, documents},
+    profile::{artifacts, section},
+};
 
 fn data(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -141,4 +145,49 @@ fn what_is_missing_is_said() {
     });
     let text = section::markdown(&profiles, &run.scenarios[0]);
     assert!(text.contains("failed at profiling: the agent was ended by signal 6"), "{text}");
+}
+
+/// Go's own reader sees the functions, their samples and the labels. Without it the test says so and passes, unless
+/// `UPLIFT_REQUIRE` holds `go`.
+#[test]
+fn pprof_reads_what_is_exported() {
+    let (run, profiles) = run();
+    let input = ReportInput { run: &run, trials: &[], profiles: &profiles, verdicts: None };
+    let found = documents(Format::Pprof, &input, &Selection::default()).unwrap();
+    assert_eq!(found.len(), 2);
+    let only = Selection { variant: Some("baseline".to_owned()), ..Selection::default() };
+    assert_eq!(documents(Format::Pprof, &input, &only).unwrap(), found[..1]);
+
+    if !Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()) {
+        let required = env::var("UPLIFT_REQUIRE").is_ok_and(|list| list.split(',').any(|word| word == "go"));
+        assert!(!required, "UPLIFT_REQUIRE asks for go, which is not installed");
+        eprintln!("skipped: install `golang-go` to read profiles with `go tool pprof`");
+        return;
+    }
+    let folder = env::temp_dir().join(format!("uplift-pprof-test-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(&found[0].name);
+    fs::write(&path, &found[0].bytes).unwrap();
+    let pprof = |arguments: &[&str]| {
+        let output = Command::new("go").args(["tool", "pprof"]).args(arguments).arg(&path).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let top = pprof(&["-top", "-sample_index=samples", "-nodecount=100"]);
+    let tags = pprof(&["-tags", "-sample_index=samples"]);
+    fs::remove_dir_all(&folder).unwrap();
+
+    let baseline = Profile::on_cpu(&[profiles[0].profiled.as_ref().unwrap()]).unwrap();
+    assert!(top.contains(&format!("of {} total", baseline.samples)), "{top}");
+    // flat flat% sum% cum cum% name: the innermost frames of our stacks, and their counts.
+    let mut flat: BTreeMap<&str, u64> = BTreeMap::new();
+    for stack in &baseline.stacks {
+        let innermost = uplift_analysis::profile::folded::function(stack.frames.last().unwrap());
+        *flat.entry(innermost).or_default() += stack.count;
+    }
+    for (name, count) in flat {
+        let line = top.lines().find(|line| line.ends_with(name)).unwrap_or_else(|| panic!("{name}: {top}"));
+        assert_eq!(line.split_whitespace().next(), Some(count.to_string().as_str()), "{line}");
+    }
+    assert!(tags.contains("category:") && tags.contains("thread:"), "{tags}");
 }

@@ -14,13 +14,13 @@ use crate::{
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     let finished = measure(args, targets, terminal)?;
-    let style = terminal.style(args.all_metrics);
+    let style = terminal.style(args.how.all_metrics);
     let text = render_with(
         &finished.run,
         &finished.trials,
         &finished.profiles,
         finished.verdicts.as_ref(),
-        args.format,
+        args.how.format,
         style,
     )?;
     terminal.print(&text);
@@ -36,7 +36,7 @@ pub fn measure(
 ) -> Result<Finished, CliError> {
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let mut scenarios = chosen(catalogue.entries, args)?;
-    if let Some(metric) = &args.metric {
+    if let Some(metric) = &args.how.metric {
         for (entry, _) in &mut scenarios {
             let known = uplift_analysis::metrics::known_names(
                 entry.description.operations.iter().map(AsRef::as_ref),
@@ -55,8 +55,8 @@ pub fn measure(
         intent: Intent::Compare { baseline: args.baseline.clone(), candidate: candidate_name(args) },
         name: format!("compare-{}-{}", args.baseline, args.candidate),
         scenarios,
-        trials: &args.trials,
-        binaries: [args.baseline_bin.clone(), args.candidate_bin.clone()],
+        trials: &args.how.trials,
+        binaries: [args.how.baseline_bin.clone(), args.how.candidate_bin.clone()],
         blocks: None,
         history: true,
         profiling: profiling(args),
@@ -66,9 +66,9 @@ pub fn measure(
 }
 
 fn profiling(args: &CompareArgs) -> Profiling {
-    match args.profile {
+    match args.how.profile {
         ProfileMode::Off => Profiling::Off,
-        mode => Profiling::After(args.sampling.plan(mode)),
+        mode => Profiling::After(args.how.sampling.plan(mode)),
     }
 }
 

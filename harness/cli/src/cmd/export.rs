@@ -1,11 +1,11 @@
 //! `uplift export RUN --to FORMAT`: a stored run in the format of another tool.
 
-use std::fs;
+use std::{fs, io, io::IsTerminal as _};
 
 use uplift_engine::store::{load_profiles, write_whole};
 use uplift_report::{
     ReportInput,
-    export::{Document, Selection, documents},
+    export::{Document, Format, Selection, documents},
 };
 
 use crate::{
@@ -30,11 +30,15 @@ pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
         higher_is_better: args.better == Direction::Higher,
     };
     let format = args.to.format();
-    let found = documents(format, &input, &selection);
+    let found = documents(format, &input, &selection)
+        .map_err(|error| CliError::environment(error.to_string(), "the stacks in `profiles.jsonl` are damaged"))?;
     match (&args.into, &found[..]) {
         (_, []) => Err(CliError::usage(
             format!("run `{}` holds nothing that {format} could say", stored.run.id),
-            "it has no successful trial of what was asked for, or compares nothing",
+            match format {
+                Format::Pprof => "it has no profile of what was asked for: measure with `--profile cpu`",
+                _ => "it has no successful trial of what was asked for, or compares nothing",
+            },
         )),
         (Some(folder), found) => {
             fs::create_dir_all(folder).map_err(|error| {
@@ -42,15 +46,21 @@ pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
             })?;
             for document in found {
                 let path = folder.join(&document.name);
-                write_whole(&path, document.text.as_bytes()).map_err(|error| {
+                write_whole(&path, &document.bytes).map_err(|error| {
                     CliError::environment(format!("`{}` cannot be written: {error}", path.display()), "")
                 })?;
                 terminal.print(&path.display().to_string());
             }
             Ok(exit::OK)
         }
-        (None, [Document { text, .. }]) => {
-            terminal.print(text);
+        (None, [Document { name, .. }]) if format == Format::Pprof && io::stdout().is_terminal() => {
+            Err(CliError::usage(
+                format!("`{name}` is no text for a terminal"),
+                "name a folder with --into, or send it to a file with `>`",
+            ))
+        }
+        (None, [Document { bytes, .. }]) => {
+            terminal.print_bytes(bytes);
             Ok(exit::OK)
         }
         (None, many) => Err(CliError::usage(

@@ -12,7 +12,7 @@ use uplift_report::{
 use uplift_target::TargetFactory;
 
 use crate::{
-    args::{CompareArgs, Format, GateArgs, SelectionArgs},
+    args::{CompareArgs, ComparisonArgs, Format, GateArgs, SelectionArgs},
     base_build,
     cmd::compare,
     error::CliError,
@@ -44,10 +44,10 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
         write_whole(&path, text.as_bytes())
             .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))?;
     }
-    match args.format {
+    match args.how.format {
         Format::Json => terminal.print(&json),
         format => {
-            let style = terminal.style(args.all_metrics);
+            let style = terminal.style(args.how.all_metrics);
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), format, style)?);
             terminal.print(&table(&rows));
         }
@@ -77,19 +77,8 @@ fn resolve(args: &GateArgs, terminal: &Terminal) -> Result<CompareArgs, CliError
     Ok(CompareArgs {
         baseline,
         candidate,
-        selection: SelectionArgs {
-            scenarios: names,
-            scenario_dir: args.place.scenario_dir.clone(),
-            overrides: args.place.overrides.clone(),
-        },
-        trials: args.trials.clone(),
-        profile: args.profile,
-        sampling: args.sampling.clone(),
-        metric: args.metric.clone(),
-        baseline_bin: base.or_else(|| args.baseline_bin.clone()),
-        candidate_bin: args.candidate_bin.clone(),
-        format: args.format,
-        all_metrics: args.all_metrics,
+        selection: SelectionArgs { scenarios: names, place: args.place.clone() },
+        how: ComparisonArgs { baseline_bin: base.or_else(|| args.how.baseline_bin.clone()), ..args.how.clone() },
     })
 }
 

@@ -1,17 +1,59 @@
-//! `uplift report RUN`: rebuild the documents of a stored run from its records, byte for byte.
+//! `uplift report RUN…`: rebuild the documents of stored runs from their records, byte for byte; with `--replication`
+//! the page that holds published figures against them.
+
+use std::path::Path;
+
+use uplift_analysis::replication::{self, StoredRun};
+use uplift_engine::store::{load_profiles, write_whole};
+use uplift_model::Scenario;
+use uplift_report::replication as page;
+use uplift_target::TargetFactory;
 
 use crate::{
-    args::StoredArgs,
+    args::{PlaceArgs, ReportArgs, RunArg, SelectionArgs},
+    catalogue::Catalogue,
     cmd::show,
     error::CliError,
     exit,
     output::{Terminal, write_documents},
 };
 
-/// Rewrites `verdicts.json`, `report.md`, `report.html` and the plots.
-pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
-    let stored = show::load(&args.stored, terminal)?;
-    write_documents(&stored.directory, &stored.run, &stored.trials)?;
-    terminal.print(&stored.directory.join("report.md").display().to_string());
+/// Rewrites `verdicts.json`, `report.md`, `report.html` and the plots of each run, or writes the page.
+pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    let mut stored = Vec::new();
+    for word in &args.runs {
+        stored.push(show::load(&RunArg { run: word.clone(), out: args.out.clone() }, terminal)?);
+    }
+    let Some(file) = &args.replication else {
+        for one in &stored {
+            write_documents(&one.directory, &one.run, &one.trials)?;
+            terminal.print(&one.directory.join("report.md").display().to_string());
+        }
+        return Ok(exit::OK);
+    };
+    let mut profiles = Vec::new();
+    for one in &stored {
+        profiles.push(load_profiles(&one.directory)?);
+    }
+    let runs: Vec<StoredRun<'_>> = stored
+        .iter()
+        .zip(&profiles)
+        .map(|(one, profiles)| StoredRun { run: &one.run, trials: &one.trials, profiles })
+        .collect();
+    write_page(file, &scenarios(args, targets)?, &runs)?;
+    terminal.print(&file.display().to_string());
     Ok(exit::OK)
+}
+
+/// The scenarios as their files are now: figures that were added after a run are held against it too.
+fn scenarios(args: &ReportArgs, targets: &[&'static dyn TargetFactory]) -> Result<Vec<Scenario>, CliError> {
+    let place = PlaceArgs { scenario_dir: args.scenario_dir.clone(), overrides: Vec::new() };
+    let selection = SelectionArgs { scenarios: Vec::new(), place };
+    Ok(Catalogue::read(&selection, targets)?.entries.into_iter().map(|entry| entry.scenario).collect())
+}
+
+fn write_page(file: &Path, scenarios: &[Scenario], runs: &[StoredRun<'_>]) -> Result<(), CliError> {
+    let rows = replication::replicate(scenarios, runs);
+    write_whole(file, page::document(&rows, runs).as_bytes())
+        .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", file.display()), ""))
 }

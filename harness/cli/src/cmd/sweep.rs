@@ -124,11 +124,7 @@ fn grid(parameters: &[(String, Vec<String>)]) -> Vec<Vec<String>> {
 }
 
 fn entry(args: &SweepArgs, targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
-    let selection = SelectionArgs {
-        scenarios: vec![args.scenario.clone()],
-        scenario_dir: args.place.scenario_dir.clone(),
-        overrides: args.place.overrides.clone(),
-    };
+    let selection = SelectionArgs { scenarios: vec![args.scenario.clone()], place: args.place.clone() };
     let mut entries = Catalogue::read(&selection, targets)?.entries;
     if entries.len() != 1 {
         return Err(CliError::usage(

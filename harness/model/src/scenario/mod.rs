@@ -162,7 +162,7 @@ impl Default for TrialSpec {
 }
 
 /// A published figure.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// The variant it is about.
@@ -170,8 +170,13 @@ pub struct Claim {
     /// The variant it was compared against; absent: the baseline of the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
-    /// The metric.
+    /// The metric; empty where the figure is about something else.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metric: String,
+    /// Instead of a metric: categories of the variant's profile, whose share of processor time together is meant;
+    /// "system calls" is all time within one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<String>,
     /// The published value of the baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
@@ -181,6 +186,15 @@ pub struct Claim {
     /// The published change as a ratio − 1, where no values were published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<f64>,
+    /// Where the variant's own value lies, for what does not depend on the machine: a share, a count, cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+    /// The figure in the source's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub figure: String,
+    /// Why no run here can check it; absent: a run can.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unchecked: String,
     /// Where it was published.
     pub source: String,
     /// What the source meant by the metric, where it differs from ours.
@@ -189,6 +203,32 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// What the claim is about: the metric, or the categories of the profile.
+    pub fn subject(&self) -> String {
+        if self.profile.is_empty() {
+            return self.metric.clone();
+        }
+        format!("share of processor time: {}", self.profile.join(", "))
+    }
+
+    /// What is wrong with it, and what to do.
+    fn complaint(&self) -> Option<(String, &'static str)> {
+        if self.metric.is_empty() && self.profile.is_empty() && self.unchecked.is_empty() {
+            let message = format!("a claim about `{}` has no metric", self.variant);
+            return Some((message, "write `metric`, or `profile`, or say in `unchecked` why no run can check it"));
+        }
+        if !self.profile.is_empty() && (!self.metric.is_empty() || self.range.is_none()) {
+            let message = format!("a claim about the profile of `{}` needs a range and no metric", self.variant);
+            return Some((message, "write `range = [0.6, 0.7]` beside `profile`"));
+        }
+        match self.range {
+            Some([low, high]) if low > high || low.is_nan() || high.is_nan() => {
+                Some((format!("the range [{low}, {high}] of a claim is empty"), "write the smaller limit first"))
+            }
+            _ => None,
+        }
+    }
+
     /// The published change as a ratio − 1.
     pub fn published_change(&self) -> Option<f64> {
         self.change.or_else(|| match (self.baseline, self.candidate) {
@@ -329,6 +369,9 @@ impl Scenario {
             ));
         }
         for claim in &file.claims {
+            if let Some((message, help)) = claim.complaint() {
+                return Err(at(&["claims"], message, help));
+            }
             for variant in [Some(&claim.variant), claim.against.as_ref()].into_iter().flatten() {
                 if !known(variant) {
                     return Err(at(

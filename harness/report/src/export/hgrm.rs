@@ -18,7 +18,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Vec<Document> {
         .filter_map(|(planned, variant, trials)| {
             let histogram = merged(&trials);
             let name = format!("{}-{variant}.hgrm", planned.scenario.name.replace('/', "-"));
-            (!histogram.is_empty()).then(|| Document { name, text: distribution(&histogram) })
+            (!histogram.is_empty()).then(|| Document { name, bytes: distribution(&histogram).into_bytes() })
         })
         .collect()
 }

@@ -11,6 +11,7 @@ mod hgrm;
 mod hlog;
 pub mod junit;
 mod openmetrics;
+mod pprof;
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ use uplift_analysis::{
 };
 use uplift_model::{Better, Histogram, MetricSpec, Trial, run::PlannedScenario};
 
-use crate::{ReportInput, markdown::variants};
+use crate::{ReportInput, markdown::variants, profile::DrawError};
 
 /// The level of the intervals that go with medians.
 const LEVEL: f64 = 0.95;
@@ -44,11 +45,13 @@ pub enum Format {
     Benchfmt,
     /// OpenMetrics text.
     Openmetrics,
+    /// The profile of each variant as pprof's protocol buffer, gzipped.
+    Pprof,
 }
 
 impl Format {
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bmf,
         Self::GithubBenchmark,
         Self::Junit,
@@ -57,6 +60,7 @@ impl Format {
         Self::Hgrm,
         Self::Benchfmt,
         Self::Openmetrics,
+        Self::Pprof,
     ];
 
     /// Its name on the command line.
@@ -70,6 +74,7 @@ impl Format {
             Self::Hgrm => "hgrm",
             Self::Benchfmt => "benchfmt",
             Self::Openmetrics => "openmetrics",
+            Self::Pprof => "pprof",
         }
     }
 
@@ -83,6 +88,7 @@ impl Format {
             Self::Hgrm => "hgrm",
             Self::Benchfmt => "txt",
             Self::Openmetrics => "prom",
+            Self::Pprof => "pb.gz",
         }
     }
 }
@@ -116,17 +122,20 @@ impl Selection {
 pub struct Document {
     /// A name for the file.
     pub name: String,
-    /// Its text.
-    pub text: String,
+    /// Its content: text, but for pprof.
+    pub bytes: Vec<u8>,
 }
 
 /// The documents of `format`; none where nothing of the run fits into it.
-pub fn documents(format: Format, input: &ReportInput<'_>, selection: &Selection) -> Vec<Document> {
+///
+/// # Errors
+/// A profile that cannot be read or written; every other format has none.
+pub fn documents(format: Format, input: &ReportInput<'_>, selection: &Selection) -> Result<Vec<Document>, DrawError> {
     let one = |text: Option<String>| {
         let name = format!("{}.{}", format.name(), format.extension());
-        text.map(|text| Document { name, text }).into_iter().collect()
+        text.map(|text| Document { name, bytes: text.into_bytes() }).into_iter().collect()
     };
-    match format {
+    Ok(match format {
         Format::Bmf => one(bmf::export(input, selection)),
         Format::GithubBenchmark => one(github_benchmark::export(input, selection)),
         Format::Junit => one(junit::export(input, selection)),
@@ -135,7 +144,8 @@ pub fn documents(format: Format, input: &ReportInput<'_>, selection: &Selection)
         Format::Hgrm => hgrm::export(input, selection),
         Format::Benchfmt => one(benchfmt::export(input, selection)),
         Format::Openmetrics => one(openmetrics::export(input, selection)),
-    }
+        Format::Pprof => pprof::export(input, selection)?,
+    })
 }
 
 /// One metric of one variant of one scenario over its trials.

@@ -4,7 +4,7 @@ use maud::{PreEscaped, html};
 use pulldown_cmark::{Alignment, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html::push_html};
 use uplift_model::verdict::Verdict;
 
-use super::{Attachment, FRAMES_BYTES_MAX, badge, frame, record_anchor, slug};
+use super::{Attachment, badge, frame, record_anchor, slug};
 use crate::{ReportInput, plots::Plot};
 
 /// What became of the document.
@@ -37,7 +37,15 @@ struct Writer<'a> {
 
 impl Body {
     /// Reads `text` as markdown.
-    pub fn of(text: &str, input: &ReportInput<'_>, plots: &[Plot], attachments: &[Attachment]) -> Self {
+    ///
+    /// Flame graphs of up to `frames_max` bytes stand in it; the others stay links.
+    pub fn of(
+        text: &str,
+        input: &ReportInput<'_>,
+        plots: &[Plot],
+        attachments: &[Attachment],
+        frames_max: usize,
+    ) -> Self {
         let empty = Self { title: String::new(), contents: Vec::new(), html: String::new(), framed: Vec::new() };
         let mut writer = Writer {
             input,
@@ -49,7 +57,7 @@ impl Body {
             topic: String::new(),
             in_section: false,
             in_plots: false,
-            frame_bytes_left: FRAMES_BYTES_MAX,
+            frame_bytes_left: frames_max,
         };
         let events: Vec<Event<'_>> = Parser::new_ext(text, Options::ENABLE_TABLES).collect();
         writer.all(&events);
@@ -224,6 +232,13 @@ impl<'a> Writer<'a> {
         match self.topic.as_str() {
             // A table right under a scenario's heading is that of its metrics.
             "" | "Detailed comparison" => Some(record_anchor(scenario, &metric(&word(0)))),
+            "p95 by operation" => Some(record_anchor(
+                scenario,
+                &match word(0).as_str() {
+                    "all together" => "response_p95".to_owned(),
+                    kind => format!("{kind}_response_p95"),
+                },
+            )),
             "Published figures" if column == 4 => Some(record_anchor(scenario, &word(2))),
             "Per operation" | "Per group" | "Sync calls" | "Where the time went" | "Inside the system"
                 if column > 1 =>

@@ -21,6 +21,8 @@ use crate::{
 const STYLE: &str = include_str!("style.css");
 /// The most bytes of flame graphs in one page; what does not fit stays a link to its file.
 const FRAMES_BYTES_MAX: usize = 1_500_000;
+/// What a page should weigh at most: it is sent around.
+const PAGE_BYTES_MAX: usize = 2_900_000;
 
 /// A picture that lies beside the report and was not drawn by it: a flame graph.
 #[derive(Clone, Debug)]
@@ -33,7 +35,9 @@ pub struct Attachment {
 
 /// The page that says what `text`, the markdown document, says.
 pub fn document(input: &ReportInput<'_>, text: &str, plots: &[Plot], attachments: &[Attachment]) -> String {
-    let body = body::Body::of(text, input, plots, attachments);
+    let records = records::section(input);
+    let frames_max = frames_bytes_max(text, plots, &records);
+    let body = body::Body::of(text, input, plots, attachments, frames_max);
     let run = input.run;
     let scripts = if attachments.is_empty() { "" } else { " script-src 'unsafe-inline'; frame-src data:;" };
     let policy = format!("default-src 'none'; style-src 'unsafe-inline'; img-src data:;{scripts}");
@@ -66,8 +70,8 @@ pub fn document(input: &ReportInput<'_>, text: &str, plots: &[Plot], attachments
                     main #content {
                         (at_a_glance(input))
                         (PreEscaped(&body.html))
-                        (loose_frames(attachments, &body.framed))
-                        (records::section(input))
+                        (loose_frames(attachments, &body.framed, frames_max))
+                        (records)
                     }
                 }
                 footer {
@@ -79,6 +83,14 @@ pub fn document(input: &ReportInput<'_>, text: &str, plots: &[Plot], attachments
     let mut text = page.into_string();
     text.push('\n');
     text
+}
+
+/// How many bytes of flame graphs fit beside the rest. Markup is about twice its text, and pictures grow by a third when
+/// they are written into a page.
+fn frames_bytes_max(text: &str, plots: &[Plot], records: &Markup) -> usize {
+    let drawn: usize = plots.iter().map(|plot| plot.inline().len()).sum();
+    let rest = 3 * text.len() + drawn + records.0.len() + STYLE.len();
+    (PAGE_BYTES_MAX.saturating_sub(rest) / 4 * 3).min(FRAMES_BYTES_MAX)
 }
 
 /// The name of a scenario where only some characters may stand.
@@ -158,13 +170,13 @@ fn attribute_of(svg: &str, name: &str) -> Option<u32> {
 }
 
 /// Flame graphs that the document does not mention by themselves.
-fn loose_frames(attachments: &[Attachment], framed: &[String]) -> Markup {
+fn loose_frames(attachments: &[Attachment], framed: &[String], bytes_max: usize) -> Markup {
     let loose: Vec<&Attachment> = attachments.iter().filter(|one| !framed.contains(&one.path)).collect();
     if loose.is_empty() {
         return html! {};
     }
     let used: usize = attachments.iter().filter(|one| framed.contains(&one.path)).map(|one| one.svg.len()).sum();
-    let mut left = FRAMES_BYTES_MAX.saturating_sub(used);
+    let mut left = bytes_max.saturating_sub(used);
     html! {
         section aria-labelledby="flame-graphs" {
             h2 #flame-graphs { "Flame graphs" }

@@ -111,7 +111,7 @@ impl<'a> Drawn<'a> {
 }
 
 /// The part of a file's name that says scenario and variant.
-fn stem(scenario: &str, variant: &str) -> String {
+pub(crate) fn stem(scenario: &str, variant: &str) -> String {
     format!("{scenario}-{variant}")
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '-' })

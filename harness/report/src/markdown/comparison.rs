@@ -1,0 +1,161 @@
+//! What was decided for one scenario: the metrics of both variants, what changed in force, durability, published figures.
+
+use std::fmt::Write as _;
+
+use uplift_model::{
+    Tier, Unit,
+    verdict::{ClaimOutcome, Estimate, Parity, ScenarioVerdict, SettingValue, Status},
+};
+
+use super::{escape, header, row};
+use crate::{
+    number::{change, change_interval, significant, with_unit},
+    terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
+};
+
+pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, text: &mut String) {
+    if verdict.metrics.is_empty() {
+        return;
+    }
+    text.push_str("### Detailed comparison\n\n");
+    header(&["metric", baseline, candidate, "change", "interval", "p", "MDE", "n", "verdict"], text);
+    let cell = |estimate: &Option<Estimate>, unit: Unit| match estimate {
+        None => "n/a".to_owned(),
+        Some(Estimate { median, ci: Some([low, high]), .. }) if low != high => {
+            format!("{} ({} … {})", with_unit(*median, unit), with_unit(*low, unit), with_unit(*high, unit))
+        }
+        Some(estimate) => with_unit(estimate.median, unit),
+    };
+    for metric in &verdict.metrics {
+        if metric.baseline.is_none() && metric.candidate.is_none() && !is_first(metric) {
+            continue;
+        }
+        let name = if metric.primary { format!("**{}**", metric.metric) } else { metric.metric.clone() };
+        let word = verdict_word(metric);
+        row(
+            &[
+                format!("{name}{}", arrow(metric.better)),
+                cell(&metric.baseline, metric.unit),
+                cell(&metric.candidate, metric.unit),
+                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
+                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier)),
+                match metric.p {
+                    Some(p) if metric.tier != Tier::Info => p_value(p).replace('<', "&lt;"),
+                    _ => "–".to_owned(),
+                },
+                metric
+                    .minimum_detectable
+                    .map_or_else(|| "–".to_owned(), |value| change(value, metric.tier).replace('+', "")),
+                metric.baseline.as_ref().map_or(0, |estimate| estimate.n).to_string(),
+                if metric.primary { format!("**{word}**") } else { word.to_owned() },
+            ],
+            text,
+        );
+    }
+    text.push_str(
+        "\nValues are medians over blocks with their 95 % interval; the change is the paired estimate with its corrected interval; MDE is the smallest change that this many blocks would have found 8 times in 10. ↑ more is better, ↓ less is better, – described and not judged.\n\n",
+    );
+    let reasons: Vec<_> = verdict.metrics.iter().filter(|metric| metric.tier != Tier::Info).collect();
+    if !reasons.is_empty() && verdict.status == Status::Compared {
+        text.push_str("<details><summary>Why each verdict</summary>\n\n");
+        for metric in reasons {
+            let _ = writeln!(text, "- `{}`: {}: {}", metric.metric, metric.verdict.word(), escape(&metric.reason));
+        }
+        text.push_str("\n</details>\n\n");
+    }
+}
+
+pub fn settings_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, text: &mut String) {
+    let rows: Vec<_> = verdict
+        .settings
+        .iter()
+        .filter(|row| row.baseline != row.candidate || row.baseline.is_ignored() || row.candidate.is_ignored())
+        .collect();
+    text.push_str("### What changed in force\n\n");
+    if rows.is_empty() {
+        text.push_str("Nothing: both variants asked for the same and got the same.\n\n");
+        return;
+    }
+    header(&["setting", baseline, candidate, "remark"], text);
+    let cell = |value: &SettingValue| match (&value.requested, &value.effective) {
+        (Some(asked), Some(got)) if value.is_ignored() => format!("asked `{asked}`, **in force `{got}`**"),
+        (_, Some(got)) => format!("`{got}`"),
+        (Some(asked), None) => format!("asked `{asked}`, not read back"),
+        (None, None) => "–".to_owned(),
+    };
+    for setting in rows {
+        let ignored = setting.baseline.is_ignored() || setting.candidate.is_ignored();
+        let same = setting.baseline.effective == setting.candidate.effective;
+        let remark = match (ignored, same) {
+            (true, true) => "⚠ ignored: no difference in force",
+            (true, false) => "⚠ not as asked",
+            (false, true) => "no difference in force",
+            (false, false) => "",
+        };
+        row(
+            &[
+                format!("`{}`", setting.key),
+                escape(&cell(&setting.baseline)),
+                escape(&cell(&setting.candidate)),
+                remark.to_owned(),
+            ],
+            text,
+        );
+    }
+    text.push('\n');
+}
+
+pub fn durability(verdict: &ScenarioVerdict, text: &mut String) {
+    let sentence = match verdict.durability {
+        Parity::Equal => "Equal: an acknowledged write survives the same in both variants.".to_owned(),
+        Parity::Stronger | Parity::Weaker => format!(
+            "**{}**: {}.",
+            if verdict.durability == Parity::Weaker { "Weaker" } else { "Stronger" },
+            verdict.durability_reason.as_deref().unwrap_or_default()
+        ),
+        Parity::Unknown => "Not known: nothing was measured that tells.".to_owned(),
+    };
+    let _ = writeln!(text, "### Durability\n\n{sentence}\n");
+}
+
+pub fn claims_table(verdict: &ScenarioVerdict, text: &mut String) {
+    // What is about other variants is the replication page's.
+    let own: Vec<_> = verdict.claims.iter().filter(|claim| claim.outcome != ClaimOutcome::NotMeasured).collect();
+    if own.is_empty() {
+        return;
+    }
+    text.push_str("### Published figures\n\n");
+    header(&["source", "variant", "metric", "published", "measured", "outcome", "why"], text);
+    for claim in own {
+        let tier = tier_of(verdict, &claim.metric);
+        let published = match (claim.published_baseline, claim.published_candidate, claim.published) {
+            (Some(a), Some(b), Some(relative)) => {
+                format!("{} → {} ({})", significant(a), significant(b), change(relative, tier))
+            }
+            (_, _, Some(relative)) => change(relative, tier),
+            (_, Some(value), None) => significant(value),
+            _ => "–".to_owned(),
+        };
+        let published = if claim.figure.is_empty() { published } else { escape(&claim.figure) };
+        let measured = match (claim.measured, claim.ci) {
+            (Some(value), Some(ci)) => {
+                format!("{} {}", change(value, tier), change_interval(ci, tier))
+            }
+            (Some(value), None) => change(value, tier),
+            _ => "–".to_owned(),
+        };
+        row(
+            &[
+                claim.source.clone(),
+                claim.variant.clone(),
+                claim.metric.clone(),
+                published,
+                measured,
+                format!("**{}**", outcome_word(claim.outcome)),
+                escape(&claim.reason),
+            ],
+            text,
+        );
+    }
+    text.push('\n');
+}

@@ -1,0 +1,145 @@
+//! What was measured where: the configuration of a test, the machine, and how to do it again.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use uplift_model::{
+    Table, Unit,
+    run::PlannedScenario,
+    scenario::{Arrival, Interleave, Load},
+};
+
+use super::{escape, header, row};
+use crate::{ReportInput, number::with_unit};
+
+pub fn environment(input: &ReportInput<'_>, text: &mut String) {
+    let environment = &input.run.environment;
+    text.push_str("---\n\n## Environment\n\n");
+    header(&["what", "value"], text);
+    let none = || "could not be read".to_owned();
+    let own = |value: &Option<String>| value.clone().unwrap_or_else(none);
+    let revision = match (&environment.git_revision, environment.git_dirty) {
+        (Some(revision), Some(true)) => format!("{revision} with uncommitted changes"),
+        (Some(revision), _) => revision.clone(),
+        (None, _) => none(),
+    };
+    let rows = [
+        ("uplift", format!("{}, {}", environment.uplift_version, environment.build_profile)),
+        ("compiler", own(&environment.compiler)),
+        ("revision", revision),
+        ("processor", own(&environment.cpu_model)),
+        ("cores", environment.cores.map_or_else(none, |cores| cores.to_string())),
+        ("memory", environment.memory_bytes.map_or_else(none, |bytes| with_unit(bytes as f64, Unit::Bytes))),
+        ("virtualization", environment.virtualization.clone().unwrap_or_else(|| "none noticed".to_owned())),
+        ("system", own(&environment.os)),
+        ("kernel", own(&environment.kernel)),
+        ("filesystem of the data", own(&environment.filesystem)),
+        ("mount options", own(&environment.mount_options)),
+        ("frequency governor", own(&environment.governor)),
+    ];
+    for (what, value) in rows {
+        row(&[what.to_owned(), escape(&value)], text);
+    }
+    let launchers: BTreeSet<&String> =
+        input.run.scenarios.iter().flat_map(|planned| planned.launchers.values()).collect();
+    // A child process is what everybody expects.
+    if launchers.iter().any(|launcher| *launcher != "process") {
+        let words: Vec<&str> = launchers.iter().map(|launcher| launcher.as_str()).collect();
+        row(&["agents started as".to_owned(), escape(&words.join("; "))], text);
+    }
+    text.push('\n');
+}
+
+pub fn reproduction(input: &ReportInput<'_>, text: &mut String) {
+    let run = input.run;
+    let _ = writeln!(
+        text,
+        "## Reproduction\n\n```sh\n{}\n```\n\nSeed {}; run `{}`. Every value above is derived from `trials.jsonl` and `run.json` of that run; `uplift report {}` rebuilds this document from them.\n",
+        run.command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" "),
+        run.seed,
+        run.id,
+        run.id
+    );
+}
+
+/// A word as a shell reads it back.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,%+@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// What was asked of the system: the counterpart of a document's "test configuration".
+pub fn configuration(planned: &PlannedScenario, text: &mut String) {
+    let scenario = &planned.scenario;
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    if !scenario.workload.is_empty() {
+        rows.push(("workload", table_words(&scenario.workload)));
+    }
+    rows.push(("load", load_words(&scenario.load)));
+    let trial = &scenario.trial;
+    rows.push((
+        "a block",
+        match (trial.interleave, trial.turn_operations) {
+            (Interleave::Turns, None) => format!(
+                "a fresh process of each variant; {} turns of {} each in random order, after {} of warm-up",
+                trial.rounds, trial.turn, trial.warmup
+            ),
+            (Interleave::Turns, Some(calls)) => format!(
+                "a fresh process of each variant; {} turns of {calls} calls each in random order, after {} of warm-up",
+                trial.rounds, trial.warmup
+            ),
+            (Interleave::Trials, _) => format!(
+                "a fresh process of each variant in random order; one window of {} after {} of warm-up",
+                trial.window, trial.warmup
+            ),
+        },
+    ));
+    let shared = shared_settings(planned);
+    if !shared.is_empty() {
+        rows.push(("settings of all variants", table_words(&shared)));
+    }
+    text.push_str("### Test configuration\n\n");
+    header(&["what", "value"], text);
+    for (what, value) in rows {
+        row(&[what.to_owned(), escape(&value)], text);
+    }
+    text.push('\n');
+}
+
+/// What every variant of the run was given alike.
+fn shared_settings(planned: &PlannedScenario) -> Table {
+    let mut variants = planned.variants.iter().filter_map(|name| planned.scenario.variant(name));
+    let Some(first) = variants.next() else { return Table::new() };
+    let mut shared = first.settings.clone();
+    for variant in variants {
+        shared.retain(|key, value| variant.settings.get(key) == Some(value));
+    }
+    shared
+}
+
+fn table_words(table: &Table) -> String {
+    let value = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    table.iter().map(|(key, one)| format!("{key} = {}", value(one))).collect::<Vec<_>>().join(", ")
+}
+
+fn load_words(load: &Load) -> String {
+    let batch = |batch: u32| if batch > 1 { format!(", up to {batch} operations a call") } else { String::new() };
+    match load {
+        Load::Closed { clients, think, batch: size, .. } => {
+            let pause = think.map_or_else(String::new, |think| format!(", {} of thinking between operations", think));
+            format!("closed loop: {clients} clients, each waiting for its answer{}{pause}", batch(*size))
+        }
+        Load::Open { rate, arrival, clients, batch: size, .. } => {
+            let distances = match arrival {
+                Arrival::Constant => "at equal distances",
+                Arrival::Poisson => "at exponential distances",
+            };
+            format!("open loop: {rate} operations a second {distances}, sent by {clients} clients{}", batch(*size))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `report.html` in a real browser: no console message, no request, nothing wider than a telephone, names for everything
+//! that a screen reader meets.
+//!
+//! Needs Chromium and node; without them the test says so and passes, unless `UPLIFT_REQUIRE` holds `browser`.
+//! `UPLIFT_SCREENSHOTS=DIR` keeps the pictures.
+
+use std::{env, fs, path::Path, process::Command};
+
+use uplift_model::{ProfileTrial, Trial, profile::PROFILE_SCHEMA, protocol::Profiled, run::Run};
+use uplift_report::{
+    ReportInput,
+    html::{self, Attachment},
+    markdown, plots,
+    profile::artifacts,
+};
+
+fn data(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap()
+}
+
+/// A page with everything on it: verdicts, claims, plots, flame graphs.
+fn page(name: &str) -> String {
+    let run: Run = serde_json::from_str(&data(&format!("{name}/run.json"))).unwrap();
+    let trials: Vec<Trial> =
+        data(&format!("{name}/trials.jsonl")).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let profiles: Vec<ProfileTrial> = run.scenarios[0]
+        .variants
+        .iter()
+        .zip(["profile/baseline.folded", "profile/candidate.folded"])
+        .map(|(variant, folded)| ProfileTrial {
+            schema: PROFILE_SCHEMA,
+            trial: trials.iter().find(|trial| &trial.variant == variant && trial.succeeded()).unwrap().clone(),
+            profiled: Some(Profiled {
+                sampler: "perf cpu-clock".to_owned(),
+                frequency_hz: 499,
+                sample_ns: 1e9 / 499.0,
+                folded: data(folded),
+                folded_off_cpu: Some(data("profile/off-cpu.folded")),
+                lost: Some(0),
+                symbolised_share: 1.0,
+                kernel_frames: true,
+                duration_ns: 5_000_000_000,
+                operations: 2_000,
+                warnings: Vec::new(),
+            }),
+        })
+        .collect();
+    let attachments: Vec<Attachment> = artifacts(&run, &profiles)
+        .unwrap()
+        .into_iter()
+        .filter(|file| file.name.ends_with(".svg"))
+        .map(|file| Attachment { path: format!("profiles/{}", file.name), svg: String::from_utf8(file.bytes).unwrap() })
+        .collect();
+    assert!(!attachments.is_empty());
+    let verdicts = uplift_analysis::judge(&run, &trials);
+    let input = ReportInput { run: &run, trials: &trials, profiles: &profiles, verdicts: verdicts.as_ref() };
+    html::document(&input, &markdown::document(&input), &plots::all(&input), &attachments)
+}
+
+fn chromium() -> Option<&'static str> {
+    let runs = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !runs("node") {
+        return None;
+    }
+    ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| runs(name))
+}
+
+#[test]
+fn pages_work_in_a_browser() {
+    let Some(chromium) = chromium() else {
+        let required = env::var("UPLIFT_REQUIRE").is_ok_and(|list| list.split(',').any(|word| word == "browser"));
+        assert!(!required, "UPLIFT_REQUIRE asks for a browser, and Chromium or node is missing");
+        eprintln!("skipped: install `chromium` and `nodejs` to look at pages in a browser");
+        return;
+    };
+    for name in ["claims", "slower"] {
+        let folder = env::temp_dir().join(format!("uplift-page-test-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("report.html");
+        fs::write(&file, page(name)).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/check.mjs");
+        let mut command = Command::new("node");
+        command.arg(script).arg(chromium).arg(&file);
+        if let Some(kept) = env::var_os("UPLIFT_SCREENSHOTS") {
+            let kept = Path::new(&kept).join(name);
+            fs::create_dir_all(&kept).unwrap();
+            command.arg(kept);
+        }
+        let output = command.output().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let seen: serde_json::Value = serde_json::from_str(&said)
+            .unwrap_or_else(|error| panic!("{error}: {said} {}", String::from_utf8_lossy(&output.stderr)));
+        assert!(seen["error"].is_null(), "{said}");
+        assert_eq!(seen["console"].as_array().map(Vec::len), Some(0), "console: {said}");
+        assert_eq!(seen["requests"].as_array().map(Vec::len), Some(0), "requests: {said}");
+        for view in ["narrow", "wide", "dark"] {
+            let view = &seen["views"][view];
+            assert!(view["overflow"].as_i64().unwrap() <= 0, "wider than the window: {said}");
+            for list in ["wide", "nameless"] {
+                assert_eq!(view[list].as_array().map(Vec::len), Some(0), "{list}: {said}");
+            }
+            for number in ["unhidden", "leaps", "headless"] {
+                assert_eq!(view[number], 0, "{number}: {said}");
+            }
+            assert_eq!(view["lang"], "en");
+        }
+        assert!(seen["pdf_bytes"].as_u64().unwrap() > 20_000, "{said}");
+    }
+}

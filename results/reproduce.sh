@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Makes the reference runs of all four targets again, and the replication page from them. Run it on a quiet machine, from
+# a checkout without changes: the runs record the revision. About a quarter of an hour on two cores, after the build.
+#
+#   results/reproduce.sh            all targets
+#   results/reproduce.sh docdb      one of them; the page is made from what is there of the others
+set -euo pipefail
+cd "$(dirname "$0")/.."
+targets=${*:-docdb dataflow orchestration pipeline}
+uplift=${UPLIFT:-target/debug/uplift}
+[ -n "${UPLIFT:-}" ] || cargo build --quiet --bin uplift
+scratch=target/reference-runs
+started=$SECONDS
+
+# keep TARGET NAME VERB…: measures, and puts the run into results/reference/TARGET/NAME.
+keep() {
+  local place=results/reference/$1/$2 name=$1/$2
+  shift 2
+  printf '\n== %s (%d s): uplift %s\n' "$name" "$((SECONDS - started))" "$*"
+  rm -rf "$scratch"
+  # 0: fine; 4: one of the scenarios must not be compared, which its report says.
+  "$uplift" --quiet "$@" --out "$scratch/runs" >/dev/null || [ $? = 4 ]
+  rm -rf "$place"
+  mkdir -p "$(dirname "$place")"
+  mv "$scratch"/runs/* "$place"
+}
+
+for target in $targets; do
+  case $target in
+    docdb)
+      keep docdb sprint1 compare baseline optimized docdb/crud docdb/crud-read-heavy docdb/crud-write-only --budget 90s --profile cpu
+      keep docdb one-data-file-sync compare baseline one-data-file-sync docdb/crud --blocks 10
+      keep docdb scheduler-workers compare workers-4 workers-auto docdb/scheduler-workers --blocks 10
+      keep docdb fsync-modes compare always group docdb/fsync-modes --blocks 10
+      keep docdb sprint2 compare optimized sprint2 docdb/crud-read-heavy --blocks 10
+      keep docdb peers run docdb/peers --variant fast --variant sqlite --variant redb --variant fjall --blocks 5
+      ;;
+    dataflow)
+      keep dataflow log compare baseline optimized dataflow/vote-writes dataflow/vote-mixed dataflow/vote-zipf --budget 90s --profile cpu
+      keep dataflow sqlite-nosync compare baseline log-sqlite-nosync dataflow/vote-writes --blocks 6
+      keep dataflow checkpoints compare automatic after-ack dataflow/checkpoint-policies --blocks 6
+      keep dataflow shards compare log-sqlite-nosync-1 log-sqlite-nosync-4 dataflow/shards --blocks 6
+      ;;
+    orchestration)
+      keep orchestration pragmas compare baseline optimized orchestration/fanout-2x2 orchestration/fanout-1x1 --budget 200s --profile cpu
+      keep orchestration memory compare memory-baseline memory-optimized orchestration/fanout-memory --blocks 5
+      keep orchestration ledger run orchestration/ledger --variant baseline --variant one-connection --variant immediate --variant single-writer --variant batching --variant long-poll --variant notified --variant sharded --blocks 5 --set trial.window=2s
+      ;;
+    pipeline)
+      keep pipeline embedded compare baseline optimized pipeline/medium-copy pipeline/large-copy pipeline/small-transform pipeline/small-filter pipeline/medium-transform --budget 150s --profile cpu
+      keep pipeline medium-postgres run pipeline/medium-copy-postgres --variant baseline --variant copy --variant optimized --blocks 6 --set trial.rounds=3
+      keep pipeline large-postgres run pipeline/large-copy-postgres --variant baseline --variant copy-pglz --variant optimized --blocks 6 --set trial.rounds=2 --set workload.rows=1000
+      keep pipeline flush-size run pipeline/flush-size --variant 128k --variant 256k --variant 512k --variant 1m --variant 4m --variant 16m --variant 64m --blocks 6 --set trial.rounds=2 --set workload.rows=10000
+      keep pipeline flush-size-large run pipeline/flush-size-large --variant 1m --variant 4m --variant 16m --variant 4m-checkpoint-64m --blocks 6 --set trial.rounds=1
+      keep pipeline checkpoint-interval run pipeline/checkpoint-interval --variant never --variant 16m --variant 64m --variant 256m --blocks 6 --set trial.rounds=3
+      keep pipeline parallelism run pipeline/parallelism-postgres --variant 1 --variant 2 --blocks 6 --set trial.rounds=2
+      ;;
+    *) echo "no target $target: docdb, dataflow, orchestration, pipeline" >&2; exit 2 ;;
+  esac
+done
+
+"$uplift" report results/reference/*/* --replication docs/REPLICATION.md
+for page in results/reference/*/*/report.html; do
+  bytes=$(wc -c <"$page")
+  [ "$bytes" -lt 3000000 ] || { echo "$page is $bytes bytes" >&2; exit 1; }
+done
+printf '\nall in %d s\n' "$((SECONDS - started))"
