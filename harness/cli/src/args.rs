@@ -478,7 +478,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub replication: Option<PathBuf>,
     /// Folder with the scenario files [default: `scenarios` here or in a folder above]
-    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS", requires = "replication")]
+    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
     pub scenario_dir: Option<PathBuf>,
 }
 

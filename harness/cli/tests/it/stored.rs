@@ -17,6 +17,7 @@ fn compare(bench: &Bench, candidate: &str) -> Said {
 fn a_run_is_exported_diffed_and_remembered() {
     let bench = Bench::new();
     compare(&bench, "slower-10").code(0);
+    bench.uplift(&["export", "latest", "--to", "pprof"]).code(2).says("--profile cpu");
     for format in ["bmf", "github-benchmark", "junit", "csv", "hlog", "benchfmt", "openmetrics"] {
         let said = bench.uplift(&["export", "latest", "--to", format]);
         assert!(said.code(0).out().len() > 200, "{format}");
@@ -38,6 +39,22 @@ fn a_run_is_exported_diffed_and_remembered() {
     assert_eq!(fs::read_dir(bench.folder.path().join("trends")).unwrap().count(), 2);
     bench.uplift(&["history", "reference/steady", "--metric", "thruput"]).code(2).says("did you mean `throughput`");
     bench.uplift(&["history", "reference/no-such"]).code(2).says("has no run of");
+}
+
+/// The figures of a scenario's source are held against what is stored, and those of other scenarios are not measured.
+#[test]
+fn published_figures_are_held_against_stored_runs() {
+    let bench = Bench::new();
+    compare(&bench, "slower-10").code(0);
+    let rebuilt = bench.uplift(&["report", "latest", "latest"]);
+    assert_eq!(rebuilt.code(0).out().lines().count(), 2);
+    bench.uplift(&["report", "latest", "--replication", "page.md"]).code(0);
+    let page = fs::read_to_string(bench.folder.path().join("page.md")).unwrap();
+    for source in ["docdb-sprint1.md", "orchestration-duroxide.md", "pipeline-rapidbyte.md", "dataflow-soup.md"] {
+        assert!(page.contains(&format!("## {source}")), "{page}");
+    }
+    assert!(page.contains("no stored run measured it") && !page.contains("**reproduced**"), "{page}");
+    bench.uplift(&["report", "no-such-run", "--replication", "page.md"]).code(2).says("there is no run");
 }
 
 /// A calibration of the same machine and the same work is used and its age is said; one of other work is not.

@@ -64,6 +64,9 @@ fn errors_point_at_their_line() {
         ("variant = \"optimized\"", "variant = \"optimised\"", "is not a variant", 27),
         ("title = \"CRUD mix\"", "title = \" \"", "the title is empty", 4),
         ("1000000000", "1000000000, cpu = 1", "unknown field `cpu`", 22),
+        ("metric = \"throughput\"", "note = \"x\"", "has no metric", 27),
+        ("metric = \"throughput\"", "profile = [\"sync\"]", "needs a range and no metric", 27),
+        ("metric = \"throughput\"", "metric = \"throughput\"\nrange = [2.0, 1.0]", "is empty", 27),
     ];
     for (from, to, message, line) in cases {
         let text = GOOD.replace(from, to);

@@ -28,7 +28,9 @@ struct Writer<'a> {
     plain: Vec<Event<'a>>,
     /// The scenario of this section.
     scenario: Option<&'a str>,
-    /// The last heading below a section's own.
+    /// The heading of this section.
+    section: String,
+    /// The last heading below it.
     topic: String,
     in_section: bool,
     in_plots: bool,
@@ -54,6 +56,7 @@ impl Body {
             out: empty,
             plain: Vec::new(),
             scenario: None,
+            section: String::new(),
             topic: String::new(),
             in_section: false,
             in_plots: false,
@@ -123,6 +126,7 @@ impl<'a> Writer<'a> {
                 }
                 self.in_section = true;
                 self.topic.clear();
+                self.section.clone_from(&title);
                 let names = self.input.run.scenarios.iter().map(|planned| planned.scenario.name.as_str());
                 self.scenario = names.into_iter().find(|name| title.starts_with(&format!("{name}: ")));
                 let place = slug(self.scenario.unwrap_or(&title));
@@ -188,6 +192,7 @@ impl<'a> Writer<'a> {
         let label = match (self.scenario, self.topic.as_str()) {
             (Some(scenario), "") => scenario.to_owned(),
             (Some(scenario), topic) => format!("{topic}: {scenario}"),
+            (None, "") => self.section.clone(),
             (None, topic) => topic.to_owned(),
         };
         let markup = html! {

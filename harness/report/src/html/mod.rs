@@ -123,17 +123,17 @@ fn at_a_glance(input: &ReportInput<'_>) -> Markup {
     let row = |scenario: &ScenarioVerdict, metric: &MetricVerdict| {
         let to = format!("#{}", record_anchor(&scenario.name, &metric.metric));
         html! {
-            td { (metric.metric) }
+            td { (badge(metric.verdict, verdict_word(metric))) }
             td.n { a href=(to) { (metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier))) } }
             td.n { a href=(to) { (metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier))) } }
-            td { (badge(metric.verdict, verdict_word(metric))) }
+            td { (metric.metric) }
         }
     };
     html! {
         p { "The metric that decides, for each scenario: " (verdicts.candidate) " against " (verdicts.baseline) "." }
         div.scroll role="region" tabindex="0" aria-label="Verdicts at a glance" {
             table {
-                thead { tr { th scope="col" { "scenario" } th scope="col" { "metric" } th.n scope="col" { "change" } th.n scope="col" { "interval" } th scope="col" { "verdict" } } }
+                thead { tr { th scope="col" { "scenario" } th scope="col" { "verdict" } th.n scope="col" { "change" } th.n scope="col" { "interval" } th scope="col" { "metric" } } }
                 tbody {
                     @for scenario in &verdicts.scenarios {
                         tr {

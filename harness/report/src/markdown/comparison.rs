@@ -128,12 +128,14 @@ pub fn claims_table(verdict: &ScenarioVerdict, text: &mut String) {
     header(&["source", "variant", "metric", "published", "measured", "outcome", "why"], text);
     for claim in own {
         let tier = tier_of(verdict, &claim.metric);
+        let unit = verdict.metrics.iter().find(|metric| metric.metric == claim.metric).map(|metric| metric.unit);
+        let value = |value: f64| unit.map_or_else(|| significant(value), |unit| with_unit(value, unit));
         let published = match (claim.published_baseline, claim.published_candidate, claim.published) {
             (Some(a), Some(b), Some(relative)) => {
-                format!("{} → {} ({})", significant(a), significant(b), change(relative, tier))
+                format!("{} → {} ({})", value(a), value(b), change(relative, tier))
             }
             (_, _, Some(relative)) => change(relative, tier),
-            (_, Some(value), None) => significant(value),
+            (_, Some(own), None) => value(own),
             _ => "–".to_owned(),
         };
         let published = if claim.figure.is_empty() { published } else { escape(&claim.figure) };

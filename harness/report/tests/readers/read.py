@@ -2,7 +2,8 @@
 
     python3 -m venv v && v/bin/pip install hdrhistogram==0.10.8 prometheus_client==0.26.0 junitparser==5.0.3
     npm install --prefix n hdr-histogram-js@3.0.1
-    v/bin/python read.py n/node_modules
+    v/bin/python read.py n/node_modules      # records the answers
+    v/bin/python read.py --check             # reads again and fails where an answer differs; leaves JavaScript out
 
 `harness/report/tests/exports.rs` holds the answers against the records.
 """
@@ -101,15 +102,26 @@ def bmf():
     return {name: {m: v["value"] for m, v in measures.items()} for name, measures in benchmarks.items()}
 
 
+CHECK = sys.argv[1] == "--check"
+
 answers = {
     "readers": {
         name: importlib.metadata.version(name) for name in ("hdrhistogram", "prometheus_client", "junitparser")
     },
     "digests": {path.name: digest(path.read_bytes()) for path in sorted(EXPORTS.iterdir())},
-    "hlog": {"hdrh (Python)": hlog_python(), "hdr-histogram-js": hlog_javascript(sys.argv[1])},
+    "hlog": {"hdrh (Python)": hlog_python(), **({} if CHECK else {"hdr-histogram-js": hlog_javascript(sys.argv[1])})},
     "openmetrics": openmetrics(),
     "junit": junit(),
     "csv": medians_of_csv(),
     "bmf": bmf(),
 }
-(HERE / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+if not CHECK:
+    (HERE / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+else:
+    recorded = json.loads((HERE / "answers.json").read_text())
+    recorded["hlog"].pop("hdr-histogram-js")
+    # Through JSON and back: what was recorded has no tuples and no integers as keys.
+    different = [name for name, answer in json.loads(json.dumps(answers)).items() if recorded[name] != answer]
+    if different:
+        sys.exit(f"answers that differ from answers.json: {', '.join(different)}")
+    print("every reader says what it said when its answers were recorded")
