@@ -1,6 +1,11 @@
 //! One sentence for each scenario.
 
-use uplift_model::verdict::{MetricVerdict, Parity, ScenarioVerdict, Status, Verdict};
+use std::collections::BTreeMap;
+
+use uplift_model::{
+    Tier, Verdicts,
+    verdict::{MetricVerdict, Parity, ScenarioVerdict, Status, Verdict},
+};
 
 use crate::number::{change, change_interval, with_unit};
 
@@ -68,4 +73,46 @@ pub fn warnings(scenario: &ScenarioVerdict) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// The geometric mean of the changes of each primary metric over the scenarios that have it, where there are several.
+/// It describes: no verdict hangs on it, since scenarios are no sample of anything.
+pub fn geomeans(verdicts: &Verdicts) -> Vec<String> {
+    let mut changes: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let compared = verdicts.scenarios.iter().filter(|scenario| scenario.status == Status::Compared);
+    for metric in compared.filter_map(ScenarioVerdict::primary) {
+        // Proportions change by differences, which have no geometric mean.
+        if let (Some(change), false) = (metric.change, metric.tier == Tier::Proportion) {
+            changes.entry(&metric.metric).or_default().push(change.ln_1p());
+        }
+    }
+    changes
+        .into_iter()
+        .filter(|(_, logs)| logs.len() > 1)
+        .map(|(metric, logs)| {
+            let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp_m1();
+            format!("geomean of {metric} over {} scenarios: {}", logs.len(), change(mean, Tier::Time))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twice as fast here and half as fast there is no change.
+    #[test]
+    fn a_geometric_mean_treats_both_directions_alike() {
+        let text = include_str!("../tests/snapshots/snapshots__slower-verdicts.snap");
+        let json = text.splitn(3, "---").nth(2).unwrap();
+        let mut verdicts: Verdicts = serde_json::from_str(json).unwrap();
+        assert!(geomeans(&verdicts).is_empty(), "one scenario has no mean");
+        let mut other = verdicts.scenarios[0].clone();
+        other.name = "reference/other".to_owned();
+        verdicts.scenarios.push(other);
+        for (scenario, change) in verdicts.scenarios.iter_mut().zip([1.0, -0.5]) {
+            scenario.metrics[0].change = Some(change);
+        }
+        assert_eq!(geomeans(&verdicts), ["geomean of throughput over 2 scenarios: +0.0 %"]);
+    }
 }

@@ -45,6 +45,9 @@ pub fn comparison(input: &ReportInput<'_>, style: Style) -> String {
     for scenario in &verdicts.scenarios {
         section(scenario, &verdicts.baseline, &verdicts.candidate, style, &mut text);
     }
+    for line in headline::geomeans(verdicts) {
+        text.push_str(&format!("{line}\n"));
+    }
     for note in &verdicts.notes {
         text.push_str(&format!("note: {note}\n"));
     }

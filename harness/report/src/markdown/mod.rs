@@ -76,6 +76,9 @@ fn summary(input: &ReportInput<'_>, text: &mut String) {
                     let _ = writeln!(text, "  - ⚠ {}", escape(&warning));
                 }
             }
+            for line in headline::geomeans(verdicts) {
+                let _ = writeln!(text, "- {line}");
+            }
             for note in &verdicts.notes {
                 let _ = writeln!(text, "\n> {}", escape(note));
             }
