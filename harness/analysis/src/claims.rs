@@ -9,9 +9,6 @@ use uplift_model::{
 /// What becomes of `claim`, given the verdicts of the pair that was compared.
 pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[MetricVerdict]) -> ClaimVerdict {
     let mut verdict = blank(claim);
-    if !claim.unchecked.is_empty() {
-        return not_comparable(verdict, claim.unchecked.clone());
-    }
     if !claim.profile.is_empty() {
         verdict.reason = "it is about profiles".to_owned();
         return verdict;
@@ -25,6 +22,9 @@ pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[Metric
             claim.against.as_ref().map_or_else(String::new, |against| format!(" against `{against}`"))
         );
         return verdict;
+    }
+    if !claim.unchecked.is_empty() {
+        return not_comparable(verdict, claim.unchecked.clone());
     }
     let Some(metric) = metrics.iter().find(|metric| metric.metric == claim.metric) else {
         verdict.reason = format!("`{}` was not measured", claim.metric);
