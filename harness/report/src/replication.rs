@@ -33,9 +33,9 @@ pub fn document(rows: &[Row], runs: &[StoredRun<'_>]) -> String {
     for source in &sources {
         let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source).collect();
         let _ = writeln!(text, "## {source}\n");
-        header(
-            &["published", "where", "baseline", "variant", "change, with its interval", "outcome", "why"],
-            &mut text,
+        // Sentences stand at the left, figures at the right.
+        text.push_str(
+            "| published | where | baseline | variant | change, with its interval | outcome | why |\n|---|---|---:|---:|---:|---|---|\n",
         );
         for figure in own {
             row(&cells(figure), &mut text);
