@@ -23,7 +23,7 @@ pub use contract::{
     Batch, Client, Description, OpenContext, Outcome, OutcomeKind, Samples, Target, TargetError, TargetErrorKind,
     TargetFactory,
 };
-pub use settings::{SettingsError, typed};
+pub use settings::{SettingsError, Validated, typed};
 pub use uplift_model as model;
 pub use uplift_model::{
     Durability,

@@ -59,6 +59,24 @@ pub fn typed<T: DeserializeOwned>(table: &'static str, values: &Table) -> Result
     })
 }
 
+/// A table of a scenario with rules that its types do not tell.
+pub trait Validated: DeserializeOwned {
+    /// # Errors
+    /// The key whose value cannot be, or has no meaning beside the others.
+    fn validate(&self) -> Result<(), SettingsError>;
+}
+
+/// Reads the workload as a `W` and the settings as an `S`, and holds both to their rules.
+///
+/// # Errors
+/// The first key that is wrong.
+pub fn read<W: Validated, S: Validated>(workload: &Table, settings: &Table) -> Result<(W, S), SettingsError> {
+    let (workload, settings) = (typed::<W>("workload", workload)?, typed::<S>("settings", settings)?);
+    workload.validate()?;
+    settings.validate()?;
+    Ok((workload, settings))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use uplift_target::{
 use crate::{
     counters::Counters,
     graph::Graph,
-    persist::{self, PersistError, Place, Recovered, Stored},
+    persist::{self, PersistError, Place, Recovered, Storage, Stored},
     row::{ARTICLES_MAX, Article, Table, Vote},
     settings::{Settings, State},
     shard::{
@@ -72,17 +72,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the engine on `directory`, recovers what is there, and starts the writer threads.
+    /// Opens the engine on `directory` of `storage`, recovers what is there, and starts the writer threads.
     ///
     /// # Errors
     /// Files that cannot be read or are damaged within what was acknowledged.
     pub fn open(
         directory: &Path,
         settings: &Settings,
-        disk: &Arc<dyn Disk>,
+        storage: &Storage,
         events: &EventLog,
     ) -> Result<(Self, Vec<Recovered>), EngineError> {
-        refuse_other_shards(directory, settings.shards, &**disk)?;
+        refuse_other_shards(directory, settings.shards, &*storage.disk)?;
         let (view, counters) = (Arc::<View>::default(), Arc::<Counters>::default());
         let stages = StageTable::new(Stage::NAMES);
         let (mut shards, mut found) = (Vec::new(), Vec::new());
@@ -90,8 +90,15 @@ impl Engine {
         for shard in 0..settings.shards {
             let activity = Activity::new(&stages, &format!("shard-{shard}"), events.clone());
             let mut graph = Graph::new(Arc::clone(&view), settings.shards, settings.state() == State::Memory);
-            let place =
-                Place { directory, shard, settings, disk, counters: &counters, events, elsewhere: &activity.elsewhere };
+            let place = Place {
+                directory,
+                shard,
+                settings,
+                storage,
+                counters: &counters,
+                events,
+                elsewhere: &activity.elsewhere,
+            };
             let (persist, recovered) = persist::open(&place, &mut |table, rows| graph.process(table, rows))
                 .map_err(|error| EngineError::Persist { shard, error })?;
             found.push(recovered);

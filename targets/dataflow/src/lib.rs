@@ -17,13 +17,14 @@ pub mod persist;
 pub mod row;
 pub mod settings;
 pub mod shard;
+pub mod slowdown;
 pub mod view;
 
 mod target;
 
 use uplift_target::{
     Better, Derivation, DerivedMetric, Description, MetricSpec, OpenContext, SettingsError, Target, TargetError,
-    TargetFactory, Tier, Unit, model::Table, typed,
+    TargetFactory, Tier, Unit, model::Table, settings::read,
 };
 
 use crate::settings::{Settings, Workload};
@@ -32,14 +33,6 @@ use crate::settings::{Settings, Workload};
 pub static FACTORY: &dyn TargetFactory = &Factory;
 
 struct Factory;
-
-fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let workload: Workload = typed("workload", workload)?;
-    let settings: Settings = typed("settings", settings)?;
-    workload.validate()?;
-    settings.validate()?;
-    Ok((workload, settings))
-}
 
 fn info(
     name: &'static str,
@@ -155,11 +148,11 @@ impl TargetFactory for Factory {
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read(workload, settings).map(drop)
+        read::<Workload, Settings>(workload, settings).map(drop)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read(&context.workload, &context.settings)
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         target::open(workload, settings, context)
     }

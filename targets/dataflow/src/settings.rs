@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, model::duration::HumanDuration};
+use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
 
 use crate::row::ARTICLES_MAX;
 
@@ -84,6 +84,9 @@ pub struct Settings {
     pub state: Option<State>,
     /// How a row lies in SQLite.
     pub layout: Layout,
+    /// For testing the harness: clients compute for this share of each operation's own time, in percent, before they
+    /// take it for done.
+    pub slowdown_percent: f64,
 }
 
 impl Default for Settings {
@@ -98,6 +101,7 @@ impl Default for Settings {
             checkpoint_mode: CheckpointMode::Passive,
             state: None,
             layout: Layout::Serialized,
+            slowdown_percent: 0.0,
         }
     }
 }
@@ -192,10 +196,8 @@ pub enum Layout {
     Columns,
 }
 
-impl Workload {
-    /// # Errors
-    /// A value that no workload can have.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+impl Validated for Workload {
+    fn validate(&self) -> Result<(), SettingsError> {
         let wrong = |key: &str, message: String| Err(SettingsError::new("workload", key, message));
         if self.articles == 0 || self.articles > ARTICLES_MAX {
             return wrong("articles", format!("{} articles cannot be; write 1 to {ARTICLES_MAX}", self.articles));
@@ -229,10 +231,10 @@ impl Settings {
     pub fn has_sqlite(&self) -> bool {
         !matches!(self.durability, Mode::Log | Mode::None) || self.state() == State::Sqlite
     }
+}
 
-    /// # Errors
-    /// A value that cannot be, or that has no meaning beside the others.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+impl Validated for Settings {
+    fn validate(&self) -> Result<(), SettingsError> {
         let wrong = |key: &str, message: String| Err(SettingsError::new("settings", key, message));
         if self.shards == 0 || self.shards > SHARDS_MAX {
             return wrong("shards", format!("{} shards cannot be; write 1 to {SHARDS_MAX}", self.shards));
@@ -253,6 +255,12 @@ impl Settings {
             return wrong(
                 "state",
                 "`log` has no SQLite to keep rows in; write durability = \"log+sqlite-nosync\"".to_owned(),
+            );
+        }
+        if !(self.slowdown_percent.is_finite() && self.slowdown_percent >= 0.0) {
+            return wrong(
+                "slowdown_percent",
+                format!("a slowdown of {} % cannot be; write 0 or more", self.slowdown_percent),
             );
         }
         Ok(())

@@ -11,17 +11,17 @@ use std::{
 
 use uplift_target::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, StageRecord, Target, TargetError, clock,
-    disk::{Disk, RealDisk},
-    model::Histogram,
-    timeline::EventLog,
+    model::Histogram, timeline::EventLog,
 };
 
 use crate::{
     check::{Told, check},
     client::{Articles, Tally, Voter, failure, kind, user},
     engine::{Engine, EngineError, Packets},
+    persist::Storage,
     row::{Article, Vote},
     settings::{Settings, Workload, WorkloadKind},
+    slowdown::Slowed,
 };
 
 /// The client number of votes that are cast before anything is timed.
@@ -40,25 +40,33 @@ fn failed(doing: &'static str) -> impl FnOnce(EngineError) -> TargetError {
 /// # Errors
 /// Whatever keeps it from being set up.
 pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let storage = Storage::real();
     let (engine, _) =
-        Engine::open(&context.data_dir, &settings, &disk, &context.events).map_err(failed("opening the engine"))?;
+        Engine::open(&context.data_dir, &settings, &storage, &context.events).map_err(failed("opening the engine"))?;
     let titles: Vec<String> = (0..workload.articles).map(title).collect();
     let articles = titles.iter().zip(0..).map(|(title, id)| Article { id, title });
     engine.insert_articles(articles).map_err(failed("inserting the articles"))?;
     preload(&engine, &workload, context.seed).map_err(failed("casting the first votes"))?;
     Ok(match workload.kind {
         WorkloadKind::Vote => {
-            Box::new(Voting { engine, workload, tallies: Mutex::default(), final_gauges: Mutex::default() })
+            let slowdown_percent = settings.slowdown_percent;
+            Box::new(Voting {
+                engine,
+                workload,
+                slowdown_percent,
+                tallies: Mutex::default(),
+                final_gauges: Mutex::default(),
+            })
         }
         WorkloadKind::Recovery => {
-            let (in_force, survives) = (engine.in_force().clone(), engine.survives());
+            let in_force = with_slowdown(engine.in_force().clone(), settings.slowdown_percent);
+            let survives = engine.survives();
             let stored = engine.stored().map_err(failed("reading file sizes"))?;
             engine.close().map_err(failed("closing the engine"))?;
             Box::new(Recovering {
                 workload,
                 settings,
-                disk,
+                storage,
                 directory: context.data_dir,
                 in_force,
                 survives,
@@ -69,6 +77,14 @@ pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Res
             })
         }
     })
+}
+
+/// What clients do is in force too.
+fn with_slowdown(mut in_force: BTreeMap<String, String>, percent: f64) -> BTreeMap<String, String> {
+    if percent > 0.0 {
+        in_force.insert("slowdown_percent".to_owned(), percent.to_string());
+    }
+    in_force
 }
 
 fn title(article: u32) -> String {
@@ -92,6 +108,7 @@ fn preload(engine: &Engine, workload: &Workload, seed: u64) -> Result<(), Engine
 struct Voting {
     engine: Engine,
     workload: Workload,
+    slowdown_percent: f64,
     tallies: Mutex<BTreeMap<u16, Arc<Tally>>>,
     /// Gauges that are too dear for every turn; taken once, when the load is over.
     final_gauges: Mutex<BTreeMap<&'static str, f64>>,
@@ -122,7 +139,7 @@ impl Voting {
 
 impl Target for Voting {
     fn effective(&self) -> BTreeMap<String, String> {
-        self.engine.in_force().clone()
+        with_slowdown(self.engine.in_force().clone(), self.slowdown_percent)
     }
 
     fn durability(&self) -> Durability {
@@ -133,7 +150,8 @@ impl Target for Voting {
         let tally = Arc::<Tally>::default();
         let number = index as u16;
         self.tallies().insert(number, Arc::clone(&tally));
-        Ok(Box::new(Voter::new(&self.engine, &self.workload, number, seed, tally)))
+        let voter = Voter::new(&self.engine, &self.workload, number, seed, tally);
+        Ok(Box::new(Slowed::new(voter, self.slowdown_percent)))
     }
 
     fn quiesce(&self) -> Result<(), TargetError> {
@@ -194,7 +212,7 @@ impl Target for Voting {
 struct Recovering {
     workload: Workload,
     settings: Settings,
-    disk: Arc<dyn Disk>,
+    storage: Storage,
     directory: PathBuf,
     in_force: BTreeMap<String, String>,
     survives: Durability,
@@ -208,7 +226,7 @@ struct Recovering {
 impl Recovering {
     fn recover(&self) -> Result<Engine, EngineError> {
         let start_ns = clock::now_ns();
-        let (engine, _) = Engine::open(&self.directory, &self.settings, &self.disk, &EventLog::default())?;
+        let (engine, _) = Engine::open(&self.directory, &self.settings, &self.storage, &EventLog::default())?;
         self.recovery_ns.fetch_add(clock::now_ns() - start_ns, Ordering::Relaxed);
         self.recoveries.fetch_add(1, Ordering::Relaxed);
         Ok(engine)
@@ -233,7 +251,7 @@ impl Target for Recovering {
     }
 
     fn client(&self, _: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
-        Ok(Box::new(Recoverer(self)))
+        Ok(Box::new(Slowed::new(Recoverer(self), self.settings.slowdown_percent)))
     }
 
     fn drain(&self) -> Result<Drain, TargetError> {

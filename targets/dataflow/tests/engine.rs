@@ -2,20 +2,17 @@
 
 mod harness;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use harness::{engine_in, settings_of_all_modes, vote_from_clients};
 use uplift_dataflow::{
     check::{Told, check},
     engine::{Engine, EngineError, Packets},
+    persist::Storage,
     row::Vote,
     settings::{Layout, Mode, Settings, State},
 };
-use uplift_target::{
-    Durability,
-    disk::{Disk, RealDisk},
-    timeline::EventLog,
-};
+use uplift_target::{Durability, timeline::EventLog};
 
 const ARTICLES: u32 = 100;
 const CLIENTS: u16 = 4;
@@ -130,8 +127,7 @@ fn a_directory_of_other_shards_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, _) = engine_in(directory.path(), &Settings { shards: 2, ..Settings::default() });
     engine.close().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let refused = Engine::open(directory.path(), &Settings::default(), &disk, &EventLog::default());
+    let refused = Engine::open(directory.path(), &Settings::default(), &Storage::real(), &EventLog::default());
     assert!(matches!(refused, Err(EngineError::OtherShards { shards: 1, .. })));
 }
 
@@ -142,10 +138,9 @@ fn checkpoints_are_counted_and_on_the_timeline() {
         [(Mode::SqliteWal, 512), (Mode::SqliteCheckpointAfterAck, 4096), (Mode::SqliteCheckpointThread, 4096)]
     {
         let directory = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let events = EventLog::default();
         let settings = Settings { durability: mode, page_size, checkpoint_rows: 1000, ..Settings::default() };
-        let (engine, _) = Engine::open(directory.path(), &settings, &disk, &events).unwrap();
+        let (engine, _) = Engine::open(directory.path(), &settings, &Storage::real(), &events).unwrap();
         vote_from_clients(&engine, ARTICLES, CLIENTS, 0, 20, 500);
         engine.settle().unwrap();
         let checkpoints = engine.counters().checkpoints.load(std::sync::atomic::Ordering::Relaxed);

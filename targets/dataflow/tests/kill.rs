@@ -31,7 +31,11 @@ const SETTINGS: &str = "UPLIFT_DATAFLOW_KILL_SETTINGS";
 const ROUND: &str = "UPLIFT_DATAFLOW_KILL_ROUND";
 
 fn rounds() -> u64 {
-    if env::var_os("UPLIFT_SOAK").is_some() { 60 } else { 5 }
+    if soak() { 60 } else { 5 }
+}
+
+fn soak() -> bool {
+    env::var_os("UPLIFT_SOAK").is_some()
 }
 
 fn acknowledged_path(directory: &Path, client: u16) -> PathBuf {
@@ -149,7 +153,9 @@ fn sqlite_checkpoint_after_ack() {
 
 #[test]
 fn sqlite_checkpoint_thread() {
-    for checkpoint_mode in [CheckpointMode::Passive, CheckpointMode::Truncate] {
+    // Those that wait for others and those that do not; the long run takes all.
+    let modes = [CheckpointMode::Passive, CheckpointMode::Truncate, CheckpointMode::Full, CheckpointMode::Restart];
+    for checkpoint_mode in modes.into_iter().take(if soak() { 4 } else { 2 }) {
         survives(Settings { checkpoint_mode, ..mode(Mode::SqliteCheckpointThread) });
     }
 }

@@ -1,51 +1,116 @@
-//! The whole engine on a disk that forgets what was not synced: with several clients and shards, at many points, every
-//! acknowledged vote is there once, and the view equals a recount.
+//! The whole engine, SQLite included, on a disk that forgets what was not synced: power is lost before and after every
+//! sync of every way, and every acknowledged vote of a durable way is there once, with a view that equals a recount.
+//!
+//! `UPLIFT_SOAK=1` loses power after every single write as well, in every manner of [`Loss`].
 
 mod harness;
+mod simulated_vfs;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, Mutex},
     thread,
 };
 
 use harness::vote;
+use simulated_vfs::SimulatedVfs;
 use uplift_dataflow::{
     check::{Told, check},
-    engine::{Engine, Packets},
-    settings::Settings,
+    client::client_and_sequence,
+    engine::{Engine, EngineError, Packets},
+    persist::Storage,
+    settings::{CheckpointMode, Mode, Settings, State},
 };
 use uplift_target::{
+    Durability,
     disk::{Disk, Loss, SimulatedDisk},
     timeline::EventLog,
 };
 
+const DIRECTORY: &str = "/data";
 const ARTICLES: u32 = 50;
 const CLIENTS: u16 = 3;
-const PACKETS: u64 = 25;
-const PACKET_VOTES: u64 = 9;
+const PACKET_VOTES: u64 = 20;
 
-fn open(disk: &SimulatedDisk, settings: &Settings) -> Engine {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Engine::open(Path::new("/data"), settings, &disk, &EventLog::default()).unwrap().0
+/// A simulated disk with SQLite on it.
+struct Rig {
+    disk: SimulatedDisk,
+    vfs: SimulatedVfs,
+}
+
+impl Rig {
+    fn on(disk: SimulatedDisk) -> Self {
+        let vfs = SimulatedVfs::over(Arc::new(disk.clone()));
+        Self { disk, vfs }
+    }
+
+    fn new() -> Self {
+        let disk = SimulatedDisk::new();
+        disk.create_directory(Path::new(DIRECTORY)).unwrap();
+        Self::on(disk)
+    }
+
+    /// What a loss of power leaves.
+    fn after(&self, point: usize, loss: Loss) -> Self {
+        Self::on(self.disk.after_power_loss(point, loss))
+    }
+
+    fn open(&self, settings: &Settings) -> Result<Engine, EngineError> {
+        let storage = Storage { disk: Arc::new(self.disk.clone()), sqlite_vfs: Some(self.vfs.name().to_owned()) };
+        Engine::open(Path::new(DIRECTORY), settings, &storage, &EventLog::default()).map(|(engine, _)| engine)
+    }
+
+    /// How often a checkpoint, or a close, made the database itself durable.
+    fn syncs_of_databases(&self) -> usize {
+        let files = self.disk.files();
+        let databases = files.keys().filter(|path| path.extension().is_some_and(|extension| extension == "db"));
+        databases.map(|path| self.disk.syncs_of(path)).sum()
+    }
+}
+
+/// What was told to whom when, as the number of acts of the disk.
+struct History {
+    /// When the articles were acknowledged.
+    articles: usize,
+    /// Client, votes so far, when.
+    votes: Vec<(u16, u64, usize)>,
+    /// Votes that each client sent in the end.
+    sent: u64,
+}
+
+impl History {
+    fn articles(&self, point: usize) -> u32 {
+        if self.articles <= point { ARTICLES } else { 0 }
+    }
+
+    fn told(&self, point: usize) -> BTreeMap<u16, Told> {
+        let acknowledged = |client: u16| {
+            let answered = self.votes.iter().filter(|&&(who, _, acts)| who == client && acts <= point);
+            answered.map(|&(_, votes, _)| votes).max().unwrap_or(0)
+        };
+        // Answers are noted a moment after they are given, so more than one packet may be beyond.
+        (0..CLIENTS)
+            .map(|client| (client, Told { acknowledged: acknowledged(client), unanswered_max: self.sent }))
+            .collect()
+    }
 }
 
 /// Lets the clients vote; for each packet of each client how many acts of the disk there were when it had its answer.
-fn vote_and_note(engine: &Engine, disk: &SimulatedDisk) -> Vec<(u16, u64, usize)> {
+fn vote_and_note(engine: &Engine, disk: &SimulatedDisk, packets: std::ops::Range<u64>) -> Vec<(u16, u64, usize)> {
     let answered = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let answered = &answered;
+            let (answered, packets) = (&answered, packets.clone());
             scope.spawn(move || {
-                let mut packets = Packets::new(engine);
-                for packet in 0..PACKETS {
-                    for sequence in packet * PACKET_VOTES..(packet + 1) * PACKET_VOTES {
-                        packets.add(engine, vote(client, sequence, ARTICLES));
+                let mut packet = Packets::new(engine);
+                for number in packets {
+                    for sequence in number * PACKET_VOTES..(number + 1) * PACKET_VOTES {
+                        packet.add(engine, vote(client, sequence, ARTICLES));
                     }
-                    packets.send(engine).unwrap();
+                    packet.send(engine).unwrap();
                     let acts = disk.acts();
-                    answered.lock().unwrap().push((client, (packet + 1) * PACKET_VOTES, acts));
+                    answered.lock().unwrap().push((client, (number + 1) * PACKET_VOTES, acts));
                 }
             });
         }
@@ -53,71 +118,212 @@ fn vote_and_note(engine: &Engine, disk: &SimulatedDisk) -> Vec<(u16, u64, usize)
     answered.into_inner().unwrap()
 }
 
-#[test]
-fn every_acknowledged_vote_survives_a_power_loss() {
-    for shards in [1, 3] {
-        let settings = Settings { shards, max_batch: 20, ..Settings::default() };
-        let disk = SimulatedDisk::new();
-        disk.create_directory(Path::new("/data")).unwrap();
-        let engine = open(&disk, &settings);
-        harness::insert_articles(&engine, ARTICLES);
-        let begin = disk.acts();
-        let answered = vote_and_note(&engine, &disk);
-        engine.close().unwrap();
-
-        let points: Vec<usize> = (begin..=disk.acts()).step_by(if soak() { 1 } else { 3 }).collect();
-        for (index, &point) in points.iter().enumerate() {
-            let loss = match index % 6 {
-                0 => Loss::All,
-                1 => Loss::TornNewest((index * 37 % 1000) as u16),
-                2 => Loss::KeptNewest,
-                3 => Loss::Nothing,
-                _ => Loss::Some(index as u64),
-            };
-            let mut told: BTreeMap<u16, Told> = BTreeMap::new();
-            for client in 0..CLIENTS {
-                let acknowledged = answered.iter().filter(|&&(who, _, acts)| who == client && acts <= point);
-                let acknowledged = acknowledged.map(|&(_, votes, _)| votes).max().unwrap_or(0);
-                // Answers are noted a moment after they are given, so more than one packet may be beyond.
-                told.insert(client, Told { acknowledged, unanswered_max: PACKETS * PACKET_VOTES });
-            }
-            let after = disk.after_power_loss(point, loss);
-            let engine = open(&after, &settings);
-            let outcome = check(&engine, ARTICLES, &told).unwrap();
-            assert!(outcome.passed, "{shards} shards, after {point} acts, {loss:?}: {}", outcome.detail);
+/// Articles and votes in `rounds` rounds, each closed in order, of `packets` packets from each client.
+fn history(rig: &Rig, settings: &Settings, rounds: u64, packets: u64) -> History {
+    let mut history = History { articles: 0, votes: Vec::new(), sent: rounds * packets * PACKET_VOTES };
+    for round in 0..rounds {
+        let engine = rig.open(settings).unwrap();
+        if round == 0 {
+            harness::insert_articles(&engine, ARTICLES);
+            history.articles = rig.disk.acts();
         }
+        let syncs_before = rig.syncs_of_databases();
+        history.votes.extend(vote_and_note(&engine, &rig.disk, round * packets..(round + 1) * packets));
+        engine.settle().unwrap();
+        if engine.in_force().get("journal_mode").is_some_and(|mode| mode == "wal") {
+            assert!(rig.syncs_of_databases() > syncs_before, "no checkpoint was among what is tested: {settings:?}");
+        }
+        engine.close().unwrap();
+    }
+    history
+}
+
+/// The moments at which power is lost: before and after every sync, or after every act.
+fn points(disk: &SimulatedDisk) -> Vec<usize> {
+    if soak() {
+        return (0..=disk.acts()).collect();
+    }
+    let around = disk.sync_points().into_iter().flat_map(|point| [point, point + 1]);
+    around.chain([disk.acts()]).collect::<BTreeSet<usize>>().into_iter().collect()
+}
+
+/// What becomes of the writes that were not synced, at one of these moments.
+fn losses(index: usize) -> Vec<Loss> {
+    let all = [
+        Loss::All,
+        Loss::Some(index as u64),
+        Loss::TornNewest((index * 37 % 1000) as u16),
+        Loss::KeptNewest,
+        Loss::Nothing,
+    ];
+    if soak() { all.to_vec() } else { vec![all[0], all[1 + index % 4]] }
+}
+
+fn survives(settings: Settings, rounds: u64, packets: u64) {
+    let rig = Rig::new();
+    let history = history(&rig, &settings, rounds, packets);
+    let points = points(&rig.disk);
+    let mut count = 0;
+    for (index, &point) in points.iter().enumerate() {
+        for loss in losses(index) {
+            let after = rig.after(point, loss);
+            let what = || format!("{settings:?}, after {point} acts, {loss:?}");
+            let engine = after.open(&settings).unwrap_or_else(|error| panic!("{}: {error}", what()));
+            assert_eq!(engine.survives(), Durability::PowerLoss);
+            let outcome = check(&engine, history.articles(point), &history.told(point)).unwrap();
+            assert!(outcome.passed, "{}: {}", what(), outcome.detail);
+            count += 1;
+        }
+    }
+    println!(
+        "{} {}: {count} losses of power around {} syncs and {} acts, no acknowledged vote lost or doubled of {}",
+        settings.durability.name(),
+        settings.checkpoint_mode.name(),
+        rig.disk.sync_points().len(),
+        rig.disk.acts(),
+        history.sent * u64::from(CLIENTS),
+    );
+}
+
+/// Small pages and packets of their own: many syncs.
+fn way(durability: Mode) -> Settings {
+    Settings { durability, max_batch: PACKET_VOTES as u32, page_size: 512, checkpoint_rows: 150, ..Settings::default() }
+}
+
+fn thread(checkpoint_mode: CheckpointMode) -> Settings {
+    Settings { checkpoint_mode, ..way(Mode::SqliteCheckpointThread) }
+}
+
+#[test]
+fn log() {
+    survives(way(Mode::Log), 2, 20);
+    survives(Settings { shards: 3, ..way(Mode::Log) }, 2, 8);
+}
+
+/// Long enough for 1000 pages, after which SQLite checkpoints by itself.
+#[test]
+fn sqlite_wal() {
+    survives(way(Mode::SqliteWal), 1, 40);
+}
+
+#[test]
+fn sqlite_checkpoint_after_ack() {
+    survives(way(Mode::SqliteCheckpointAfterAck), 2, 8);
+}
+
+#[test]
+fn sqlite_checkpoint_thread_passive() {
+    survives(thread(CheckpointMode::Passive), 2, 8);
+}
+
+#[test]
+fn sqlite_checkpoint_thread_full() {
+    survives(thread(CheckpointMode::Full), 2, 8);
+}
+
+#[test]
+fn sqlite_checkpoint_thread_restart() {
+    survives(thread(CheckpointMode::Restart), 2, 8);
+}
+
+#[test]
+fn sqlite_checkpoint_thread_truncate() {
+    survives(thread(CheckpointMode::Truncate), 2, 8);
+}
+
+/// The index is believed only where its mark is: closed in order, both are there after any loss, or neither is.
+#[test]
+fn log_sqlite_nosync() {
+    survives(way(Mode::LogSqliteNosync), 3, 8);
+}
+
+/// Votes that were acknowledged and are stored nowhere; all of them where the engine does not open.
+fn lost(rig: &Rig, settings: &Settings, told: &BTreeMap<u16, Told>) -> u64 {
+    let acknowledged = |told: &BTreeMap<u16, Told>| told.values().map(|told| told.acknowledged).sum::<u64>();
+    let Ok(engine) = rig.open(settings) else { return acknowledged(told) };
+    let mut stored = BTreeSet::new();
+    let read = engine.read_back(&mut |_, vote| {
+        let (client, sequence) = client_and_sequence(vote.user);
+        if sequence < told[&client].acknowledged {
+            stored.insert((client, sequence));
+        }
+    });
+    if read.is_err() { acknowledged(told) } else { acknowledged(told) - stored.len() as u64 }
+}
+
+/// A way that promises nothing says so, and is measured: what was acknowledged is lost.
+#[test]
+fn none_loses_what_it_acknowledged() {
+    for state in [State::Memory, State::Sqlite] {
+        let settings = Settings { state: Some(state), ..way(Mode::None) };
+        let rig = Rig::new();
+        let history = history(&rig, &settings, 1, 8);
+        assert_eq!(rig.open(&settings).unwrap().survives(), Durability::None);
+        let (mut acknowledged, mut gone) = (0, 0);
+        for (index, point) in (0..=rig.disk.acts()).enumerate() {
+            for loss in losses(index) {
+                let told = history.told(point);
+                acknowledged += told.values().map(|told| told.acknowledged).sum::<u64>();
+                gone += lost(&rig.after(point, loss), &settings, &told);
+            }
+        }
+        println!("none, state {state:?}: {gone} of {acknowledged} acknowledged votes lost, over all losses of power");
+        assert!(gone > 0, "{state:?}");
+    }
+}
+
+/// The counter-test: on a disk that only says that it syncs, no way is durable, and these tests see it.
+#[test]
+fn a_disk_that_lies_about_syncs_is_found_out() {
+    for durability in [Mode::Log, Mode::SqliteWal, Mode::SqliteCheckpointThread, Mode::LogSqliteNosync] {
+        let settings = way(durability);
+        let rig = Rig::new();
+        let engine = rig.open(&settings).unwrap();
+        harness::insert_articles(&engine, ARTICLES);
+        rig.disk.ignore_syncs();
+        let votes = vote_and_note(&engine, &rig.disk, 0..4);
+        engine.close().unwrap();
+        let history = History { articles: 0, votes, sent: 4 * PACKET_VOTES };
+        let point = rig.disk.acts();
+        let told = history.told(point);
+        let after = rig.after(point, Loss::All);
+        let outcome = check(&after.open(&settings).unwrap(), ARTICLES, &told).unwrap();
+        assert!(!outcome.passed && outcome.detail.contains("acknowledged and is not stored"), "{}", outcome.detail);
+        let sent = u64::from(CLIENTS) * history.sent;
+        assert_eq!(lost(&after, &settings, &told), sent, "{durability:?}: nothing was synced");
     }
 }
 
 /// A full disk: clients hear that their packets failed, nobody is told of what is not there, and the engine opens again.
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
-    let settings = Settings::default();
-    let disk = SimulatedDisk::new();
-    disk.create_directory(Path::new("/data")).unwrap();
-    let engine = open(&disk, &settings);
-    harness::insert_articles(&engine, ARTICLES);
-    disk.limit_space(Some(2_000));
-    let mut packets = Packets::new(&engine);
-    let mut acknowledged = 0;
-    let failed = loop {
-        for sequence in acknowledged..acknowledged + PACKET_VOTES {
-            packets.add(&engine, vote(0, sequence, ARTICLES));
-        }
-        match packets.send(&engine) {
-            Ok(()) => acknowledged += PACKET_VOTES,
-            Err(failed) => break failed,
-        }
-    };
-    assert!(failed.0.contains("space"), "{failed}");
-    assert!(acknowledged > 0);
-    assert!(engine.quiesce().is_err(), "a shard that failed stays failed");
-    drop(engine);
-    disk.limit_space(None);
-    let engine = open(&disk, &settings);
-    let told = BTreeMap::from([(0, Told { acknowledged, unanswered_max: PACKET_VOTES })]);
-    let outcome = check(&engine, ARTICLES, &told).unwrap();
-    assert!(outcome.passed, "{}", outcome.detail);
+    for durability in [Mode::Log, Mode::SqliteWal, Mode::SqliteCheckpointAfterAck] {
+        let settings = Settings { checkpoint_rows: 40, ..way(durability) };
+        let rig = Rig::new();
+        let engine = rig.open(&settings).unwrap();
+        harness::insert_articles(&engine, ARTICLES);
+        rig.disk.limit_space(Some(if durability == Mode::Log { 2_000 } else { 100_000 }));
+        let mut packets = Packets::new(&engine);
+        let mut acknowledged = 0;
+        let failed = loop {
+            for sequence in acknowledged..acknowledged + PACKET_VOTES {
+                packets.add(&engine, vote(0, sequence, ARTICLES));
+            }
+            match packets.send(&engine) {
+                Ok(()) => acknowledged += PACKET_VOTES,
+                Err(failed) => break failed,
+            }
+        };
+        assert!(failed.0.contains("space") || failed.0.contains("full"), "{failed}");
+        assert!(acknowledged > 0);
+        assert!(engine.quiesce().is_err(), "a shard that failed stays failed");
+        drop(engine);
+        rig.disk.limit_space(None);
+        let engine = rig.open(&settings).unwrap();
+        let told = BTreeMap::from([(0, Told { acknowledged, unanswered_max: PACKET_VOTES })]);
+        let outcome = check(&engine, ARTICLES, &told).unwrap();
+        assert!(outcome.passed, "{durability:?}: {}", outcome.detail);
+    }
 }
 
 fn soak() -> bool {

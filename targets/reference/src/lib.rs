@@ -24,7 +24,7 @@ use rand_chacha::ChaCha8Rng;
 use uplift_target::{
     Batch, Better, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricSpec, OpenContext,
     Outcome, OutcomeKind, Samples, SettingsError, Target, TargetError, TargetErrorKind, TargetFactory, Tier, Unit,
-    clock, model::Table, typed,
+    clock, model::Table, settings::read,
 };
 
 pub use settings::{Distribution, Fault, Settings, Workload};
@@ -34,14 +34,6 @@ pub use work::SPLIT;
 pub static FACTORY: &dyn TargetFactory = &Factory;
 
 struct Factory;
-
-fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let workload: Workload = typed("workload", workload)?;
-    let settings: Settings = typed("settings", settings)?;
-    workload.validate()?;
-    settings.validate()?;
-    Ok((workload, settings))
-}
 
 impl TargetFactory for Factory {
     fn name(&self) -> &'static str {
@@ -76,11 +68,11 @@ impl TargetFactory for Factory {
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read(workload, settings).map(drop)
+        read::<Workload, Settings>(workload, settings).map(drop)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read(&context.workload, &context.settings)
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         match settings.fault {
             Fault::Setup => return Err(TargetError::engine("setting up", "an injected failure of set-up")),

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, model::duration::HumanDuration};
+use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// What one operation is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -100,18 +100,14 @@ pub enum Fault {
     FillDisk,
 }
 
-impl Workload {
-    /// # Errors
-    /// A rate that is no share.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+impl Validated for Workload {
+    fn validate(&self) -> Result<(), SettingsError> {
         share("workload", "nothing_rate", self.nothing_rate)
     }
 }
 
-impl Settings {
-    /// # Errors
-    /// A rate that is no share, or a slowdown that leaves no work.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+impl Validated for Settings {
+    fn validate(&self) -> Result<(), SettingsError> {
         share("settings", "error_rate", self.error_rate)?;
         if !(self.slowdown_percent.is_finite() && self.slowdown_percent > -100.0) {
             let message = format!("a slowdown of {} % cannot be; write a number above -100", self.slowdown_percent);

@@ -54,6 +54,8 @@ struct State {
     syncs: u64,
     /// Writes fail with "no space left on device" once so many bytes were written.
     space: Option<u64>,
+    /// Syncs say that they were done and were not.
+    ignores_syncs: bool,
 }
 
 impl State {
@@ -76,6 +78,13 @@ impl State {
             Act::Write { file, offset, bytes } => write(&mut self.contents[*file], *offset, bytes),
             Act::SetLength { file, length } => self.contents[*file].resize(*length as usize, 0),
             Act::SyncDirectory { .. } | Act::SyncData { .. } => {}
+        }
+    }
+
+    fn sync(&mut self, act: Act) {
+        if !self.ignores_syncs {
+            self.syncs += 1;
+            self.acts.push(act);
         }
     }
 }
@@ -107,6 +116,26 @@ impl SimulatedDisk {
     /// Sync calls so far, of files and directories.
     pub fn syncs(&self) -> u64 {
         self.state().syncs
+    }
+
+    /// The acts that are syncs, of files and directories: a loss at `point` comes just before that sync, one at `point + 1`
+    /// just after it.
+    pub fn sync_points(&self) -> Vec<usize> {
+        let is_sync = |act: &Act| matches!(act, Act::SyncData { .. } | Act::SyncDirectory { .. });
+        self.state().acts.iter().enumerate().filter(|(_, act)| is_sync(act)).map(|(point, _)| point).collect()
+    }
+
+    /// How often the file that is called `path` now was synced.
+    pub fn syncs_of(&self, path: &Path) -> usize {
+        let state = self.state();
+        let Some(wanted) = state.names.get(path) else { return 0 };
+        state.acts.iter().filter(|act| matches!(act, Act::SyncData { file } if file == wanted)).count()
+    }
+
+    /// From now on syncs do nothing and say that they did, as some hardware does: the counter-test of a test that finds
+    /// nothing lost.
+    pub fn ignore_syncs(&self) {
+        self.state().ignores_syncs = true;
     }
 
     /// Lets writes fail with "no space left on device" after `bytes` more bytes; `None` ends that.
@@ -301,9 +330,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.syncs += 1;
-        state.acts.push(Act::SyncDirectory { directory: directory.to_owned() });
+        self.state().sync(Act::SyncDirectory { directory: directory.to_owned() });
         Ok(())
     }
 }
@@ -339,9 +366,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.syncs += 1;
-        state.acts.push(Act::SyncData { file: self.file });
+        self.disk.state().sync(Act::SyncData { file: self.file });
         Ok(())
     }
 
@@ -413,6 +438,19 @@ mod tests {
         assert_eq!(content(&disk.after_power_loss(3, Loss::All)), None);
         assert_eq!(content(&disk.after_power_loss(4, Loss::All)).unwrap(), b"synced");
         assert_eq!(content(&disk.after_power_loss(1, Loss::Nothing)).unwrap(), b"");
+    }
+
+    #[test]
+    fn syncs_can_be_told_apart_and_ignored() {
+        let disk = written();
+        let points = disk.sync_points();
+        assert_eq!((points.len() as u64, disk.syncs_of(Path::new("/d/a"))), (disk.syncs(), 1));
+        assert_eq!(content(&disk.after_power_loss(points[1], Loss::All)), None, "just before the directory's");
+        assert_eq!(content(&disk.after_power_loss(points[1] + 1, Loss::All)).unwrap(), b"synced");
+        disk.ignore_syncs();
+        disk.open(Path::new("/d/a"), false).unwrap().sync_data().unwrap();
+        assert_eq!(disk.sync_points(), points);
+        assert_eq!(content(&disk.after_power_loss(disk.acts(), Loss::All)).unwrap(), b"synced");
     }
 
     #[test]

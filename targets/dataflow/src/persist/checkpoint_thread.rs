@@ -63,7 +63,7 @@ impl CheckpointThread {
     /// What SQLite or the system says.
     pub fn start(place: &Place<'_>, path: &Path, mode: CheckpointMode) -> Result<Self, PersistError> {
         let connection =
-            Connection::open(path).map_err(PersistError::sqlite("opening the checkpoint thread's connection"))?;
+            place.storage.connect(path).map_err(PersistError::sqlite("opening the checkpoint thread's connection"))?;
         connection.busy_timeout(PATIENCE).map_err(PersistError::sqlite("setting the busy timeout"))?;
         let shared = Arc::new(Shared::default());
         let checkpoints = Checkpoints {

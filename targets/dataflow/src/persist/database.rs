@@ -10,7 +10,7 @@ use std::{
 };
 
 use rusqlite::{Connection, types::ValueRef};
-use uplift_target::Durability;
+use uplift_target::{Durability, disk::Disk};
 
 use super::{PersistError, Place, Stored};
 use crate::{
@@ -82,7 +82,7 @@ impl Database {
     /// What SQLite says.
     pub fn open(place: &Place<'_>, pragmas: Pragmas) -> Result<Self, PersistError> {
         let path = place.file("db");
-        let connection = Connection::open(&path).map_err(PersistError::sqlite("opening the database"))?;
+        let connection = place.storage.connect(&path).map_err(PersistError::sqlite("opening the database"))?;
         connection.busy_timeout(WRITER_PATIENCE).map_err(PersistError::sqlite("setting the busy timeout"))?;
         // The page size is fixed with the first page, the locking mode must precede the write-ahead log.
         for (pragma, value) in [
@@ -252,11 +252,12 @@ impl Database {
     ///
     /// # Errors
     /// What the system says.
-    pub fn sync_file(&self) -> Result<(), PersistError> {
+    pub fn sync_file(&self, disk: &dyn Disk) -> Result<(), PersistError> {
         // The connection holds no POSIX lock that closing this descriptor could drop: it is called only where the
         // database has a single user.
-        let failed = || PersistError::io(format!("syncing `{}`", self.path.display()));
-        fs::File::open(&self.path).map_err(failed())?.sync_all().map_err(failed())
+        disk.open(&self.path, false)
+            .and_then(|file| file.sync_data())
+            .map_err(PersistError::io(format!("syncing `{}`", self.path.display())))
     }
 
     /// A stamp that changes when the database file is written, which in WAL mode only a checkpoint does.

@@ -34,7 +34,7 @@ impl LogOnly {
 pub(super) fn open_log(place: &Place<'_>, each: &mut dyn FnMut(Table, &[u8])) -> Result<(Log, Recovered), LogError> {
     let identity = (u32::from(place.shard), u32::from(place.settings.shards));
     let mut give = |record: &Record<'_>| each(record.table, record.payload);
-    let (log, found) = Log::open(&**place.disk, &place.file("log"), identity, &mut give)?;
+    let (log, found) = Log::open(&*place.storage.disk, &place.file("log"), identity, &mut give)?;
     Ok((log, Recovered { rows: found.rows, tail: found.tail, rebuilt_index: false }))
 }
 

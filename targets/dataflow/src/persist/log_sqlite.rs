@@ -1,12 +1,18 @@
 //! `log+sqlite-nosync`: the log makes rows durable; SQLite, without sync or journal, is an index of them.
 //!
 //! After a crash the index may be anything, broken included: it is trusted only where the shard was closed in order,
-//! and is filled anew from the log otherwise. A mark beside it holds the log's last sequence number; it is written when
-//! the index is synced and removed before the index is written again.
+//! and is filled anew from the log otherwise. A mark beside it holds the log's last sequence number. It is written when
+//! the index and its name are synced, and its removal is synced before the index is written again: no loss of power
+//! leaves a mark beside an index that it does not speak of.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use uplift_target::Durability;
+use uplift_target::{Durability, disk::Disk};
 
 use super::{
     Persist, PersistError, Place, Recovered, Stored,
@@ -33,6 +39,8 @@ pub struct LogSqliteNosync {
     log: Log,
     index: Database,
     mark: PathBuf,
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl LogSqliteNosync {
@@ -40,13 +48,16 @@ impl LogSqliteNosync {
         place: &Place<'_>,
         each: &mut dyn FnMut(Table, &[u8]),
     ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
+        let disk = &place.storage.disk;
         let mark = place.file("index-is-whole");
-        let marked = fs::read_to_string(&mark).ok().and_then(|text| text.trim().parse::<u64>().ok());
-        let sequence_at_close = marked;
-        remove_if_there(&mark)?;
+        let sequence_at_close = read_mark(&**disk, &mark);
+        if remove_if_there(&**disk, &mark)? {
+            disk.sync_directory(place.directory)
+                .map_err(PersistError::io(format!("syncing `{}`", place.directory.display())))?;
+        }
         if sequence_at_close.is_none() {
             for extension in ["db", "db-journal", "db-wal", "db-shm"] {
-                remove_if_there(&place.file(extension))?;
+                remove_if_there(&**disk, &place.file(extension))?;
             }
         }
         let mut index = Database::open(place, NOSYNC)?;
@@ -71,16 +82,30 @@ impl LogSqliteNosync {
             return Self::open(place, &mut |_, _| {});
         }
         recovered.rebuilt_index = fill && recovered.rows > 0;
-        Ok((Box::new(Self { log, index, mark }), recovered))
+        let (directory, disk) = (place.directory.to_owned(), Arc::clone(disk));
+        Ok((Box::new(Self { log, index, mark, directory, disk }), recovered))
+    }
+
+    fn write_mark(&self) -> io::Result<()> {
+        let mark = self.disk.open(&self.mark, true)?;
+        mark.write_all_at(self.log.last_sequence().to_string().as_bytes(), 0)?;
+        mark.sync_data()?;
+        self.disk.sync_directory(&self.directory)
     }
 }
 
-fn remove_if_there(path: &PathBuf) -> Result<(), PersistError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(PersistError::Io { doing: format!("removing `{}`", path.display()), error })
-        }
-        _ => Ok(()),
+/// The sequence number of a mark; a torn one has none that the log ends with.
+fn read_mark(disk: &dyn Disk, mark: &Path) -> Option<u64> {
+    let text = disk.open(mark, false).and_then(|file| file.read_all()).ok()?;
+    std::str::from_utf8(&text).ok()?.parse().ok()
+}
+
+/// Whether it was there.
+fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<bool, PersistError> {
+    match disk.remove(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(PersistError::Io { doing: format!("removing `{}`", path.display()), error }),
     }
 }
 
@@ -126,10 +151,11 @@ impl Persist for LogSqliteNosync {
     }
 
     fn close(&mut self, _: &mut Activity) -> Result<(), PersistError> {
-        self.index.sync_file()?;
+        self.index.sync_file(&*self.disk)?;
         let failed = || PersistError::io(format!("writing `{}`", self.mark.display()));
-        fs::write(&self.mark, self.log.last_sequence().to_string()).map_err(failed())?;
-        fs::File::open(&self.mark).and_then(|file| file.sync_all()).map_err(failed())
+        // The index's name before the mark's.
+        self.disk.sync_directory(&self.directory).map_err(failed())?;
+        self.write_mark().map_err(failed())
     }
 
     fn places(&self) -> &'static [&'static str] {

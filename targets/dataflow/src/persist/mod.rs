@@ -10,10 +10,13 @@ mod log_only;
 mod log_sqlite;
 mod none;
 mod sqlite;
+mod storage;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use uplift_target::{Durability, disk::Disk, timeline::EventLog};
+use uplift_target::{Durability, timeline::EventLog};
+
+pub use storage::Storage;
 
 use crate::{
     counters::Counters,
@@ -162,8 +165,8 @@ pub struct Place<'a> {
     pub shard: u16,
     /// The settings.
     pub settings: &'a Settings,
-    /// Where the log is written.
-    pub disk: &'a Arc<dyn Disk>,
+    /// Where files are.
+    pub storage: &'a Storage,
     /// What is counted.
     pub counters: &'a Arc<Counters>,
     /// The timeline.
@@ -193,9 +196,9 @@ pub fn open(
 ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
     match place.settings.durability {
         Mode::Log => log_only::LogOnly::open(place, each),
-        Mode::SqliteWal => sqlite::SqliteWal::open(place, each),
-        Mode::SqliteCheckpointAfterAck => sqlite::SqliteCheckpointAfterAck::open(place, each),
-        Mode::SqliteCheckpointThread => sqlite::SqliteCheckpointThread::open(place, each),
+        Mode::SqliteWal => sqlite::Sqlite::<sqlite::Automatic>::open(place, each),
+        Mode::SqliteCheckpointAfterAck => sqlite::Sqlite::<sqlite::AfterAck>::open(place, each),
+        Mode::SqliteCheckpointThread => sqlite::Sqlite::<sqlite::InThread>::open(place, each),
         Mode::LogSqliteNosync => log_sqlite::LogSqliteNosync::open(place, each),
         Mode::None => none::NotDurable::open(place, each),
     }

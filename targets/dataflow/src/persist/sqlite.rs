@@ -7,7 +7,7 @@ use uplift_target::{Durability, clock};
 use super::{
     Persist, PersistError, Place, Recovered, Stored,
     checkpoint_thread::CheckpointThread,
-    database::{Checkpointed, Database, Pragmas},
+    database::{Database, Pragmas},
     place,
 };
 use crate::{
@@ -26,46 +26,122 @@ const AUTOCHECKPOINT_PAGES: u32 = 1000;
 const EXCLUSIVE: Pragmas =
     Pragmas { journal_mode: "WAL", synchronous: "FULL", locking_mode: "EXCLUSIVE", wal_autocheckpoint: 0 };
 
-fn open_database(
-    place: &Place<'_>,
-    pragmas: Pragmas,
-    each: &mut dyn FnMut(Table, &[u8]),
-) -> Result<(Database, Recovered), PersistError> {
-    let database = Database::open(place, pragmas)?;
-    let rows = database.rows(each)?;
-    Ok((database, Recovered { rows, ..Recovered::default() }))
+/// Who checkpoints when.
+pub(super) trait Checkpoints: Send + Sized {
+    /// How the database is opened.
+    const PRAGMAS: Pragmas;
+
+    /// For `database`, which was just opened.
+    fn start(place: &Place<'_>, database: &Database) -> Result<Self, PersistError>;
+
+    /// The transaction with `rows` rows is committed and not acknowledged yet; its commit ran from `begin_ns` to `end_ns`.
+    fn committed(&mut self, database: &Database, rows: u64, (begin_ns, end_ns): (u64, u64), activity: &mut Activity) {
+        let _ = (database, rows, begin_ns, end_ns, activity);
+    }
+
+    /// `rows` rows were acknowledged.
+    fn acknowledged(&mut self, database: &Database, rows: u64, activity: &mut Activity) -> Result<(), PersistError> {
+        let _ = (database, rows, activity);
+        Ok(())
+    }
+
+    /// Waits for checkpoints in the background.
+    fn quiesce(&mut self) -> Result<(), PersistError> {
+        Ok(())
+    }
+
+    /// Checkpoints what is owed; for how many rows.
+    fn settle(&mut self, database: &Database, activity: &mut Activity) -> Result<u64, PersistError> {
+        let _ = (database, activity);
+        Ok(0)
+    }
+
+    /// Settings of its own that are in force.
+    fn in_force(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
-fn read_back(database: &Database, each: &mut dyn FnMut(&'static str, Vote)) -> Result<(), PersistError> {
-    database.votes(&mut |vote| each(place::SQLITE, vote)).map(drop)
+/// Rows are durable when SQLite has committed them; `C` checkpoints.
+#[derive(Debug)]
+pub(super) struct Sqlite<C> {
+    // First, so that a thread of it is gone before the database is closed.
+    checkpoints: C,
+    database: Database,
+}
+
+impl<C: Checkpoints + 'static> Sqlite<C> {
+    pub(super) fn open(
+        place: &Place<'_>,
+        each: &mut dyn FnMut(Table, &[u8]),
+    ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
+        let database = Database::open(place, C::PRAGMAS)?;
+        let rows = database.rows(each)?;
+        let checkpoints = C::start(place, &database)?;
+        Ok((Box::new(Self { checkpoints, database }), Recovered { rows, ..Recovered::default() }))
+    }
+}
+
+impl<C: Checkpoints> Persist for Sqlite<C> {
+    fn persist(&mut self, group: &mut Group, activity: &mut Activity) -> Result<(), PersistError> {
+        let commit_ns = self.database.insert(group, activity)?;
+        self.checkpoints.committed(&self.database, u64::from(group.rows), commit_ns, activity);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, group: &Group, activity: &mut Activity) -> Result<(), PersistError> {
+        self.checkpoints.acknowledged(&self.database, u64::from(group.rows), activity)
+    }
+
+    fn quiesce(&mut self) -> Result<(), PersistError> {
+        self.checkpoints.quiesce()
+    }
+
+    fn settle(&mut self, activity: &mut Activity) -> Result<u64, PersistError> {
+        self.checkpoints.settle(&self.database, activity)
+    }
+
+    fn places(&self) -> &'static [&'static str] {
+        &[place::SQLITE]
+    }
+
+    fn read_back(&mut self, each: &mut dyn FnMut(&'static str, Vote)) -> Result<(), PersistError> {
+        self.database.votes(&mut |vote| each(place::SQLITE, vote)).map(drop)
+    }
+
+    fn stored(&self) -> Stored {
+        self.database.stored()
+    }
+
+    fn in_force(&self) -> BTreeMap<String, String> {
+        let mut in_force = self.database.in_force().clone();
+        in_force.extend(self.checkpoints.in_force().into_iter().map(|(key, value)| (key.to_owned(), value)));
+        in_force
+    }
+
+    fn survives(&self) -> Durability {
+        self.database.survives()
+    }
 }
 
 /// Checkpoints happen within commits, when the write-ahead log has 1000 pages.
 #[derive(Debug)]
-pub struct SqliteWal {
-    database: Database,
+pub(super) struct Automatic {
     counters: Arc<Counters>,
     stamp: Option<(i64, i64)>,
     rows_since: u64,
 }
 
-impl SqliteWal {
-    pub(super) fn open(
-        place: &Place<'_>,
-        each: &mut dyn FnMut(Table, &[u8]),
-    ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
-        let pragmas = Pragmas { wal_autocheckpoint: AUTOCHECKPOINT_PAGES, ..EXCLUSIVE };
-        let (database, recovered) = open_database(place, pragmas, each)?;
-        let stamp = database.written_stamp();
-        Ok((Box::new(Self { database, counters: Arc::clone(place.counters), stamp, rows_since: 0 }), recovered))
-    }
-}
+impl Checkpoints for Automatic {
+    const PRAGMAS: Pragmas = Pragmas { wal_autocheckpoint: AUTOCHECKPOINT_PAGES, ..EXCLUSIVE };
 
-impl Persist for SqliteWal {
-    fn persist(&mut self, group: &mut Group, activity: &mut Activity) -> Result<(), PersistError> {
-        let (begin_ns, end_ns) = self.database.insert(group, activity)?;
-        self.rows_since += u64::from(group.rows);
-        let stamp = self.database.written_stamp();
+    fn start(place: &Place<'_>, database: &Database) -> Result<Self, PersistError> {
+        Ok(Self { counters: Arc::clone(place.counters), stamp: database.written_stamp(), rows_since: 0 })
+    }
+
+    fn committed(&mut self, database: &Database, rows: u64, (begin_ns, end_ns): (u64, u64), activity: &mut Activity) {
+        self.rows_since += rows;
+        let stamp = database.written_stamp();
         if stamp != self.stamp {
             self.stamp = stamp;
             self.counters.checkpoint(end_ns - begin_ns, true);
@@ -73,188 +149,121 @@ impl Persist for SqliteWal {
             activity.checkpoint_within_commit(begin_ns, end_ns, detail);
             self.rows_since = 0;
         }
-        Ok(())
+    }
+}
+
+/// When a manual checkpoint is due.
+#[derive(Debug)]
+struct Due {
+    checkpoint_rows: u64,
+    rows_since: u64,
+}
+
+impl Due {
+    fn new(place: &Place<'_>) -> Self {
+        Self { checkpoint_rows: u64::from(place.settings.checkpoint_rows), rows_since: 0 }
     }
 
-    fn places(&self) -> &'static [&'static str] {
-        &[place::SQLITE]
+    /// Counts rows; whether the checkpoint is due.
+    const fn count(&mut self, rows: u64) -> bool {
+        self.rows_since += rows;
+        self.rows_since >= self.checkpoint_rows
     }
 
-    fn read_back(&mut self, each: &mut dyn FnMut(&'static str, Vote)) -> Result<(), PersistError> {
-        read_back(&self.database, each)
+    /// Begins anew; how many rows there were.
+    fn take(&mut self) -> u64 {
+        std::mem::take(&mut self.rows_since)
     }
 
-    fn stored(&self) -> Stored {
-        self.database.stored()
-    }
-
-    fn in_force(&self) -> BTreeMap<String, String> {
-        self.database.in_force().clone()
-    }
-
-    fn survives(&self) -> Durability {
-        self.database.survives()
+    fn in_force(&self) -> (&'static str, String) {
+        ("checkpoint_rows", self.checkpoint_rows.to_string())
     }
 }
 
 /// The writer checkpoints after acknowledging, when `checkpoint_rows` rows have come.
 #[derive(Debug)]
-pub struct SqliteCheckpointAfterAck {
-    database: Database,
+pub(super) struct AfterAck {
     counters: Arc<Counters>,
-    checkpoint_rows: u64,
-    rows_since: u64,
+    due: Due,
 }
 
-impl SqliteCheckpointAfterAck {
-    pub(super) fn open(
-        place: &Place<'_>,
-        each: &mut dyn FnMut(Table, &[u8]),
-    ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
-        let (database, recovered) = open_database(place, EXCLUSIVE, each)?;
-        let opened = Self {
-            database,
-            counters: Arc::clone(place.counters),
-            checkpoint_rows: u64::from(place.settings.checkpoint_rows),
-            rows_since: 0,
-        };
-        Ok((Box::new(opened), recovered))
-    }
-
-    fn checkpoint(&mut self, activity: &mut Activity) -> Result<Checkpointed, PersistError> {
+impl AfterAck {
+    fn checkpoint(&mut self, database: &Database, activity: &mut Activity) -> Result<(), PersistError> {
         let start_ns = activity.enter(Stage::Checkpoint);
         // Nobody else has the database open: passive copies everything.
-        let done = self.database.checkpoint(CheckpointMode::Passive)?;
+        let done = database.checkpoint(CheckpointMode::Passive)?;
         let end_ns = clock::now_ns();
-        self.rows_since = 0;
         self.counters.checkpoint(end_ns - start_ns, done.whole());
         activity.checkpoint(start_ns, end_ns, format!("passive, after acknowledging, {done}"));
-        Ok(done)
+        Ok(())
     }
 }
 
-impl Persist for SqliteCheckpointAfterAck {
-    fn persist(&mut self, group: &mut Group, activity: &mut Activity) -> Result<(), PersistError> {
-        self.database.insert(group, activity).map(drop)
+impl Checkpoints for AfterAck {
+    const PRAGMAS: Pragmas = EXCLUSIVE;
+
+    fn start(place: &Place<'_>, _: &Database) -> Result<Self, PersistError> {
+        Ok(Self { counters: Arc::clone(place.counters), due: Due::new(place) })
     }
 
-    fn acknowledged(&mut self, group: &Group, activity: &mut Activity) -> Result<(), PersistError> {
-        self.rows_since += u64::from(group.rows);
-        if self.rows_since >= self.checkpoint_rows {
-            self.checkpoint(activity)?;
-        }
-        Ok(())
+    fn acknowledged(&mut self, database: &Database, rows: u64, activity: &mut Activity) -> Result<(), PersistError> {
+        if self.due.count(rows) { self.settle(database, activity).map(drop) } else { Ok(()) }
     }
 
-    fn settle(&mut self, activity: &mut Activity) -> Result<u64, PersistError> {
-        let owed = self.rows_since;
+    fn settle(&mut self, database: &Database, activity: &mut Activity) -> Result<u64, PersistError> {
+        let owed = self.due.take();
         if owed > 0 {
-            self.checkpoint(activity)?;
+            self.checkpoint(database, activity)?;
         }
         Ok(owed)
     }
 
-    fn places(&self) -> &'static [&'static str] {
-        &[place::SQLITE]
-    }
-
-    fn read_back(&mut self, each: &mut dyn FnMut(&'static str, Vote)) -> Result<(), PersistError> {
-        read_back(&self.database, each)
-    }
-
-    fn stored(&self) -> Stored {
-        self.database.stored()
-    }
-
-    fn in_force(&self) -> BTreeMap<String, String> {
-        let mut in_force = self.database.in_force().clone();
-        in_force.insert("checkpoint_rows".to_owned(), self.checkpoint_rows.to_string());
-        in_force
-    }
-
-    fn survives(&self) -> Durability {
-        self.database.survives()
+    fn in_force(&self) -> Vec<(&'static str, String)> {
+        vec![self.due.in_force()]
     }
 }
 
 /// Another thread checkpoints on a connection of its own, when the writer says that `checkpoint_rows` rows have come.
 #[derive(Debug)]
-pub struct SqliteCheckpointThread {
-    // First, so that it is gone before the database is closed.
-    checkpoints: CheckpointThread,
-    database: Database,
+pub(super) struct InThread {
+    thread: CheckpointThread,
     mode: CheckpointMode,
-    checkpoint_rows: u64,
-    rows_since: u64,
+    due: Due,
 }
 
-impl SqliteCheckpointThread {
-    pub(super) fn open(
-        place: &Place<'_>,
-        each: &mut dyn FnMut(Table, &[u8]),
-    ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
-        // Exclusive locking would keep the second connection out.
-        let (database, recovered) = open_database(place, Pragmas { locking_mode: "NORMAL", ..EXCLUSIVE }, each)?;
+impl Checkpoints for InThread {
+    // Exclusive locking would keep the second connection out.
+    const PRAGMAS: Pragmas = Pragmas { locking_mode: "NORMAL", ..EXCLUSIVE };
+
+    fn start(place: &Place<'_>, database: &Database) -> Result<Self, PersistError> {
         let mode = place.settings.checkpoint_mode;
-        let opened = Self {
-            checkpoints: CheckpointThread::start(place, database.path(), mode)?,
-            database,
-            mode,
-            checkpoint_rows: u64::from(place.settings.checkpoint_rows),
-            rows_since: 0,
-        };
-        Ok((Box::new(opened), recovered))
-    }
-}
-
-impl Persist for SqliteCheckpointThread {
-    fn persist(&mut self, group: &mut Group, activity: &mut Activity) -> Result<(), PersistError> {
-        self.database.insert(group, activity).map(drop)
+        let thread = CheckpointThread::start(place, database.path(), mode)?;
+        Ok(Self { thread, mode, due: Due::new(place) })
     }
 
-    fn acknowledged(&mut self, group: &Group, _: &mut Activity) -> Result<(), PersistError> {
-        self.rows_since += u64::from(group.rows);
-        if self.rows_since >= self.checkpoint_rows {
-            self.rows_since = 0;
-            self.checkpoints.ask()?;
+    fn acknowledged(&mut self, _: &Database, rows: u64, _: &mut Activity) -> Result<(), PersistError> {
+        if self.due.count(rows) {
+            self.due.take();
+            self.thread.ask()?;
         }
         Ok(())
     }
 
     fn quiesce(&mut self) -> Result<(), PersistError> {
-        self.checkpoints.wait()
+        self.thread.wait()
     }
 
-    fn settle(&mut self, activity: &mut Activity) -> Result<u64, PersistError> {
-        let owed = std::mem::take(&mut self.rows_since);
+    fn settle(&mut self, _: &Database, activity: &mut Activity) -> Result<u64, PersistError> {
+        let owed = self.due.take();
         activity.enter(Stage::Checkpoint);
         if owed > 0 {
-            self.checkpoints.ask()?;
+            self.thread.ask()?;
         }
-        self.checkpoints.wait()?;
+        self.thread.wait()?;
         Ok(owed)
     }
 
-    fn places(&self) -> &'static [&'static str] {
-        &[place::SQLITE]
-    }
-
-    fn read_back(&mut self, each: &mut dyn FnMut(&'static str, Vote)) -> Result<(), PersistError> {
-        read_back(&self.database, each)
-    }
-
-    fn stored(&self) -> Stored {
-        self.database.stored()
-    }
-
-    fn in_force(&self) -> BTreeMap<String, String> {
-        let mut in_force = self.database.in_force().clone();
-        in_force.insert("checkpoint_rows".to_owned(), self.checkpoint_rows.to_string());
-        in_force.insert("checkpoint_mode".to_owned(), self.mode.name().to_owned());
-        in_force
-    }
-
-    fn survives(&self) -> Durability {
-        self.database.survives()
+    fn in_force(&self) -> Vec<(&'static str, String)> {
+        vec![self.due.in_force(), ("checkpoint_mode", self.mode.name().to_owned())]
     }
 }

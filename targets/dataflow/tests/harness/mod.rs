@@ -2,19 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses what it needs of this")]
 
-use std::{path::Path, sync::Arc, thread};
+use std::{path::Path, thread};
 
 use uplift_dataflow::{
     client::user,
     engine::{Engine, Packets},
-    persist::Recovered,
+    persist::{Recovered, Storage},
     row::{Article, Vote},
     settings::{CheckpointMode, Layout, Mode, Settings, State},
 };
-use uplift_target::{
-    disk::{Disk, RealDisk},
-    timeline::EventLog,
-};
+use uplift_target::timeline::EventLog;
 
 /// Every value of `durability`, every checkpoint mode, both layouts and states, one and three shards.
 pub fn settings_of_all_modes() -> Vec<Settings> {
@@ -44,8 +41,7 @@ pub fn settings_of_all_modes() -> Vec<Settings> {
 
 /// Opens an engine on the real disk.
 pub fn engine_in(directory: &Path, settings: &Settings) -> (Engine, Vec<Recovered>) {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    Engine::open(directory, settings, &disk, &EventLog::default()).unwrap()
+    Engine::open(directory, settings, &Storage::real(), &EventLog::default()).unwrap()
 }
 
 /// Articles 0 to `count`.
