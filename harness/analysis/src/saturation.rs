@@ -77,8 +77,12 @@ fn median(values: &[u64]) -> f64 {
     }
 }
 
-/// A search for the highest sustained rate: doubles or halves until one rate is sustained and one is not, then tries the
-/// geometric middle until both are within the precision.
+/// From one rate to the next, while nothing bounds the search on that side: as many steps up to the capacity of a fast
+/// system as the precision then takes down to it.
+const STRIDE: f64 = 4.0;
+
+/// A search for the highest sustained rate: strides until one rate is sustained and one is not, then tries the geometric
+/// middle until both are within the precision.
 #[derive(Clone, Debug)]
 pub struct Search {
     sustained: Option<f64>,
@@ -112,12 +116,30 @@ impl Search {
         } else {
             self.diverged = Some(self.next);
         }
+        self.choose();
+    }
+
+    /// The highest sustained rate was not sustained after all; `lower`, below it, was.
+    pub fn retract(&mut self, lower: Option<f64>) {
+        (self.sustained, self.diverged) = (lower, self.sustained);
+        self.choose();
+    }
+
+    fn choose(&mut self) {
         self.next = match (self.sustained, self.diverged) {
             (Some(low), Some(high)) => (low * high).sqrt(),
-            (Some(low), None) => low * 2.0,
-            (None, Some(high)) => high / 2.0,
+            (Some(low), None) => low * STRIDE,
+            (None, Some(high)) => high / STRIDE,
             (None, None) => self.next,
         };
+    }
+
+    /// How many rates are left to try at most; `None` while the search is open to one side.
+    pub fn steps_left_max(&self) -> Option<u32> {
+        let (low, high) = (self.sustained?, self.diverged?);
+        // Each step halves the interval's logarithm.
+        let halvings = ((high / low).ln() / self.precision.ln_1p()).log2().ceil().max(0.0);
+        Some((halvings as u32).min(self.steps_left))
     }
 
     /// The highest rate that was sustained and the lowest above it that was not; each absent where there was none.
@@ -195,9 +217,14 @@ mod tests {
             let mut search = Search::new(start, 0.05, 100);
             let mut steps = 0;
             while let Some(rate) = search.next_rate() {
+                let left_max = search.steps_left_max();
                 search.tell(rate <= 1234.0);
                 steps += 1;
+                if let (Some(before), Some(after)) = (left_max, search.steps_left_max()) {
+                    assert!(after < before, "{after} after {before}");
+                }
             }
+            assert_eq!(search.steps_left_max(), Some(0));
             let (Some(low), Some(high)) = search.interval() else { panic!("both sides were seen") };
             assert!(low <= 1234.0 && 1234.0 < high && high <= low * 1.05, "{low} {high}");
             assert!(steps < 30, "{steps}");
@@ -206,6 +233,12 @@ mod tests {
         while search.next_rate().is_some() {
             search.tell(true);
         }
-        assert_eq!(search.interval(), (Some(4.0), None), "a search that is cut short says what it has");
+        assert_eq!(search.interval(), (Some(16.0), None), "a search that is cut short says what it has");
+        assert_eq!(search.steps_left_max(), None);
+
+        search.retract(Some(4.0));
+        assert_eq!(search.interval(), (Some(4.0), Some(16.0)), "what was sustained by mistake bounds the search");
+        search.retract(None);
+        assert_eq!(search.interval(), (None, Some(4.0)));
     }
 }

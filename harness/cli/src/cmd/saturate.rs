@@ -1,9 +1,15 @@
 //! `uplift saturate SCENARIO --variant V`: the highest rate at which response times do not grow.
 //!
 //! Each rate is a run of its own, with its records and its report, in the folder of the search. A rate counts as
-//! sustained where most of its trials sustained it.
+//! sustained where most of its trials sustained it. On the way up a single trial is enough to go on; both ends of the
+//! interval are decided by all of them.
 
-use std::{fmt::Write as _, fs, path::Path, time::SystemTime};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
 use serde_json::json;
 use uplift_analysis::{
@@ -13,8 +19,10 @@ use uplift_analysis::{
 use uplift_engine::store::write_whole;
 use uplift_model::{
     Trial, Unit,
+    duration::HumanDuration,
     run::{Intent, PlannedScenario},
     scenario::{Interleave, Load},
+    trial::{Event, Slice},
 };
 use uplift_report::number::with_unit;
 use uplift_target::TargetFactory;
@@ -32,6 +40,8 @@ use crate::{
 const STEPS_MAX: u32 = 24;
 /// Trials of each rate, where `--blocks` does not say.
 const TRIALS: u32 = 3;
+/// What set-up, drain and check of a trial are thought to take, for the time that is shown.
+const OVERHEAD: Duration = Duration::from_secs(2);
 /// The percentiles that are shown of every rate.
 const SHOWN: [&str; 5] = ["throughput", "response_p50", "response_p99", "response_max", "service_p99"];
 
@@ -56,24 +66,27 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
     entry.scenario.trial.interleave = Interleave::Trials;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let folder = args.trials.out.join(format!("{}-saturate-{}", utc(now.as_secs()), args.variant));
-    let searching =
-        Searching { args, entry, terminal, trials: TrialArgs { out: folder.clone(), ..args.trials.clone() } };
+    let trials = TrialArgs { out: folder.clone(), ..args.trials.clone() };
+    let searching = Searching { args, entry, terminal, trials, begun: Instant::now() };
 
     let mut search = Search::new(start, args.precision / 100.0, STEPS_MAX);
     let mut steps = Vec::new();
     while let Some(rate) = search.next_rate() {
-        let step = match searching.step(rate)? {
-            Ok(step) => step,
+        match searching.look(rate, &search, &mut steps)? {
+            Ok(sustained) => search.tell(sustained),
             Err(code) => return Ok(code),
-        };
-        terminal.say(&step.line());
-        search.tell(step.sustained);
-        steps.push(step);
+        }
+        if search.next_rate().is_none()
+            && let Err(code) = searching.confirm(&mut search, &mut steps)?
+        {
+            return Ok(code);
+        }
+        searching.say_time_left(&search, &steps);
     }
     let (sustained, diverged) = search.interval();
     let half = match sustained {
         None => None,
-        Some(rate) => match searching.step(rate / 2.0)? {
+        Some(rate) => match searching.step(rate / 2.0, searching.deciding())? {
             Ok(step) => Some(step),
             Err(code) => return Ok(code),
         },
@@ -121,22 +134,88 @@ struct Searching<'a> {
     entry: Entry,
     terminal: &'a Terminal,
     trials: TrialArgs,
+    begun: Instant,
 }
 
 impl Searching<'_> {
+    /// How many trials decide whether a rate is sustained.
+    fn deciding(&self) -> u32 {
+        self.trials.blocks.unwrap_or(TRIALS)
+    }
+
+    /// Whether the rate is sustained; what was measured goes to `steps`. The inner error is an exit code.
+    fn look(&self, rate: f64, search: &Search, steps: &mut Vec<Step>) -> Result<Result<bool, u8>, CliError> {
+        // Far from the ends one trial tells; one that did not sustain the rate may have met a stall of the machine.
+        let on_the_way_up = search.interval().1.is_none();
+        let mut trials = if on_the_way_up { 1 } else { self.deciding() };
+        loop {
+            let step = match self.step(rate, trials)? {
+                Ok(step) => step,
+                Err(code) => return Ok(Err(code)),
+            };
+            let sustained = step.sustained;
+            self.terminal.say(&step.line());
+            steps.push(step);
+            if sustained || trials == self.deciding() {
+                return Ok(Ok(sustained));
+            }
+            trials = self.deciding();
+        }
+    }
+
+    /// Lets all trials decide on the highest sustained rate, where it was on the way up and has had one.
+    fn confirm(&self, search: &mut Search, steps: &mut Vec<Step>) -> Result<Result<(), u8>, CliError> {
+        let Some(rate) = search.interval().0 else { return Ok(Ok(())) };
+        let trials = steps.iter().filter(|step| step.rate == rate).map(|step| step.findings.len()).max();
+        if trials.unwrap_or(0) >= self.deciding() as usize {
+            return Ok(Ok(()));
+        }
+        let step = match self.step(rate, self.deciding())? {
+            Ok(step) => step,
+            Err(code) => return Ok(Err(code)),
+        };
+        self.terminal.say(&step.line());
+        if !step.sustained {
+            let below = steps.iter().filter(|step| step.sustained && step.rate < rate).map(|step| step.rate);
+            search.retract(below.max_by(f64::total_cmp));
+        }
+        steps.push(step);
+        Ok(Ok(()))
+    }
+
+    /// Says how long the search took and may take yet.
+    fn say_time_left(&self, search: &Search, steps: &[Step]) {
+        let elapsed_s = self.begun.elapsed().as_secs_f64();
+        let left = match (search.steps_left_max(), steps.last()) {
+            (Some(steps_left), Some(last)) => {
+                let trial_s = last.took.as_secs_f64() / last.findings.len().max(1) as f64;
+                // Half of the rate comes last.
+                let left_s = f64::from(steps_left + 1) * f64::from(self.deciding()) * trial_s;
+                format!("at most {steps_left} more rates, and half of the highest: about {left_s:.0} s left")
+            }
+            _ => "no bound on one side yet, so the time left is unknown".to_owned(),
+        };
+        self.terminal.say(&format!("{elapsed_s:.0} s so far; {left}"));
+    }
+
     /// Measures one rate; the inner error is an exit code: the user's, or the target's.
-    fn step(&self, wanted: f64) -> Result<Result<Step, u8>, CliError> {
+    fn step(&self, wanted: f64, trials: u32) -> Result<Result<Step, u8>, CliError> {
+        let begun = Instant::now();
         let mut entry = self.entry.clone();
         if let Load::Open { rate, .. } = &mut entry.scenario.load {
             *rate = wanted;
         }
+        let trial = &entry.scenario.trial;
+        // A rate that is not sustained goes on for as long again.
+        let trial_max = trial.warmup.0 + 2 * trial.window.0 + OVERHEAD;
+        let trial_args = TrialArgs { budget: Some(HumanDuration(trials * trial_max)), ..self.trials.clone() };
         let finished = Session {
             intent: Intent::Run { variants: vec![self.args.variant.clone()] },
             name: format!("rate-{wanted:.0}"),
             scenarios: vec![(entry, vec![self.args.variant.clone()])],
-            trials: &self.trials,
+            trials: &trial_args,
             binaries: [None, None],
-            blocks: Some(self.trials.blocks.unwrap_or(TRIALS)),
+            blocks: Some(trials),
             // A step of a search is no measurement to compare later ones with.
             history: false,
             profiling: Profiling::Off,
@@ -148,7 +227,7 @@ impl Searching<'_> {
             self.terminal.say(&format!("the search ends here; records: {}", finished.directory.display()));
             return Ok(Err(code));
         }
-        Step::of(wanted, &finished)
+        Step::of(wanted, &finished, begun.elapsed())
             .map(Ok)
             .map_err(|message| CliError::usage(message, &format!("write a window of at least {SLICES_MIN}00 ms")))
     }
@@ -161,11 +240,12 @@ struct Step {
     findings: Vec<Finding>,
     /// Medians over the trials of what is shown.
     shown: Vec<(&'static str, Unit, f64)>,
-    timeline: String,
+    timeline: Timeline,
+    took: Duration,
 }
 
 impl Step {
-    fn of(rate: f64, finished: &Finished) -> Result<Self, String> {
+    fn of(rate: f64, finished: &Finished, took: Duration) -> Result<Self, String> {
         let planned = &finished.run.scenarios[0];
         let window_ns = planned.scenario.trial.window.as_nanos();
         let mut findings = Vec::new();
@@ -175,8 +255,8 @@ impl Step {
         }
         let sustained = 2 * findings.iter().filter(|finding| finding.is_sustained()).count() > findings.len();
         let shown = SHOWN.iter().filter_map(|name| median(name, &finished.trials, planned)).collect();
-        let timeline = finished.trials.iter().find(|trial| trial.succeeded()).map(timeline).unwrap_or_default();
-        Ok(Self { rate, sustained, findings, shown, timeline })
+        let timeline = finished.trials.iter().find(|trial| trial.succeeded()).map(Timeline::of).unwrap_or_default();
+        Ok(Self { rate, sustained, findings, shown, timeline, took })
     }
 
     fn verdict(&self) -> String {
@@ -186,10 +266,14 @@ impl Step {
             Finding::Sustained => None,
         });
         let word = if self.sustained { "sustained" } else { "diverged" };
-        match why {
-            None => word.to_owned(),
-            Some(why) => format!("{word} ({count} of {} trials were sustained; {why})", self.findings.len()),
-        }
+        let why = why.map_or_else(String::new, |why| format!("; {why}"));
+        format!("{word} ({count} of {} trials sustained it{why})", self.findings.len())
+    }
+
+    /// A percentile, where it was measured.
+    fn text(&self, name: &str) -> String {
+        let value = self.shown.iter().find(|(shown, ..)| *shown == name);
+        value.map_or("n/a".to_owned(), |(_, unit, value)| with_unit(*value, *unit))
     }
 
     fn line(&self) -> String {
@@ -199,9 +283,7 @@ impl Step {
     fn row(&self) -> String {
         let mut row = format!("| {} |", with_unit(self.rate, Unit::OpsPerSecond));
         for name in SHOWN {
-            let value = self.shown.iter().find(|(shown, ..)| *shown == name);
-            let text = value.map_or("n/a".to_owned(), |(_, unit, value)| with_unit(*value, *unit));
-            let _ = write!(row, " {text} |");
+            let _ = write!(row, " {} |", self.text(name));
         }
         let _ = writeln!(row, " {} |", self.verdict());
         row
@@ -218,7 +300,13 @@ impl Step {
                 Finding::Diverged(why) => Some(why.as_str()),
             })
             .collect();
-        json!({ "rate": self.rate, "sustained": self.sustained, "trials_diverged": diverged, "medians": shown })
+        json!({
+            "rate": self.rate,
+            "sustained": self.sustained,
+            "trials_diverged": diverged,
+            "medians": shown,
+            "timeline": self.timeline.json(),
+        })
     }
 }
 
@@ -237,31 +325,58 @@ fn median(name: &'static str, trials: &[Trial], planned: &PlannedScenario) -> Op
     Some((name, unit, value))
 }
 
-/// Throughput and events of one trial on one line of time: a row for each slice.
-fn timeline(trial: &Trial) -> String {
-    let Some(measured) = &trial.measured else { return String::new() };
-    let mut text = String::from("| from | op/s | longest response | events that began |\n|---:|---:|---:|---|\n");
-    let origin_ns = measured.slices.first().map_or(0, |slice| slice.start_ns);
-    for slice in &measured.slices {
-        let rate = slice.ok as f64 / (slice.duration_ns as f64 / 1e9);
-        let end_ns = slice.start_ns + slice.duration_ns;
-        let began = measured.events.iter().filter(|event| (slice.start_ns..end_ns).contains(&event.start_ns));
-        let events: Vec<String> = began
-            .map(|event| {
-                format!("{} {} ({})", event.name, with_unit(event.duration_ns as f64, Unit::Nanoseconds), event.detail)
-            })
-            .collect();
-        let _ = writeln!(
-            text,
-            "| {:.1} s | {} | {} | {} |",
-            (slice.start_ns - origin_ns) as f64 / 1e9,
-            with_unit(rate, Unit::OpsPerSecond),
-            with_unit(slice.response_max_ns as f64, Unit::Nanoseconds),
-            events.join("; ")
-        );
-    }
-    text
+/// Throughput and events of one trial on one line of time.
+#[derive(Default)]
+struct Timeline {
+    slices: Vec<Slice>,
+    events: Vec<Event>,
 }
+
+impl Timeline {
+    /// Of the window; what happened before and after it is left out.
+    fn of(trial: &Trial) -> Self {
+        let Some(measured) = &trial.measured else { return Self::default() };
+        let slices = measured.slices.clone();
+        let begin_ns = slices.first().map_or(0, |slice| slice.start_ns);
+        let end_ns = slices.last().map_or(0, |slice| slice.start_ns + slice.duration_ns);
+        let within = |event: &&Event| (begin_ns..end_ns).contains(&event.start_ns);
+        Self { events: measured.events.iter().filter(within).cloned().collect(), slices }
+    }
+
+    /// A row for each slice.
+    fn markdown(&self) -> String {
+        let mut text = String::from("| from | op/s | longest response | events that began |\n|---:|---:|---:|---|\n");
+        let origin_ns = self.slices.first().map_or(0, |slice| slice.start_ns);
+        for slice in &self.slices {
+            let rate = slice.ok as f64 / (slice.duration_ns as f64 / 1e9);
+            let end_ns = slice.start_ns + slice.duration_ns;
+            let began = self.events.iter().filter(|event| (slice.start_ns..end_ns).contains(&event.start_ns));
+            let events: Vec<String> = began
+                .map(|event| {
+                    let took = with_unit(event.duration_ns as f64, Unit::Nanoseconds);
+                    format!("{} {took} ({})", event.name, event.detail)
+                })
+                .collect();
+            let _ = writeln!(
+                text,
+                "| {:.1} s | {} | {} | {} |",
+                (slice.start_ns - origin_ns) as f64 / 1e9,
+                with_unit(rate, Unit::OpsPerSecond),
+                with_unit(slice.response_max_ns as f64, Unit::Nanoseconds),
+                events.join("; ")
+            );
+        }
+        text
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({ "slices": self.slices, "events": self.events })
+    }
+}
+
+const TABLE_HEAD: &str = "| rate | throughput | response p50 | response p99 | longest response | service p99 | |
+|---:|---:|---:|---:|---:|---:|---|
+";
 
 /// What a search found.
 struct Found<'a> {
@@ -288,21 +403,32 @@ impl Found<'_> {
 
     fn markdown(&self) -> String {
         let mut text =
-            format!("# Saturation of `{}`, variant `{}`\n\n{}.\n\n", self.scenario, self.variant, self.headline());
-        text.push_str("| rate | throughput | response p50 | response p99 | longest response | service p99 | |\n");
-        text.push_str("|---:|---:|---:|---:|---:|---:|---|\n");
+            format!("# Saturation of `{}`, variant `{}`\n\n{}.\n", self.scenario, self.variant, self.headline());
+        if let Some(half) = &self.half {
+            let _ = writeln!(
+                text,
+                "At half of the highest sustained rate a response took {} at the median and {} at the 99th percentile, \
+                 the longest {}.",
+                half.text("response_p50"),
+                half.text("response_p99"),
+                half.text("response_max")
+            );
+        }
+        text.push_str(
+            "\nA response runs from the intended start (the sojourn), a service time from the sending. Percentiles are \
+             medians over the trials of a rate; nothing is clamped.\n\n",
+        );
         let mut steps: Vec<&Step> = self.steps.iter().collect();
         steps.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+        text.push_str(TABLE_HEAD);
         steps.iter().for_each(|step| text.push_str(&step.row()));
+        let highest = steps.into_iter().rfind(|step| Some(step.rate) == self.sustained);
         if let Some(half) = &self.half {
-            text.push_str("\nAt half of the highest sustained rate:\n\n");
-            text.push_str("| rate | throughput | response p50 | response p99 | longest response | service p99 | |\n");
-            text.push_str("|---:|---:|---:|---:|---:|---:|---|\n");
-            text.push_str(&half.row());
+            let _ = write!(text, "\nAt half of the highest sustained rate:\n\n{TABLE_HEAD}{}", half.row());
         }
-        if let Some(step) = steps.iter().rfind(|step| step.sustained) {
-            let _ =
-                write!(text, "\nThe first trial at {}:\n\n{}", with_unit(step.rate, Unit::OpsPerSecond), step.timeline);
+        for step in self.half.iter().chain(highest) {
+            let rate = with_unit(step.rate, Unit::OpsPerSecond);
+            let _ = write!(text, "\nThe first trial at {rate}:\n\n{}", step.timeline.markdown());
         }
         text
     }
