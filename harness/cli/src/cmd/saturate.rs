@@ -191,7 +191,7 @@ impl Searching<'_> {
                 let trial_s = last.took.as_secs_f64() / last.findings.len().max(1) as f64;
                 // Half of the rate comes last.
                 let left_s = f64::from(steps_left + 1) * f64::from(self.deciding()) * trial_s;
-                format!("at most {steps_left} more rates, and half of the highest: about {left_s:.0} s left")
+                format!("at most {steps_left} more, then half of the highest: about {left_s:.0} s left")
             }
             _ => "no bound on one side yet, so the time left is unknown".to_owned(),
         };
