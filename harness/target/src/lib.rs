@@ -15,6 +15,7 @@ mod outside;
 pub mod recorder;
 pub mod resources;
 pub mod settings;
+pub mod slowdown;
 pub mod stage;
 pub mod sync_probe;
 pub mod timeline;
