@@ -23,13 +23,14 @@ use docdb_engine::{
 };
 use uplift_target::{
     Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, OutcomeKind, Samples, SettingsError,
-    Target, TargetError, TargetFactory,
+    Target, TargetError, TargetErrorKind, TargetFactory,
     disk::{Disk, RealDisk},
-    model::{Histogram, Table},
-    typed,
+    model::{Histogram, Table, duration::HumanDuration},
+    slowdown::Slowdown,
+    sync_probe, typed_pair,
 };
 
-pub use settings::{Ack, Distribution, Engine, Fsync, Locking, Logs, Settings, Transport, Workload};
+pub use settings::{Ack, Distribution, Engine, Fsync, Gather, Locking, Logs, Settings, Transport, Workload};
 
 use in_flight::Counted;
 use workload::{Draw, Held, Model};
@@ -60,14 +61,6 @@ const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
 
 struct Factory;
 
-fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let workload: Workload = typed("workload", workload)?;
-    let settings: Settings = typed("settings", settings)?;
-    workload.validate()?;
-    settings.validate()?;
-    Ok((workload, settings))
-}
-
 impl TargetFactory for Factory {
     fn name(&self) -> &'static str {
         "docdb"
@@ -91,11 +84,11 @@ impl TargetFactory for Factory {
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read(workload, settings).map(drop)
+        typed_pair::<Workload, Settings>(workload, settings).map(drop)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read(&context.workload, &context.settings)
+        let (workload, settings): (Workload, Settings) = typed_pair(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         DocDb::open(workload, settings, &context).map(|target| Box::new(target) as _)
     }
@@ -119,7 +112,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn engine_error(what: &str, error: StoreError) -> TargetError {
-    TargetError::engine(what, error)
+    match error.kind {
+        StoreErrorKind::Unavailable { state, remedy } => {
+            TargetError::new(what, TargetErrorKind::Unavailable { state, remedy })
+        }
+        _ => TargetError::engine(what, error),
+    }
 }
 
 impl DocDb {
@@ -141,10 +139,18 @@ impl DocDb {
             documents[database].extend(model.preload(workload.preload));
         }
         let (store, mut effective) = open_store(&workload, &settings, context, &documents)?;
+        if durability(&settings) == Durability::PowerLoss
+            && let Some(syncs) = syncs_of_a_write(&*store, u64::from(workload.ids))?
+        {
+            effective.insert("syncs_of_a_write".to_owned(), syncs.to_string());
+        }
         let store: Arc<dyn DocumentStore> = Arc::new(Counted::new(store));
         let (server, connections) = serve(&workload, &settings, &store, &context.data_dir, clients)?;
         effective.insert("engine".to_owned(), settings.engine.name().to_owned());
         effective.insert("transport".to_owned(), settings::word(&settings.transport));
+        if settings.slowdown_percent > 0.0 {
+            effective.insert("slowdown_percent".to_owned(), settings.slowdown_percent.to_string());
+        }
         if let Some(first) = connections.first() {
             effective.insert("connections_per_db".to_owned(), first.len().to_string());
         }
@@ -159,6 +165,41 @@ impl DocDb {
             writes: AtomicU64::new(0),
         })
     }
+}
+
+/// What an acknowledged write survives.
+const fn durability(settings: &Settings) -> Durability {
+    match (settings.engine, settings.fsync, settings.ack) {
+        (Engine::Docdb, Fsync::Group, Ack::Buffered) => Durability::Buffered,
+        (Engine::Docdb, Fsync::Interval | Fsync::None, _) => Durability::ProcessCrash,
+        _ => Durability::PowerLoss,
+    }
+}
+
+/// The sync calls that one update costs, of the document `id` that no client has: durability read back from what the
+/// store does. `None` where sync calls cannot be counted.
+fn syncs_of_a_write(store: &dyn DocumentStore, id: u64) -> Result<Option<u64>, TargetError> {
+    if !sync_probe::is_live() {
+        return Ok(None);
+    }
+    let failed = |error| engine_error("counting the syncs of a write", error);
+    let apply = |operation: Operation| {
+        // Not the same twice: an engine may notice that there is nothing to write.
+        let document: &[u8] = match operation {
+            Operation::Create => b"[]",
+            Operation::Update => b"{}",
+            Operation::Read | Operation::Delete => b"",
+        };
+        store.apply(Request { operation, database: 0, id, document }, &mut Vec::new()).map_err(failed)
+    };
+    apply(Operation::Create)?;
+    // What the first write sets going in the background is not the second's.
+    store.settle().map_err(failed)?;
+    let before = sync_probe::calls();
+    apply(Operation::Update)?;
+    let syncs = sync_probe::calls() - before;
+    apply(Operation::Delete)?;
+    Ok(Some(syncs))
 }
 
 /// A store, with its settings in force.
@@ -198,13 +239,15 @@ fn open_store(
             let (store, recovery) =
                 classic::Store::open(&disk, &directory, &chosen, &context.events).map_err(opening)?;
             expect_all(documents, recovery.documents)?;
-            Ok((Arc::new(store), classic_effective(settings, &chosen)))
+            let effective = classic_effective(&store);
+            Ok((Arc::new(store), effective))
         }
         Engine::Fast => {
             let chosen = fast::Settings {
                 databases: workload.databases,
                 index_shards: settings.index_shards as usize,
-                gather: settings.gather,
+                gather: settings.gather.into(),
+                prepare: settings.prepare,
                 ..fast::Settings::default()
             };
             let opening = |error| engine_error("opening the store", error);
@@ -222,7 +265,8 @@ fn open_store(
                 ("ack", "durable".to_owned()),
                 ("datafile_fsyncs", "0".to_owned()),
                 ("index_shards", chosen.index_shards.to_string()),
-                ("gather", chosen.gather.to_string()),
+                ("gather", settings::word(&settings.gather)),
+                ("prepare", chosen.prepare.to_string()),
                 ("logs", settings::word(&settings.logs)),
             ];
             Ok((store, effective.map(|(key, value)| (key.to_owned(), value)).into()))
@@ -245,26 +289,27 @@ fn expect_all(documents: &[Vec<(u64, Vec<u8>)>], found: u64) -> Result<(), Targe
     Err(TargetError::engine("opening the filled store", why))
 }
 
-/// What is in force of the classic store's settings.
-fn classic_effective(settings: &Settings, chosen: &classic::Settings) -> BTreeMap<String, String> {
+/// What is in force of the classic store's settings, as the store has them.
+fn classic_effective(store: &classic::Store) -> BTreeMap<String, String> {
     let mut effective = BTreeMap::new();
     let mut put = |key: &str, value: String| effective.insert(key.to_owned(), value);
-    put("fsync", settings::word(&settings.fsync));
-    match settings.fsync {
-        Fsync::Group => {
-            put("interval", settings.interval.to_string());
-            put("max_batch", settings.max_batch.to_string());
-            put("ack", settings::word(&settings.ack));
+    let classic::Settings { fsync, acknowledge, data_file_fsyncs, locking, index_shards, .. } = store.settings();
+    put("fsync", settings::word(&Fsync::from(*fsync)));
+    match *fsync {
+        classic::Fsync::Group { interval, records_max } => {
+            put("interval", HumanDuration(interval).to_string());
+            put("max_batch", records_max.to_string());
+            put("ack", settings::word(&Ack::from(*acknowledge)));
         }
-        Fsync::Interval => {
-            put("interval", settings.interval.to_string());
+        classic::Fsync::Interval(interval) => {
+            put("interval", HumanDuration(interval).to_string());
         }
-        Fsync::Always | Fsync::None => {}
+        classic::Fsync::Always | classic::Fsync::None => {}
     }
-    put("datafile_fsyncs", settings.datafile_fsyncs.to_string());
-    put("locking", settings::word(&settings.locking));
-    put("index_shards", settings.index_shards.to_string());
-    put("scheduler_workers", chosen.workers_in_force().to_string());
+    put("datafile_fsyncs", data_file_fsyncs.to_string());
+    put("locking", settings::word(&Locking::from(*locking)));
+    put("index_shards", index_shards.to_string());
+    put("scheduler_workers", store.workers().to_string());
     effective
 }
 
@@ -307,12 +352,7 @@ impl Target for DocDb {
     }
 
     fn durability(&self) -> Durability {
-        let Settings { engine, fsync, ack, .. } = &self.settings;
-        match (engine, fsync, ack) {
-            (Engine::Docdb, Fsync::Group, Ack::Buffered) => Durability::Buffered,
-            (Engine::Docdb, Fsync::Interval | Fsync::None, _) => Durability::ProcessCrash,
-            _ => Durability::PowerLoss,
-        }
+        durability(&self.settings)
     }
 
     fn groups(&self) -> Vec<String> {
@@ -337,7 +377,8 @@ impl Target for DocDb {
             }
         };
         let draw = Draw::new(&self.workload, ids, seed);
-        Ok(Box::new(DocClient { target: self, model, way, draw, document: Vec::new() }))
+        let slowdown = Slowdown::new(self.settings.slowdown_percent);
+        Ok(Box::new(DocClient { target: self, model, way, draw, slowdown, document: Vec::new() }))
     }
 
     fn quiesce(&self) -> Result<(), TargetError> {
@@ -433,6 +474,7 @@ struct DocClient<'a> {
     model: &'a Mutex<Model>,
     way: Way,
     draw: Draw,
+    slowdown: Slowdown,
     document: Vec<u8>,
 }
 
@@ -446,10 +488,11 @@ impl Client for DocClient<'_> {
         let sequence = model.sequence + 1;
         let text = if operation.has_document() { model.documents.document(id, sequence) } else { b"".as_slice() };
         let request = Request { operation, database, id, document: text };
-        let result = match &self.way {
-            Way::Direct(store) => store.apply(request, &mut self.document),
-            Way::Remote(store) => store.call(request, &mut self.document),
-        };
+        let Self { way, slowdown, document, .. } = self;
+        let result = slowdown.around(|| match way {
+            Way::Direct(store) => store.apply(request, document),
+            Way::Remote(store) => store.call(request, document),
+        });
         let held = model.held[number];
         let kind = match result {
             Ok(reply) if !agrees(held, operation, reply) => {
@@ -520,6 +563,9 @@ fn category(kind: &StoreErrorKind) -> u8 {
         StoreErrorKind::Refused(_) => failure::REFUSED,
         StoreErrorKind::Corrupt { .. } => failure::CORRUPT,
         StoreErrorKind::Io { .. } => failure::IO,
-        StoreErrorKind::Failed(_) | StoreErrorKind::Closed | StoreErrorKind::Engine(_) => failure::ENGINE,
+        StoreErrorKind::Failed(_)
+        | StoreErrorKind::Closed
+        | StoreErrorKind::Engine(_)
+        | StoreErrorKind::Unavailable { .. } => failure::ENGINE,
     }
 }

@@ -56,6 +56,16 @@ pub fn all() -> Vec<DerivedMetric> {
             Gauge,
         ),
         metric(
+            "at_risk_writes_mean",
+            Unit::Count,
+            Lower,
+            Tier::Info,
+            "acknowledged writes that a loss of power would have lost, of one database, mean over acknowledgements; with \
+             `ack = \"buffered\"` a kill of the process loses them too",
+            "at_risk_sum",
+            Per("at_risk_looks".into()),
+        ),
+        metric(
             "queue_depth_mean",
             Unit::Count,
             Neither,
@@ -81,6 +91,34 @@ pub fn all() -> Vec<DerivedMetric> {
             "writes that one sync of the log made durable",
             "batch_records",
             Per("batches".into()),
+        ),
+        metric(
+            "sync_limit",
+            Unit::CountPerSecond,
+            Higher,
+            Tier::Info,
+            "writes a second if the log were synced without a pause: group size reached times syncs a second of this \
+             disk, both of this run; where there are several logs, of all",
+            "batch_records",
+            Per("sync_busy_seconds".into()),
+        ),
+        metric(
+            "share_of_limit",
+            Unit::Ratio,
+            Higher,
+            Tier::Info,
+            "writes a second as a share of `sync_limit`: the share of the time in which the log was being synced",
+            "sync_busy_seconds",
+            PerSecond,
+        ),
+        metric(
+            "wal_growth",
+            Unit::BytesPerSecond,
+            Neither,
+            Tier::Info,
+            "bytes appended to the log a second",
+            "wal_bytes",
+            PerSecond,
         ),
         metric(
             "wal_bytes_per_op",

@@ -1,9 +1,9 @@
 //! Workload and settings of the docdb target.
 
-use docdb_engine::classic;
+use docdb_engine::{classic, fast};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, model::duration::HumanDuration};
+use uplift_target::{Rules, SettingsError, model::duration::HumanDuration};
 
 /// The shortest document that the workload can make, in bytes.
 pub const DOCUMENT_BYTES_MIN: u32 = 96;
@@ -88,9 +88,13 @@ pub struct Settings {
     /// How clients reach the store.
     pub transport: Transport,
     /// Whether a group of `fast` waits a moment for others.
-    pub gather: bool,
+    pub gather: Gather,
+    /// Whether `fast` fills the next file of its log with zeros before it is needed, so that no sync waits for its growth.
+    pub prepare: bool,
     /// Whether `fast` has one log for all databases or one for each.
     pub logs: Logs,
+    /// For testing the harness: after each operation its client computes for so many percent of the time it took.
+    pub slowdown_percent: f64,
 }
 
 impl Default for Settings {
@@ -107,8 +111,10 @@ impl Default for Settings {
             locking: Locking::Exclusive,
             connections_per_db: 1,
             transport: Transport::Unix,
-            gather: true,
+            gather: Gather::Adaptive,
+            prepare: true,
             logs: Logs::Shared,
+            slowdown_percent: 0.0,
         }
     }
 }
@@ -143,6 +149,18 @@ impl Engine {
             Self::Rocksdb => "rocksdb",
         }
     }
+}
+
+/// Whether a group of `fast` waits a moment for writers that just came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gather {
+    /// Never: writers split into two halves that alternate.
+    Never,
+    /// Always: no sync goes on while they work.
+    Always,
+    /// Where a sync takes longer than their work.
+    Adaptive,
 }
 
 /// How many logs `fast` has.
@@ -212,10 +230,9 @@ pub fn word(value: &impl Serialize) -> String {
     }
 }
 
-impl Workload {
-    /// # Errors
+impl Rules for Workload {
     /// A mix that is not 100 %, no databases or ids, a document too short, a share that is none.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+    fn check(&self) -> Result<(), SettingsError> {
         let wrong = |key, message: String| Err(SettingsError::new("workload", key, message));
         let sum = self.read + self.create + self.update + self.delete;
         if sum != 100 {
@@ -241,10 +258,9 @@ impl Workload {
     }
 }
 
-impl Settings {
-    /// # Errors
+impl Rules for Settings {
     /// A number that cannot be.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+    fn check(&self) -> Result<(), SettingsError> {
         let wrong = |key, message: String| Err(SettingsError::new("settings", key, message));
         if self.datafile_fsyncs > 2 {
             return wrong("datafile_fsyncs", format!("{} syncs are not known; write 2, 1 or 0", self.datafile_fsyncs));
@@ -262,9 +278,14 @@ impl Settings {
             let rule = format!("write at most {}", classic::WORKERS_MAX);
             return wrong("scheduler_workers", format!("{} threads are too many; {rule}", self.scheduler_workers));
         }
+        if !(0.0..=1_000.0).contains(&self.slowdown_percent) {
+            return wrong("slowdown_percent", format!("{} is no slowdown; write 0 to 1000", self.slowdown_percent));
+        }
         Ok(())
     }
+}
 
+impl Settings {
     /// The classic store's settings.
     pub fn classic(&self, databases: u16) -> classic::Settings {
         classic::Settings {
@@ -290,6 +311,46 @@ impl Settings {
             index_shards: self.index_shards as usize,
             workers: self.scheduler_workers as usize,
             ..classic::Settings::default()
+        }
+    }
+}
+
+impl From<classic::Fsync> for Fsync {
+    fn from(fsync: classic::Fsync) -> Self {
+        match fsync {
+            classic::Fsync::Always => Self::Always,
+            classic::Fsync::Group { .. } => Self::Group,
+            classic::Fsync::Interval(_) => Self::Interval,
+            classic::Fsync::None => Self::None,
+        }
+    }
+}
+
+impl From<Gather> for fast::Gather {
+    fn from(gather: Gather) -> Self {
+        match gather {
+            Gather::Never => Self::Never,
+            Gather::Always => Self::Always,
+            Gather::Adaptive => Self::Adaptive,
+        }
+    }
+}
+
+impl From<classic::Acknowledge> for Ack {
+    fn from(acknowledge: classic::Acknowledge) -> Self {
+        match acknowledge {
+            classic::Acknowledge::Durable => Self::Durable,
+            classic::Acknowledge::Buffered => Self::Buffered,
+        }
+    }
+}
+
+impl From<classic::Locking> for Locking {
+    fn from(locking: classic::Locking) -> Self {
+        match locking {
+            classic::Locking::Exclusive => Self::Exclusive,
+            classic::Locking::Narrow => Self::Narrow,
+            classic::Locking::ReadWrite => Self::Rwlock,
         }
     }
 }

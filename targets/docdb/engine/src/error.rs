@@ -49,6 +49,14 @@ pub enum StoreErrorKind {
     /// The engine beneath said no.
     #[error("{0}")]
     Engine(String),
+    /// The engine is not part of this build.
+    #[error("{state}; {remedy}")]
+    Unavailable {
+        /// What is not there.
+        state: String,
+        /// What the user can do.
+        remedy: String,
+    },
 }
 
 impl StoreError {

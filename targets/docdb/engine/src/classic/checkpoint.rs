@@ -16,6 +16,8 @@ const NEW_NAME: &str = "checkpoint.new";
 const MAGIC: &[u8; 8] = b"UDOCCKP1";
 const HEADER_BYTES: usize = 40;
 const ENTRY_BYTES: usize = 20;
+/// A segment's or transaction's number at most: those after it can be counted.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// What a checkpoint knows beside the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +91,22 @@ pub fn parse(bytes: &[u8], index: &Index) -> Result<Checkpoint, String> {
     if number(32).checked_mul(ENTRY_BYTES as u64) != Some(entries.len() as u64) {
         return Err(format!("the checkpoint says {} entries and holds {} bytes of them", number(32), entries.len()));
     }
+    let checkpoint = Checkpoint { segment: number(8), transaction: number(16), data_length: number(24) };
+    if !(1..=NUMBER_MAX).contains(&checkpoint.segment) || checkpoint.transaction > NUMBER_MAX {
+        return Err(format!("there is no segment {} or transaction {}", checkpoint.segment, checkpoint.transaction));
+    }
     for entry in entries.chunks_exact(ENTRY_BYTES) {
         let number = |at: usize| entry[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
         let length = entry[16..20].try_into().map_or(0, u32::from_le_bytes);
-        index.set(number(0), Location { offset: number(8), length });
+        let location = Location { offset: number(8), length };
+        if location.offset.checked_add(u64::from(length)).is_none_or(|end| end > checkpoint.data_length) {
+            return Err(format!(
+                "document {} is beyond the {} bytes of the data file",
+                number(0),
+                checkpoint.data_length
+            ));
+        }
+        index.set(number(0), location);
     }
-    Ok(Checkpoint { segment: number(8), transaction: number(16), data_length: number(24) })
+    Ok(checkpoint)
 }

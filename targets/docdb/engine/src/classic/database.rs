@@ -82,7 +82,7 @@ impl Database {
             }
             Ok(())
         })?;
-        let segment = from.segment.max(replay.newest_segment + 1);
+        let segment = from.segment.max(replay.newest_segment.saturating_add(1));
         let transaction = from.transaction.max(replay.next_transaction);
         // The checkpoint comes before its segment: a loss of power in between leaves a log that ends where it says.
         data.sync()?;
@@ -112,7 +112,7 @@ impl Database {
             checkpoints: AtomicU64::new(0),
             failed: OnceLock::new(),
         };
-        database.remove_segments_before(segment)?;
+        database.remove_segments_before(segment + 1 - SEGMENTS_KEPT)?;
         Ok((database, recovery))
     }
 

@@ -22,7 +22,7 @@ pub use settings::{Acknowledge, Fsync, Locking, Settings, WORKERS_MAX};
 
 use self::{database::Database, scheduler::Scheduler};
 use crate::{
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     statistics::Statistics,
     store::{DocumentStore, Recovery, Reply, Request},
 };
@@ -41,6 +41,7 @@ pub struct Store {
     // The scheduler ends before the databases: what is queued is carried out, then flushed.
     scheduler: Scheduler,
     databases: Arc<Vec<Database>>,
+    settings: Settings,
 }
 
 impl Store {
@@ -69,19 +70,17 @@ impl Store {
         };
         let scheduler =
             Scheduler::start(settings.databases, settings.workers_in_force(), settings.queue_limit, Arc::new(execute))?;
-        Ok((Self { scheduler, databases }, recovery))
+        Ok((Self { scheduler, databases, settings: settings.clone() }, recovery))
     }
 
-    /// Carries out a request on the caller's own thread, past the queues: for filling a store before it serves.
-    ///
-    /// # Errors
-    /// As [`DocumentStore::apply`].
-    pub fn apply_directly(&self, request: Request<'_>, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
-        let Some(database) = self.databases.get(usize::from(request.database)) else {
-            let why = format!("there is no database {}", request.database);
-            return Err(StoreError::new("carrying out a request", StoreErrorKind::Refused(why)));
-        };
-        database.apply(request, document)
+    /// The settings that the store was opened with.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Threads that carry out requests.
+    pub fn workers(&self) -> usize {
+        self.scheduler.statistics().workers
     }
 }
 
@@ -98,6 +97,10 @@ impl DocumentStore for Store {
         let mut statistics = Statistics::default();
         for database in self.databases.iter() {
             statistics.merge(&database.statistics());
+        }
+        // A mean over the logs, which are synced side by side.
+        if let Some(seconds) = statistics.counters.get_mut("sync_busy_seconds") {
+            *seconds /= self.databases.len() as f64;
         }
         let scheduler = self.scheduler.statistics();
         statistics.gauges.insert("scheduler_workers", scheduler.workers as f64);

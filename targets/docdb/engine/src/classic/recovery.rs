@@ -42,7 +42,7 @@ pub fn replay(
     let mut replay = Replay { newest_segment: numbers.last().copied().unwrap_or(0), ..Replay::default() };
     let numbers: Vec<u64> = numbers.into_iter().filter(|&number| number >= first).collect();
     for (position, &number) in numbers.iter().enumerate() {
-        let expected = first + position as u64;
+        let expected = first.saturating_add(position as u64);
         if number != expected {
             let path = directory.join(wal::segment_name(expected));
             return Err(StoreError::corrupt(&path, 0, "the log segment is missing"));
@@ -93,7 +93,7 @@ fn read_segment(
                     return Err(StoreError::corrupt(path, position as u64, "a commit without its write"));
                 };
                 apply(write)?;
-                replay.next_transaction = replay.next_transaction.max(found.transaction + 1);
+                replay.next_transaction = replay.next_transaction.max(found.transaction.saturating_add(1));
             }
             RecordKind::Synced => {}
             RecordKind::Begin => return Err(StoreError::corrupt(path, position as u64, "a second beginning")),

@@ -88,10 +88,33 @@ struct Tail {
     synced: u64,
     /// Records written and not yet synced.
     unsynced_records: u64,
-    unsynced_records_max: u64,
     scratch: Vec<u8>,
+    counts: TailCounts,
+}
+
+/// What was counted over all segments.
+#[derive(Clone, Copy, Debug, Default)]
+struct TailCounts {
     bytes: u64,
     syncs: u64,
+    sync_ns: u64,
+    at_risk: AtRisk,
+}
+
+/// Acknowledged writes that a crash would lose, looked at whenever a write is acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+struct AtRisk {
+    most: u64,
+    sum: u64,
+    looks: u64,
+}
+
+impl AtRisk {
+    fn look(&mut self, now: u64) {
+        self.most = self.most.max(now);
+        self.sum += now;
+        self.looks += 1;
+    }
 }
 
 /// What the flusher thread and the writers share.
@@ -111,7 +134,7 @@ struct Group {
     dirty: bool,
     failed: Option<StoreError>,
     stop: bool,
-    at_risk_max: u64,
+    at_risk: AtRisk,
     batches: u64,
     batch_records: Histogram,
     batch_latency: Histogram,
@@ -133,7 +156,7 @@ impl Wal {
         number: u64,
         settings: &Settings,
     ) -> Result<Arc<Self>, StoreError> {
-        let tail = Tail::create(disk, directory, database, number, settings.fsync)?;
+        let tail = Tail::create(disk, directory, database, number, settings.fsync, TailCounts::default())?;
         let wal = Arc::new(Self {
             disk: Arc::clone(disk),
             directory: directory.to_owned(),
@@ -152,7 +175,7 @@ impl Wal {
                 dirty: false,
                 failed: None,
                 stop: false,
-                at_risk_max: 0,
+                at_risk: AtRisk::default(),
                 batches: 0,
                 batch_records: Histogram::new(),
                 batch_latency: Histogram::new(),
@@ -193,7 +216,8 @@ impl Wal {
                     marker.encode(bytes);
                 })?;
                 tail.unsynced_records += 1;
-                tail.unsynced_records_max = tail.unsynced_records_max.max(tail.unsynced_records);
+                let unsynced = tail.unsynced_records;
+                tail.counts.at_risk.look(unsynced);
                 drop(tail);
                 if let Fsync::Interval(_) = self.fsync {
                     let mut group = lock(&self.group);
@@ -219,7 +243,8 @@ impl Wal {
                     self.work.notify_all();
                 }
                 if self.acknowledge == Acknowledge::Buffered {
-                    group.at_risk_max = group.at_risk_max.max(group.records + group.flushing);
+                    let unsynced = group.records + group.flushing;
+                    group.at_risk.look(unsynced);
                     return Ok(Ticket(None));
                 }
                 Ok(Ticket(Some(group.filling)))
@@ -265,11 +290,8 @@ impl Wal {
     pub fn roll(&self) -> Result<u64, StoreError> {
         self.settle()?;
         let mut tail = lock(&self.tail);
-        let (bytes, syncs, risk) = (tail.bytes, tail.syncs, tail.unsynced_records_max);
-        *tail = Tail::create(&self.disk, &self.directory, self.database, tail.number + 1, self.fsync)?;
-        tail.bytes += bytes;
-        tail.syncs += syncs;
-        tail.unsynced_records_max = risk;
+        let counts = tail.counts;
+        *tail = Tail::create(&self.disk, &self.directory, self.database, tail.number + 1, self.fsync, counts)?;
         Ok(tail.number)
     }
 
@@ -288,19 +310,22 @@ impl Wal {
     pub fn statistics(&self) -> Statistics {
         let mut statistics = Statistics::default();
         let tail = lock(&self.tail);
-        statistics.counters.insert("wal_bytes", tail.bytes as f64);
-        statistics.counters.insert("wal_syncs", tail.syncs as f64);
+        statistics.counters.insert("wal_bytes", tail.counts.bytes as f64);
+        statistics.counters.insert("wal_syncs", tail.counts.syncs as f64);
         let group = lock(&self.group);
-        let (now, most) = match self.fsync {
+        let (now, risk) = match self.fsync {
             Fsync::Group { .. } if self.acknowledge == Acknowledge::Buffered => {
-                (group.records + group.flushing, group.at_risk_max)
+                (group.records + group.flushing, group.at_risk)
             }
-            Fsync::Interval(_) | Fsync::None => (tail.unsynced_records, tail.unsynced_records_max),
-            Fsync::Always | Fsync::Group { .. } => (0, 0),
+            Fsync::Interval(_) | Fsync::None => (tail.unsynced_records, tail.counts.at_risk),
+            Fsync::Always | Fsync::Group { .. } => (0, AtRisk::default()),
         };
         statistics.gauges.insert("at_risk", now as f64);
-        statistics.gauges.insert("at_risk_max", most as f64);
+        statistics.gauges.insert("at_risk_max", risk.most as f64);
+        statistics.counters.insert("at_risk_sum", risk.sum as f64);
+        statistics.counters.insert("at_risk_looks", risk.looks as f64);
         if let Fsync::Group { .. } = self.fsync {
+            statistics.counters.insert("sync_busy_seconds", tail.counts.sync_ns as f64 / 1e9);
             statistics.counters.insert("batches", group.batches as f64);
             let records = group.batch_records.mean().unwrap_or(0.0) * group.batch_records.count() as f64;
             statistics.counters.insert("batch_records", records.round());
@@ -339,6 +364,7 @@ impl Tail {
         database: u64,
         number: u64,
         fsync: Fsync,
+        counts: TailCounts,
     ) -> Result<Self, StoreError> {
         let path = directory.join(segment_name(number));
         let failed = |error| StoreError::io("creating the log segment", &path, &error);
@@ -351,10 +377,8 @@ impl Tail {
             length: 0,
             synced: 0,
             unsynced_records: 0,
-            unsynced_records_max: 0,
             scratch: Vec::new(),
-            bytes: 0,
-            syncs: 0,
+            counts,
         };
         let begin =
             Record { transaction: 0, database, kind: RecordKind::Begin, id: number, payload: &[evidence(fsync) as u8] };
@@ -371,7 +395,7 @@ impl Tail {
             .write_all_at(&self.scratch, self.length)
             .map_err(|error| StoreError::io("appending to the log", &self.path, &error))?;
         self.length += self.scratch.len() as u64;
-        self.bytes += self.scratch.len() as u64;
+        self.counts.bytes += self.scratch.len() as u64;
         Ok(())
     }
 
@@ -379,10 +403,12 @@ impl Tail {
         if self.synced == self.length {
             return Ok(());
         }
+        let start_ns = clock::now_ns();
         self.file.sync_data().map_err(|error| StoreError::io("syncing the log", &self.path, &error))?;
+        self.counts.sync_ns += clock::now_ns() - start_ns;
         self.synced = self.length;
         self.unsynced_records = 0;
-        self.syncs += 1;
+        self.counts.syncs += 1;
         Ok(())
     }
 }

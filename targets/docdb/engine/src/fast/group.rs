@@ -1,8 +1,9 @@
 //! Group commit: writers join the group that is being filled; its first writer writes and syncs it for all.
 //!
-//! While one group is on its way to the disk the next is filled, and there is never more than one on its way. A group
-//! gathers for a moment before it goes: as long as others that just came back from the group before it still arrive,
-//! and never longer than half a sync. Without that the writers split into two halves that wait for each other.
+//! While one group is on its way to the disk the next is filled, and there is never more than one on its way. A group may
+//! gather for a moment before it goes: as long as others that just came back from the group before it still arrive, and
+//! never much longer than a sync. Without that the writers split into two halves, one at work while the other is synced:
+//! fewer records for each sync, and the better choice once a sync takes less time than the writers' work.
 
 use std::{
     sync::{
@@ -16,6 +17,7 @@ use hashbrown::HashMap;
 use uplift_target::{clock, model::Histogram};
 
 use super::{
+    Gather,
     format::{self, GROUP_HEADER_BYTES, Kind, RECORD_HEADER_BYTES, RecordHeader},
     index::{Index, Location},
     recovery::End,
@@ -27,6 +29,13 @@ use crate::error::{StoreError, StoreErrorKind};
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// A gathering group goes when this many looks in a row found nobody new.
 const QUIET_LOOKS: u32 = 3;
+
+/// Of so many groups …
+const PROBE_PERIOD: u64 = 256;
+/// … the first few gather even where that does not pay.
+const PROBE_GROUPS: u64 = 4;
+/// What is longer than this is no work between two groups, in nanoseconds.
+const WORK_NS_MAX: u64 = 10_000_000;
 
 /// What a record does to the index once it is durable.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +69,31 @@ struct Filling {
     spare: (Vec<u8>, Vec<Entry>),
 }
 
+/// How long writers work between two groups.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the newest group was finished.
+    finished_ns: u64,
+    /// A moving mean of the time from then until its writers had gathered for the next.
+    work_ns: u64,
+}
+
+impl Pace {
+    /// The writers have gathered.
+    fn came_back(&mut self, now_ns: u64) {
+        let spent_ns = now_ns.saturating_sub(self.finished_ns);
+        // Longer than that nobody worked: the store was idle.
+        if self.finished_ns > 0 && spent_ns < WORK_NS_MAX {
+            self.work_ns = moving_mean(self.work_ns, spent_ns);
+        }
+    }
+}
+
+/// The mean with one more value, which weighs an eighth.
+const fn moving_mean(mean: u64, value: u64) -> u64 {
+    if mean == 0 { value } else { (7 * mean + value) / 8 }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     exists: bool,
@@ -82,6 +116,8 @@ pub struct Counts {
     pub records: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Time in sync calls, in nanoseconds.
+    pub sync_ns: u64,
     /// Records of each group.
     pub group_records: Histogram,
     /// Time that each group took to be written and synced, in nanoseconds.
@@ -94,7 +130,7 @@ pub struct Appender {
     index: Arc<Index>,
     segments: Arc<Segments>,
     segment_bytes_max: u64,
-    gather: bool,
+    gather: Gather,
     filling: Mutex<Filling>,
     /// Only the leader of the group that is on its way has it.
     tail: Mutex<Tail>,
@@ -103,8 +139,9 @@ pub struct Appender {
     /// What writers of even and of odd groups sleep on: the low half of the newest finished group of that parity.
     finished: [AtomicU32; 2],
     failed: OnceLock<StoreError>,
-    /// A moving mean of how long a sync takes, in nanoseconds.
+    /// A moving mean of how long a group takes to be written and synced, in nanoseconds.
     sync_ns: AtomicU64,
+    pace: Mutex<Pace>,
     counts: Mutex<Counts>,
 }
 
@@ -131,7 +168,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Appender {
     /// A writing end that goes on at `end`.
-    pub fn new(index: &Arc<Index>, segments: &Arc<Segments>, end: End, segment_bytes_max: u64, gather: bool) -> Self {
+    pub fn new(index: &Arc<Index>, segments: &Arc<Segments>, end: End, segment_bytes_max: u64, gather: Gather) -> Self {
         let durable = end.group - 1;
         Self {
             index: Arc::clone(index),
@@ -144,6 +181,7 @@ impl Appender {
             finished: [AtomicU32::new(durable as u32), AtomicU32::new(durable as u32)],
             failed: OnceLock::new(),
             sync_ns: AtomicU64::new(0),
+            pace: Mutex::default(),
             counts: Mutex::default(),
         }
     }
@@ -257,8 +295,8 @@ impl Appender {
     /// Takes `group` to the disk, once the group before it is there.
     fn lead(&self, group: u64) {
         self.wait_until_finished(group - 1);
-        if self.gather {
-            self.gather();
+        if let Some(patience_ns) = self.patience_ns(group) {
+            self.gather(patience_ns);
         }
         let mut tail = lock(&self.tail);
         let (mut bytes, entries) = {
@@ -273,14 +311,13 @@ impl Appender {
         drop(tail);
         let spent_ns = clock::now_ns() - start_ns;
         match written {
-            Some(Ok(())) => {
-                let mean_ns = self.sync_ns.load(Ordering::Relaxed);
-                self.sync_ns
-                    .store(if mean_ns == 0 { spent_ns } else { (7 * mean_ns + spent_ns) / 8 }, Ordering::Relaxed);
+            Some(Ok(sync_ns)) => {
+                self.sync_ns.store(moving_mean(self.sync_ns.load(Ordering::Relaxed), spent_ns), Ordering::Relaxed);
                 let mut counts = lock(&self.counts);
                 counts.groups += 1;
                 counts.records += entries.len() as u64;
                 counts.bytes += bytes.len() as u64;
+                counts.sync_ns += sync_ns;
                 counts.group_records.record_n(entries.len() as u64, 1);
                 counts.group_latency.record_n(spent_ns, 1);
             }
@@ -291,9 +328,21 @@ impl Appender {
         self.finish(group, bytes, entries);
     }
 
-    /// Lets others join: until nobody new came in [`QUIET_LOOKS`] looks, or half a sync has passed.
-    fn gather(&self) {
-        let limit_ns = clock::now_ns() + self.sync_ns.load(Ordering::Relaxed) / 2;
+    /// How long `group` may gather, in nanoseconds; `None` where it is not to.
+    fn patience_ns(&self, group: u64) -> Option<u64> {
+        let sync_ns = self.sync_ns.load(Ordering::Relaxed);
+        match self.gather {
+            Gather::Never => None,
+            Gather::Always => Some(sync_ns / 2),
+            // From time to time all gather, however long it takes, to see how long that is by now.
+            Gather::Adaptive if group % PROBE_PERIOD < PROBE_GROUPS => Some(4 * sync_ns),
+            Gather::Adaptive => (sync_ns > lock(&self.pace).work_ns).then_some(sync_ns),
+        }
+    }
+
+    /// Lets others join: until nobody new came in [`QUIET_LOOKS`] looks, or `patience_ns` have passed.
+    fn gather(&self, patience_ns: u64) {
+        let limit_ns = clock::now_ns() + patience_ns;
         let (mut seen, mut quiet) = (0, 0);
         while quiet < QUIET_LOOKS && clock::now_ns() < limit_ns {
             thread::yield_now();
@@ -301,10 +350,11 @@ impl Appender {
             quiet = if now == seen { quiet + 1 } else { 0 };
             seen = now;
         }
+        lock(&self.pace).came_back(clock::now_ns());
     }
 
-    /// Writes and syncs a group, then shows it to readers.
-    fn put(&self, tail: &mut Tail, bytes: &mut [u8], group: u64, entries: &[Entry]) -> Result<(), StoreError> {
+    /// Writes and syncs a group, then shows it to readers. Returns how long the sync took, in nanoseconds.
+    fn put(&self, tail: &mut Tail, bytes: &mut [u8], group: u64, entries: &[Entry]) -> Result<u64, StoreError> {
         format::seal_group(bytes, group, entries.len() as u32);
         let fits = |segment: &Arc<Segment>| {
             let length = segment.length.load(Ordering::Relaxed);
@@ -312,8 +362,12 @@ impl Appender {
         };
         let segment = match &tail.segment {
             Some(segment) if fits(segment) => Arc::clone(segment),
-            _ => {
-                let segment = self.segments.create(tail.next_segment, group)?;
+            before => {
+                if let Some(before) = before {
+                    before.cut()?;
+                }
+                // The first write may wait for its file; later ones would make everybody wait.
+                let segment = self.segments.create(tail.next_segment, group, before.is_none())?;
                 tail.next_segment += 1;
                 tail.segment = Some(Arc::clone(&segment));
                 segment
@@ -324,7 +378,9 @@ impl Appender {
             .file
             .write_all_at(bytes, start)
             .map_err(|error| StoreError::io("appending to", &segment.path, &error))?;
+        let sync_start_ns = clock::now_ns();
         segment.file.sync_data().map_err(|error| StoreError::io("syncing", &segment.path, &error))?;
+        let sync_ns = clock::now_ns() - sync_start_ns;
         segment.length.store(start + bytes.len() as u64, Ordering::Relaxed);
         for entry in entries {
             let place =
@@ -344,7 +400,7 @@ impl Appender {
                 self.segments.note_live(went.segment(), -(went.bytes() as i64));
             }
         }
-        Ok(())
+        Ok(sync_ns)
     }
 
     /// Wakes the writers of `group` and gives its buffers back.
@@ -363,6 +419,7 @@ impl Appender {
         if self.failed.get().is_none() {
             self.durable.store(group, Ordering::Release);
         }
+        lock(&self.pace).finished_ns = clock::now_ns();
         let word = &self.finished[(group % 2) as usize];
         word.store(group as u32, Ordering::Release);
         atomic_wait::wake_all(word);
@@ -396,7 +453,10 @@ impl Appender {
         self.put(&mut tail, &mut [0; GROUP_HEADER_BYTES], group, &[])?;
         filling.number += 1;
         self.durable.store(group, Ordering::Release);
-        Ok(())
+        match &tail.segment {
+            Some(segment) => segment.cut(),
+            None => Ok(()),
+        }
     }
 
     /// What was counted.

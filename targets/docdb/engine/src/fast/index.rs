@@ -6,6 +6,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 
 /// Records are read in units of so many bytes, so that the index need not know their exact length.
 pub const UNIT_BYTES: usize = 64;
+const SEGMENT_BITS: u32 = 20;
 const OFFSET_BITS: u32 = 26;
 const UNITS_BITS: u32 = 18;
 
@@ -14,12 +15,20 @@ const UNITS_BITS: u32 = 18;
 pub struct Location(u64);
 
 impl Location {
-    /// The location of a record of `bytes` bytes. The segment must be below 2^20, the offset below 2^26 and the bytes
-    /// below 2^24.
+    /// The location of a record of `bytes` bytes, which must be one that [`Self::checked`] takes.
     pub fn new(segment: u32, offset: u32, bytes: usize) -> Self {
-        let units = bytes.div_ceil(UNIT_BYTES) as u64;
-        assert!(segment >> 20 == 0 && offset >> OFFSET_BITS == 0 && units >> UNITS_BITS == 0, "a location in range");
-        Self(u64::from(segment) << (OFFSET_BITS + UNITS_BITS) | u64::from(offset) << UNITS_BITS | units)
+        match Self::checked(segment, offset as usize, bytes) {
+            Some(location) => location,
+            None => panic!("segment {segment}, offset {offset}, {bytes} bytes: no record is written there"),
+        }
+    }
+
+    /// The location of a record of `bytes` bytes, if the segment is below 2^20, the offset below 2^26 and the bytes below
+    /// 2^24: of bytes that were read, which may be anything.
+    pub fn checked(segment: u32, offset: usize, bytes: usize) -> Option<Self> {
+        let (offset, units) = (offset as u64, bytes.div_ceil(UNIT_BYTES) as u64);
+        let fits = segment >> SEGMENT_BITS == 0 && offset >> OFFSET_BITS == 0 && units >> UNITS_BITS == 0;
+        fits.then(|| Self(u64::from(segment) << (OFFSET_BITS + UNITS_BITS) | offset << UNITS_BITS | units))
     }
 
     /// The segment.

@@ -8,6 +8,7 @@ mod format;
 mod group;
 mod index;
 mod partitioned;
+mod prepared;
 mod recovery;
 mod segments;
 
@@ -38,7 +39,10 @@ use crate::{
 
 /// Reading its formats must not fail on any bytes; for fuzzers and tests.
 pub mod formats {
-    pub use super::format::{has_later_group, parse_record, parse_segment_header, read_group};
+    pub use super::format::{
+        GROUP_HEADER_BYTES, Kind, RecordHeader, has_later_group, parse_record, parse_segment_header, read_group,
+        record_header, seal_group, segment_header, segment_name,
+    };
 }
 
 /// Full segments that are left alone, however dead they are.
@@ -54,21 +58,41 @@ pub struct Settings {
     /// Shards of each database's index.
     pub index_shards: usize,
     /// Whether a group gathers for a moment before it goes to the disk.
-    pub gather: bool,
+    pub gather: Gather,
     /// Length of a segment; at most [`SEGMENT_BYTES_MAX`].
     pub segment_bytes_max: u64,
+    /// Whether a segment is filled with zeros before it is needed, so that no sync has to wait for its growth.
+    pub prepare: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { databases: 3, index_shards: 64, gather: true, segment_bytes_max: SEGMENT_BYTES_MAX }
+        Self {
+            databases: 3,
+            index_shards: 64,
+            gather: Gather::Adaptive,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            prepare: true,
+        }
     }
+}
+
+/// Whether a group waits for writers that just came back from the group before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    /// Never: the writers split into two halves that alternate, one at work while the other is synced.
+    Never,
+    /// Always: one group of all, and no sync while they work.
+    Always,
+    /// As long as a sync takes longer than the writers' work: then half as many syncs save more than they cost.
+    Adaptive,
 }
 
 /// A fast store.
 pub struct Store {
     shared: Arc<Shared>,
     compactor: Option<JoinHandle<()>>,
+    preparer: Option<JoinHandle<()>>,
 }
 
 struct Shared {
@@ -108,9 +132,9 @@ impl Store {
     ) -> Result<(Self, Recovery), StoreError> {
         disk.create_directory(directory).map_err(|error| StoreError::io("making the directory", directory, &error))?;
         let index = Arc::new(Index::new(settings.databases, settings.index_shards));
-        let segments = Arc::new(Segments::new(disk, directory));
-        let (end, recovery) = recovery::read(disk, directory, &index, &segments)?;
         let bytes_max = settings.segment_bytes_max.min(SEGMENT_BYTES_MAX);
+        let segments = Arc::new(Segments::new(disk, directory, if settings.prepare { bytes_max } else { 0 }));
+        let (end, recovery) = recovery::read(disk, directory, &index, &segments)?;
         let shared = Arc::new(Shared {
             appender: Appender::new(&index, &segments, end, bytes_max, settings.gather),
             index,
@@ -125,7 +149,16 @@ impl Store {
             .name("compactor".to_owned())
             .spawn(move || compacting.compact_when_wanted())
             .map_err(|error| StoreError::engine("starting the compactor thread", error))?;
-        Ok((Self { shared, compactor: Some(compactor) }, recovery))
+        let mut store = Self { shared, compactor: Some(compactor), preparer: None };
+        if settings.prepare {
+            let segments = Arc::clone(&store.shared.segments);
+            let preparer = thread::Builder::new()
+                .name("preparer".to_owned())
+                .spawn(move || segments.preparer.run())
+                .map_err(|error| StoreError::engine("starting the preparer thread", error))?;
+            store.preparer = Some(preparer);
+        }
+        Ok((store, recovery))
     }
 }
 
@@ -138,6 +171,10 @@ impl Drop for Store {
         }
         // What was acknowledged is durable already: the seal only says that the log was closed.
         let _ = self.shared.appender.seal();
+        self.shared.segments.preparer.stop();
+        if let Some(preparer) = self.preparer.take() {
+            let _ = preparer.join();
+        }
     }
 }
 
@@ -186,7 +223,9 @@ impl DocumentStore for Store {
             return Err(error.clone());
         }
         drop(compaction);
-        self.shared.appender.settle()
+        self.shared.appender.settle()?;
+        self.shared.segments.preparer.settle();
+        Ok(())
     }
 
     fn statistics(&self) -> Statistics {
@@ -195,6 +234,7 @@ impl DocumentStore for Store {
         statistics.counters.insert("batches", counts.groups as f64);
         statistics.counters.insert("batch_records", counts.records as f64);
         statistics.counters.insert("wal_bytes", counts.bytes as f64);
+        statistics.counters.insert("sync_busy_seconds", counts.sync_ns as f64 / 1e9);
         statistics.distributions.insert("batch_records", counts.group_records);
         statistics.distributions.insert("batch_latency", counts.group_latency);
         let compaction = lock(&self.shared.compaction);

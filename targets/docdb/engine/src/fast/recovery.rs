@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{error::StoreError, store::Recovery};
 
+/// A segment's first group at most: what follows it can be counted.
+const FIRST_GROUP_MAX: u64 = u64::MAX / 2;
+
 /// Where the log goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
@@ -49,7 +52,13 @@ pub fn read(
         let bytes = file.read_all().map_err(failed)?;
         let found = format::parse_segment_header(&bytes);
         let first_group = match found {
-            Some((own, first)) if own == u64::from(number) && next_group.is_none_or(|next| next == first) => first,
+            Some((own, first))
+                if own == u64::from(number)
+                    && (1..=FIRST_GROUP_MAX).contains(&first)
+                    && next_group.is_none_or(|next| next == first) =>
+            {
+                first
+            }
             // A segment is synced with its header before anything follows.
             None if is_last && !format::has_later_group(&bytes, 0, 0) => {
                 recovery.dropped_bytes += bytes.len() as u64;
@@ -70,7 +79,10 @@ pub fn read(
                 let before = match record.kind {
                     Kind::Put => {
                         let length = format::RECORD_HEADER_BYTES + record.length as usize;
-                        let location = Location::new(number, *start as u32, length);
+                        let Some(location) = Location::checked(number, *start, length) else {
+                            let what = format!("a record of {length} bytes where none can be");
+                            return Err(StoreError::corrupt(&path, *start as u64, what));
+                        };
                         segments.note_live(number, location.bytes() as i64);
                         index.set(record.database, record.id, location)
                     }
@@ -85,10 +97,12 @@ pub fn read(
             at = group.end;
         }
         if at < bytes.len() {
-            if !is_last || format::has_later_group(&bytes, at, group_number) {
+            // Zeros were there before any group: what is more than that is what is left of one.
+            let rest = bytes[at..].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            if rest > 0 && (!is_last || format::has_later_group(&bytes[..at + rest], at, group_number)) {
                 return Err(StoreError::corrupt(&path, at as u64, "a group is damaged, later ones are there"));
             }
-            recovery.dropped_bytes += (bytes.len() - at) as u64;
+            recovery.dropped_bytes += rest as u64;
             file.set_length(at as u64).map_err(failed)?;
             file.sync_data().map_err(failed)?;
         }

@@ -11,7 +11,7 @@ use std::{
 
 use uplift_target::disk::{Disk, DiskFile};
 
-use super::format;
+use super::{format, prepared::Preparer};
 use crate::error::StoreError;
 
 /// One file of the log.
@@ -29,6 +29,18 @@ pub struct Segment {
     pub live: AtomicI64,
 }
 
+impl Segment {
+    /// Cuts off the zeros that no group was written over.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cut(&self) -> Result<(), StoreError> {
+        self.file
+            .set_length(self.length.load(Ordering::Relaxed))
+            .map_err(|error| StoreError::io("cutting the zeros off", &self.path, &error))
+    }
+}
+
 /// All files of the log.
 #[derive(Debug)]
 pub struct Segments {
@@ -37,16 +49,19 @@ pub struct Segments {
     all: RwLock<BTreeMap<u32, Arc<Segment>>>,
     /// How many were ever made, to be asked often.
     made: AtomicU64,
+    /// Where the next one comes from.
+    pub preparer: Preparer,
 }
 
 impl Segments {
-    /// No files yet.
-    pub fn new(disk: &Arc<dyn Disk>, directory: &Path) -> Self {
+    /// No files yet; each new one will have `prepared_bytes` of zeros, which are written before it is needed.
+    pub fn new(disk: &Arc<dyn Disk>, directory: &Path, prepared_bytes: u64) -> Self {
         Self {
             disk: Arc::clone(disk),
             directory: directory.to_owned(),
             all: RwLock::default(),
             made: AtomicU64::new(0),
+            preparer: Preparer::new(disk, directory, prepared_bytes),
         }
     }
 
@@ -69,18 +84,34 @@ impl Segments {
         segment
     }
 
-    /// Makes segment `number`, whose first group is `first_group`, durable and empty.
+    /// Makes segment `number`, whose first group is `first_group`, durable and empty. With `patience` it waits for a
+    /// prepared file; without, it makes do without one.
     ///
     /// # Errors
     /// What the system says.
-    pub fn create(&self, number: u32, first_group: u64) -> Result<Arc<Segment>, StoreError> {
+    pub fn create(&self, number: u32, first_group: u64, patience: bool) -> Result<Arc<Segment>, StoreError> {
         let path = self.directory.join(format::segment_name(number));
         let failed = |error| StoreError::io("creating the log segment", &path, &error);
-        let file = self.disk.open(&path, true).map_err(failed)?;
-        file.set_length(0).map_err(failed)?;
+        let prepared = self.preparer.take(patience);
+        let is_prepared = prepared.is_some();
+        let file = match prepared {
+            Some(file) => file,
+            None => {
+                let file = self.disk.open(&path, true).map_err(failed)?;
+                file.set_length(0).map_err(failed)?;
+                file
+            }
+        };
         file.write_all_at(&format::segment_header(number, first_group), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
+        if is_prepared {
+            self.disk.rename(&self.preparer.path(), &path).map_err(failed)?;
+        }
         self.disk.sync_directory(&self.directory).map_err(failed)?;
+        // One is wanted again; where one is still being made, that one.
+        if is_prepared {
+            self.preparer.want();
+        }
         Ok(self.add(number, file, format::SEGMENT_HEADER_BYTES as u64))
     }
 

@@ -129,7 +129,7 @@ const fn error_code(kind: &StoreErrorKind) -> u8 {
         StoreErrorKind::Io { .. } => 19,
         StoreErrorKind::Failed(_) => 20,
         StoreErrorKind::Closed => 21,
-        StoreErrorKind::Engine(_) => 22,
+        StoreErrorKind::Engine(_) | StoreErrorKind::Unavailable { .. } => 22,
     }
 }
 

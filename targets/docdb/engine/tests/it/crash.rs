@@ -14,17 +14,12 @@ use std::{
     time::Duration,
 };
 
-use docdb_engine::{
-    DocumentStore, Operation, Reply, Request,
-    classic::{self, Acknowledge, Fsync, Locking},
-    fast,
-};
+use docdb_engine::{DocumentStore, Operation, Reply, Request};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use uplift_target::{
-    disk::{Disk, RealDisk},
-    timeline::EventLog,
-};
+use uplift_target::disk::{Disk, RealDisk};
+
+use crate::setups::{self, Setup, Size};
 
 const VARIANT: &str = "DOCDB_CRASH_VARIANT";
 const DIRECTORY: &str = "DOCDB_CRASH_DIRECTORY";
@@ -33,35 +28,13 @@ const THREADS: u64 = 6;
 const IDS_PER_THREAD: u64 = 20;
 const ENTRY_BYTES: usize = 24;
 
+/// Small segments: new ones, checkpoints and compaction happen between kills.
+const SIZE: Size = Size { databases: 2, segment_bytes_max: [60_000, 40_000], interval: Duration::from_millis(1) };
+
 fn open(variant: &str, directory: &Path) -> Box<dyn DocumentStore> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let events = EventLog::default();
-    if variant == "fast" {
-        // Small segments: new ones and compaction happen between kills.
-        let settings = fast::Settings { databases: 2, segment_bytes_max: 40_000, ..Default::default() };
-        return Box::new(fast::Store::open(&disk, directory, &settings, &events).unwrap().0);
-    }
-    let group = Fsync::Group { interval: Duration::from_millis(1), records_max: 100 };
-    let (fsync, acknowledge, data_file_fsyncs, locking) = match variant {
-        "always" => (Fsync::Always, Acknowledge::Durable, 2, Locking::Exclusive),
-        "group" => (group, Acknowledge::Durable, 1, Locking::Exclusive),
-        "rwlock" => (group, Acknowledge::Durable, 0, Locking::ReadWrite),
-        "buffered" => (group, Acknowledge::Buffered, 1, Locking::Narrow),
-        "interval" => (Fsync::Interval(Duration::from_millis(5)), Acknowledge::Durable, 0, Locking::Narrow),
-        "none" => (Fsync::None, Acknowledge::Durable, 0, Locking::Narrow),
-        other => panic!("no variant {other}"),
-    };
-    let settings = classic::Settings {
-        databases: 2,
-        fsync,
-        acknowledge,
-        data_file_fsyncs,
-        locking,
-        workers: 0,
-        segment_bytes_max: 60_000,
-        ..Default::default()
-    };
-    Box::new(classic::Store::open(&disk, directory, &settings, &events).unwrap().0)
+    let setup = setups::all(SIZE).into_iter().find(|setup| setup.name == variant);
+    setup.unwrap_or_else(|| panic!("no setup `{variant}`")).open(&disk, directory).unwrap().0
 }
 
 fn document(sequence: u64) -> Vec<u8> {
@@ -151,8 +124,13 @@ struct Told {
     under_way: Option<u64>,
 }
 
+/// How much the journal must say before the child is killed: from nothing but a beginning to many groups.
+fn random_entries(random: &mut ChaCha8Rng) -> u64 {
+    random.random_range(1..=150)
+}
+
 fn kills() -> u64 {
-    if std::env::var_os("UPLIFT_SOAK").is_some_and(|value| value == "1") { 200 } else { 12 }
+    if std::env::var_os("UPLIFT_SOAK").is_some_and(|value| value == "1") { 250 } else { 10 }
 }
 
 /// Kills a process that works on `variant` again and again. Returns kills, acknowledged writes, and those that were lost.
@@ -166,7 +144,7 @@ fn killed_again_and_again(variant: &str, may_lose: bool) -> (u64, u64, u64) {
         let journal = home.join("journal");
         let _ = fs::remove_file(&journal);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "crash::child", "--nocapture", "--test-threads=1"])
             .env(VARIANT, variant)
             .env(DIRECTORY, home)
             .env(CYCLE, cycle.to_string())
@@ -174,12 +152,13 @@ fn killed_again_and_again(variant: &str, may_lose: bool) -> (u64, u64, u64) {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        while fs::metadata(&journal).map_or(0, |metadata| metadata.len()) == 0 {
+        // A random point of its work, on a slow machine and on a fast one.
+        let entries = random_entries(&mut random);
+        while fs::metadata(&journal).map_or(0, |metadata| metadata.len()) < entries * ENTRY_BYTES as u64 {
             assert!(child.try_wait().unwrap().is_none(), "{variant}: the child ended by itself in cycle {cycle}");
             thread::sleep(Duration::from_millis(1));
         }
-        // A random moment of its work.
-        thread::sleep(Duration::from_micros(random.random_range(0..80_000)));
+        thread::sleep(Duration::from_micros(random.random_range(0..5_000)));
         child.kill().unwrap();
         child.wait().unwrap();
 
@@ -226,45 +205,37 @@ fn killed_again_and_again(variant: &str, may_lose: bool) -> (u64, u64, u64) {
     (kills(), acknowledged, lost)
 }
 
+/// A killed process leaves the page cache behind: what was written is there, synced or not. Only what was acknowledged in
+/// memory may be lost, from the end, and is counted.
 #[track_caller]
-fn loses_nothing(variant: &str) {
-    let (kills, acknowledged, lost) = killed_again_and_again(variant, false);
-    println!("{variant}: {kills} kills, {acknowledged} acknowledged writes, {lost} lost");
-    assert!(acknowledged > kills, "the child hardly worked: {acknowledged} writes in {kills} lives");
-    assert_eq!(lost, 0);
+fn loses_nothing_but_what_was_buffered(of: impl Fn(&Setup) -> bool) {
+    let setups: Vec<Setup> = setups::all(SIZE).into_iter().filter(of).collect();
+    assert!(!setups.is_empty());
+    for setup in setups {
+        let buffered = setup.name == "buffered";
+        let (kills, acknowledged, lost) = killed_again_and_again(setup.name, buffered);
+        println!("{}: {kills} kills, {acknowledged} acknowledged writes, {lost} lost", setup.name);
+        assert!(acknowledged > kills, "{}: {acknowledged} writes in {kills} lives are hardly work", setup.name);
+        assert!(lost == 0 || buffered && lost < acknowledged, "{}: {lost} of {acknowledged}", setup.name);
+    }
 }
 
 #[test]
-fn fast_loses_nothing() {
-    loses_nothing("fast");
+fn the_fast_store_keeps_all() {
+    loses_nothing_but_what_was_buffered(Setup::is_fast);
 }
 
 #[test]
-fn always_loses_nothing() {
-    loses_nothing("always");
+fn synced_one_by_one_all_is_kept() {
+    loses_nothing_but_what_was_buffered(|setup| setup.name.starts_with("always"));
 }
 
 #[test]
-fn group_loses_nothing() {
-    loses_nothing("group");
+fn synced_in_batches_all_is_kept() {
+    loses_nothing_but_what_was_buffered(|setup| setup.name.starts_with("group"));
 }
 
 #[test]
-fn narrow_locks_lose_nothing() {
-    loses_nothing("rwlock");
-}
-
-/// A killed process leaves the page cache behind: what was written is there.
-#[test]
-fn a_killed_process_loses_nothing_that_was_written() {
-    loses_nothing("interval");
-    loses_nothing("none");
-}
-
-/// What was acknowledged in memory is lost, from the end only, and counted.
-#[test]
-fn buffered_loses_the_newest_only() {
-    let (kills, acknowledged, lost) = killed_again_and_again("buffered", true);
-    println!("buffered: {kills} kills, {acknowledged} acknowledged writes, {lost} lost");
-    assert!(lost < acknowledged, "{lost} of {acknowledged}");
+fn without_durability_what_was_written_is_kept() {
+    loses_nothing_but_what_was_buffered(|setup| !setup.is_durable());
 }

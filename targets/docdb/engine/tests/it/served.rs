@@ -16,9 +16,16 @@ use uplift_target::{
     timeline::EventLog,
 };
 
+use crate::hooked::HookedDisk;
+
+/// A fast store that a disk in memory has room for.
+pub fn small() -> fast::Settings {
+    fast::Settings { segment_bytes_max: 1 << 16, ..fast::Settings::default() }
+}
+
 fn store() -> Arc<dyn DocumentStore> {
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new());
-    let opened = fast::Store::open(&disk, Path::new("/s"), &fast::Settings::default(), &EventLog::default()).unwrap();
+    let opened = fast::Store::open(&disk, Path::new("/s"), &small(), &EventLog::default()).unwrap();
     Arc::new(opened.0)
 }
 
@@ -77,60 +84,11 @@ fn a_server_that_ends_ends_its_connections() {
     client.call(request(Operation::Read, 1, b""), &mut Vec::new()).unwrap_err();
 }
 
-/// A disk whose syncs wait until they are let through.
+/// What syncs wait for until they are let through.
 #[derive(Debug, Default)]
 struct Gate {
     open: Mutex<bool>,
     changed: Condvar,
-}
-
-#[derive(Debug)]
-struct GatedDisk(SimulatedDisk, Arc<Gate>);
-
-#[derive(Debug)]
-struct GatedFile(Arc<dyn uplift_target::disk::DiskFile>, Arc<Gate>);
-
-impl Disk for GatedDisk {
-    fn open(&self, path: &Path, create: bool) -> std::io::Result<Arc<dyn uplift_target::disk::DiskFile>> {
-        Ok(Arc::new(GatedFile(self.0.open(path, create)?, Arc::clone(&self.1))))
-    }
-    fn list(&self, directory: &Path) -> std::io::Result<Vec<String>> {
-        self.0.list(directory)
-    }
-    fn create_directory(&self, directory: &Path) -> std::io::Result<()> {
-        self.0.create_directory(directory)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> std::io::Result<()> {
-        self.0.remove(path)
-    }
-    fn sync_directory(&self, directory: &Path) -> std::io::Result<()> {
-        self.0.sync_directory(directory)
-    }
-}
-
-impl uplift_target::disk::DiskFile for GatedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> std::io::Result<()> {
-        self.0.write_all_at(bytes, offset)
-    }
-    fn sync_data(&self) -> std::io::Result<()> {
-        let mut open = self.1.open.lock().unwrap();
-        while !*open {
-            open = self.1.changed.wait(open).unwrap();
-        }
-        self.0.sync_data()
-    }
-    fn length(&self) -> std::io::Result<u64> {
-        self.0.length()
-    }
-    fn set_length(&self, length: u64) -> std::io::Result<()> {
-        self.0.set_length(length)
-    }
 }
 
 impl Gate {
@@ -138,12 +96,20 @@ impl Gate {
         *self.open.lock().unwrap() = open;
         self.changed.notify_all();
     }
+
+    fn pass(&self) {
+        let mut open = self.open.lock().unwrap();
+        while !*open {
+            open = self.changed.wait(open).unwrap();
+        }
+    }
 }
 
 fn gated() -> (Arc<dyn Disk>, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     gate.set(true);
-    (Arc::new(GatedDisk(SimulatedDisk::new(), Arc::clone(&gate))), gate)
+    let passed = Arc::clone(&gate);
+    (HookedDisk::shared(&SimulatedDisk::new(), Arc::new(move || passed.pass())), gate)
 }
 
 /// One worker is kept in a sync; then a queue of two takes two requests and refuses the third.
@@ -181,8 +147,7 @@ fn a_full_queue_says_so() {
 #[test]
 fn readers_of_the_fast_store_wait_for_no_sync_and_see_only_what_is_durable() {
     let (disk, gate) = gated();
-    let (store, _) =
-        fast::Store::open(&disk, Path::new("/s"), &fast::Settings::default(), &EventLog::default()).unwrap();
+    let (store, _) = fast::Store::open(&disk, Path::new("/s"), &small(), &EventLog::default()).unwrap();
     let store = &store;
     let apply = |operation, document: &[u8]| {
         let mut found = Vec::new();
@@ -207,8 +172,7 @@ fn readers_of_the_fast_store_wait_for_no_sync_and_see_only_what_is_durable() {
 fn a_full_disk_is_said_and_the_store_takes_no_more_writes() {
     let disk = SimulatedDisk::new();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let (fast, _) =
-        fast::Store::open(&shared, Path::new("/f"), &fast::Settings::default(), &EventLog::default()).unwrap();
+    let (fast, _) = fast::Store::open(&shared, Path::new("/f"), &small(), &EventLog::default()).unwrap();
     let settings = classic::Settings { workers: 1, ..Default::default() };
     let (classic, _) = classic::Store::open(&shared, Path::new("/c"), &settings, &EventLog::default()).unwrap();
     for store in [&fast as &dyn DocumentStore, &classic] {

@@ -1,0 +1,10 @@
+//! The stores as a whole: what they keep, what they notice, and what they answer.
+
+mod crash;
+mod flipped;
+mod formats;
+mod hooked;
+mod power_loss;
+mod served;
+mod setups;
+mod shutdown;
