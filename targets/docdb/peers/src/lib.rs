@@ -37,8 +37,9 @@ pub fn open(engine: &str, directory: &Path, databases: u16) -> Result<Opened, St
         "rocksdb" => RocksStore::open(directory, databases).map(|(store, effective)| (Box::new(store) as _, effective)),
         #[cfg(not(feature = "rocksdb"))]
         "rocksdb" => {
-            let why = "RocksDB is not built in; build with `--features rocksdb`".to_owned();
-            Err(StoreError::new("opening the engine `rocksdb`", StoreErrorKind::Refused(why)))
+            let state = "RocksDB is not part of this build".to_owned();
+            let remedy = "install libclang and build with `--features rocksdb`".to_owned();
+            Err(StoreError::new("opening the engine `rocksdb`", StoreErrorKind::Unavailable { state, remedy }))
         }
         other => {
             let why = "it is not known; known are sqlite, redb, fjall and rocksdb".to_owned();

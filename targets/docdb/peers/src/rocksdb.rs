@@ -2,14 +2,18 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
-use rocksdb::{DB, Options, WriteOptions};
+use rocksdb::{DB, Options, WaitForCompactOptions, WriteOptions};
 
 use crate::{ID_LOCKS, database_name, id_locks};
+
+/// What decides whether a synced write is on the disk, by its name in the file in which RocksDB writes down its options.
+const OPTIONS: [&str; 3] = ["use_fsync", "manual_wal_flush", "wal_recovery_mode"];
 
 /// RocksDB as a document store.
 pub struct RocksStore {
@@ -32,15 +36,33 @@ impl RocksStore {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        let database = DB::open_cf(&options, directory.join("rocksdb"), &names).map_err(failed)?;
-        let effective = BTreeMap::from([("rocksdb_sync".to_owned(), "true".to_owned())]);
-        Ok((Self { database, names, ids: id_locks() }, effective))
+        let home = directory.join("rocksdb");
+        let database = DB::open_cf(&options, &home, &names).map_err(failed)?;
+        Ok((Self { database, names, ids: id_locks() }, options_in_force(&home)?))
     }
 
     fn family(&self, number: u16) -> Result<&rocksdb::ColumnFamily, StoreError> {
         let name = crate::database(&self.names, number)?;
         self.database.cf_handle(name).ok_or_else(|| StoreError::engine("RocksDB", format!("no family `{name}`")))
     }
+}
+
+/// The [`OPTIONS`] as RocksDB itself wrote them down when it was opened.
+fn options_in_force(home: &Path) -> Result<BTreeMap<String, String>, StoreError> {
+    let failed = |error| StoreError::io("reading the options in", home, &error);
+    let mut newest = None;
+    for entry in fs::read_dir(home).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_options = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("OPTIONS-"));
+        newest = newest.max(is_options.then_some(path));
+    }
+    let Some(path) = newest else { return Ok(BTreeMap::new()) };
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    let pairs = text.lines().filter_map(|line| line.trim().split_once('='));
+    Ok(pairs
+        .filter(|(key, _)| OPTIONS.contains(key))
+        .map(|(key, value)| (format!("rocksdb_{key}"), value.to_owned()))
+        .collect())
 }
 
 impl DocumentStore for RocksStore {
@@ -78,7 +100,7 @@ impl DocumentStore for RocksStore {
     }
 
     fn settle(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.database.wait_for_compact(&WaitForCompactOptions::default()).map_err(failed)
     }
 
     fn statistics(&self) -> Statistics {
