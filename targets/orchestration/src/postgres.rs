@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use duroxide::providers::{Provider as DuroxideProvider, ProviderAdmin as _};
+use duroxide::providers::Provider as DuroxideProvider;
 use duroxide_pg::PostgresProvider;
 use sqlx::{
     Connection as _, PgConnection,
