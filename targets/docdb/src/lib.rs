@@ -27,7 +27,7 @@ use uplift_target::{
     disk::{Disk, RealDisk},
     model::{Histogram, Table, duration::HumanDuration},
     slowdown::Slowdown,
-    sync_probe, typed_pair,
+    settings::read, sync_probe,
 };
 
 pub use settings::{Ack, Distribution, Engine, Fsync, Gather, Locking, Logs, Settings, Transport, Workload};
@@ -84,11 +84,11 @@ impl TargetFactory for Factory {
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        typed_pair::<Workload, Settings>(workload, settings).map(drop)
+        read::<Workload, Settings>(workload, settings).map(drop)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings): (Workload, Settings) = typed_pair(&context.workload, &context.settings)
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         DocDb::open(workload, settings, &context).map(|target| Box::new(target) as _)
     }

@@ -3,7 +3,7 @@
 use docdb_engine::{classic, fast};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{Rules, SettingsError, model::duration::HumanDuration};
+use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// The shortest document that the workload can make, in bytes.
 pub const DOCUMENT_BYTES_MIN: u32 = 96;
@@ -230,9 +230,9 @@ pub fn word(value: &impl Serialize) -> String {
     }
 }
 
-impl Rules for Workload {
+impl Validated for Workload {
     /// A mix that is not 100 %, no databases or ids, a document too short, a share that is none.
-    fn check(&self) -> Result<(), SettingsError> {
+    fn validate(&self) -> Result<(), SettingsError> {
         let wrong = |key, message: String| Err(SettingsError::new("workload", key, message));
         let sum = self.read + self.create + self.update + self.delete;
         if sum != 100 {
@@ -258,9 +258,9 @@ impl Rules for Workload {
     }
 }
 
-impl Rules for Settings {
+impl Validated for Settings {
     /// A number that cannot be.
-    fn check(&self) -> Result<(), SettingsError> {
+    fn validate(&self) -> Result<(), SettingsError> {
         let wrong = |key, message: String| Err(SettingsError::new("settings", key, message));
         if self.datafile_fsyncs > 2 {
             return wrong("datafile_fsyncs", format!("{} syncs are not known; write 2, 1 or 0", self.datafile_fsyncs));
