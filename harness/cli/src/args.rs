@@ -331,6 +331,17 @@ pub struct SamplingArgs {
     /// Profile trials of each variant; their samples are added up
     #[arg(long = "sampling-repeats", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
+    /// Show the calls slower than this percentile apart from all: p99, p99.9
+    #[arg(long = "tail", value_name = "PERCENTILE", value_parser = percentile)]
+    pub tail: Option<f64>,
+}
+
+/// `p99.9` → 99.9.
+fn percentile(text: &str) -> Result<f64, String> {
+    match text.strip_prefix('p').unwrap_or(text).parse::<f64>() {
+        Ok(number) if (50.0..100.0).contains(&number) => Ok(number),
+        _ => Err("write a percentile from p50 to below p100, as p99 or p99.9".to_owned()),
+    }
 }
 
 /// `profile`.
@@ -352,7 +363,7 @@ pub struct ProfileArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     /// Measure what sampling costs instead: the variant against itself under the sampler
-    #[arg(long, conflicts_with = "against")]
+    #[arg(long, conflicts_with_all = ["against", "tail"])]
     pub cost: bool,
     /// Time for all scenarios together, with --cost
     #[arg(long, value_name = "DURATION", requires = "cost")]
@@ -688,6 +699,6 @@ impl SamplingArgs {
 
     /// How agents are to be sampled.
     pub fn sampling(&self, mode: ProfileMode) -> Sampling {
-        Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full }
+        Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full, tail_percentile: self.tail }
     }
 }

@@ -60,7 +60,7 @@ pub struct Session<'a> {
 }
 
 /// What is sampled in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Profiling {
     /// Nothing.
     Off,

@@ -270,7 +270,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
             slowest_per_second = slowest_per_second.min(per_second);
         }
         if let Some(sampling) = context.contenders[trial.index].sampling {
-            trial.with(|link| link.profile_start(sampling.frequency_hz, sampling.off_cpu));
+            trial.with(|link| link.profile_start(sampling));
         }
     }
     let spec = &context.scenario.trial;

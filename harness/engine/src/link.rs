@@ -17,6 +17,7 @@ use uplift_model::{
 use crate::{
     interrupt::Interrupt,
     launch::{AgentHandle, Exit, Moment},
+    profile::Sampling,
 };
 
 /// How often a waiting link looks at memory and interruption.
@@ -142,8 +143,10 @@ impl Link {
     ///
     /// # Errors
     /// What the agent said.
-    pub fn profile_start(&mut self, frequency_hz: u32, off_cpu: bool) -> Result<(String, Vec<String>), Failure> {
-        match self.ask("profiling", &Request::ProfileStart { frequency_hz, off_cpu }, self.timeout)? {
+    pub fn profile_start(&mut self, sampling: Sampling) -> Result<(String, Vec<String>), Failure> {
+        let Sampling { frequency_hz, off_cpu, tail_percentile } = sampling;
+        let request = Request::ProfileStart { frequency_hz, off_cpu, tail_percentile };
+        match self.ask("profiling", &request, self.timeout)? {
             Reply::Profiling { sampler, warnings } => Ok((sampler, warnings)),
             other => Err(self.unexpected("profiling", &other)),
         }

@@ -18,16 +18,18 @@ use crate::{
 };
 
 /// How an agent is sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// Samples a second and thread.
     pub frequency_hz: u32,
     /// Whether waiting threads are wanted as well.
     pub off_cpu: bool,
+    /// The percentile of service time from which calls are wanted apart from all.
+    pub tail_percentile: Option<f64>,
 }
 
 /// The profile trials of one scenario.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProfilePlan {
     /// How agents are sampled.
     pub sampling: Sampling,
@@ -106,7 +108,7 @@ fn profile_one(
     let mut running = Running::start(context, block, index, position);
     warm_up(context, &mut running);
     let sampling = plan.sampling;
-    running.with(|link| link.profile_start(sampling.frequency_hz, sampling.off_cpu));
+    running.with(|link| link.profile_start(sampling));
     take_turns(context, &mut running, plan.window);
     let profiled: Option<Profiled> = running.with(|link| link.profile_stop());
     let drop_turns = running.is_alive().then_some(0);

@@ -39,6 +39,9 @@ pub enum Request {
         frequency_hz: u32,
         /// Whether stacks of threads that wait are wanted as well.
         off_cpu: bool,
+        /// Whether the calls slower than this percentile (50 to 100, exclusive) are wanted apart from all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tail_percentile: Option<f64>,
     },
     /// Stop sampling and give the folded stacks; answered by [`Reply::Profiled`].
     ProfileStop,
@@ -174,4 +177,39 @@ pub struct Profiled {
     pub operations: u64,
     /// What could not be had, each with its remedy.
     pub warnings: Vec<String>,
+    /// The slowest calls apart from all, where that was asked for and could be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<TailProfile>,
+}
+
+/// Stacks of the client threads while they were within a call, of the slowest calls and of all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TailProfile {
+    /// Calls at or above this percentile of service time (sent to done) are slow.
+    pub percentile: f64,
+    /// That percentile of this stretch.
+    pub threshold_ns: u64,
+    /// The slow calls.
+    pub slow: CallStacks,
+    /// All calls, the slow ones included.
+    pub all: CallStacks,
+    /// Calls that were not noted because there were too many.
+    pub calls_missed: u64,
+    /// On-CPU samples of no call: of other threads, and of client threads between calls.
+    pub samples_elsewhere: u64,
+}
+
+/// Where the time of some calls went, on the threads that made them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallStacks {
+    /// How many calls.
+    pub calls: u64,
+    /// Sum of their service times.
+    pub service_ns: u64,
+    /// On-CPU stacks, folded, in samples.
+    pub folded: String,
+    /// Off-CPU stacks, folded, in microseconds; `None` where they could not be had.
+    pub folded_off_cpu: Option<String>,
 }

@@ -365,6 +365,13 @@ pub struct StageRecord {
     pub wait_ns: u64,
     /// How many spans.
     pub count: u64,
+    /// Wall time of the worker during the measured turns, until the variant was quiet: what its stages and the
+    /// unaccounted rest add up to. Where several clocks bear the worker's name, that of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wall_ns: Option<u64>,
+    /// How many clocks (threads, calls at a time) bear the worker's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<u32>,
 }
 
 /// Something that happened during the trial.

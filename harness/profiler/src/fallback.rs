@@ -4,7 +4,7 @@
 //! it loses. Each of that is said in its warnings.
 
 use uplift_model::protocol::Profiled;
-use uplift_target::{agent::RunningSampler, clock};
+use uplift_target::{agent::RunningSampler, calls::Tail, clock};
 
 use crate::fold::fold_named;
 
@@ -21,7 +21,7 @@ pub struct SignalSampler {
 ///
 /// # Errors
 /// Why this does not work either.
-pub fn start(frequency_hz: u32, off_cpu: bool, why: String) -> Result<SignalSampler, String> {
+pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool, why: String) -> Result<SignalSampler, String> {
     let mut warnings = vec![
         why,
         "sampled by signal: user frames only, at most once in each tick of the kernel, losses are not counted"
@@ -29,6 +29,11 @@ pub fn start(frequency_hz: u32, off_cpu: bool, why: String) -> Result<SignalSamp
     ];
     if off_cpu {
         warnings.push("waiting threads are not seen: that needs perf events".to_owned());
+    }
+    if moments {
+        warnings.push(
+            "the slowest calls cannot be told apart: its samples have no time; that needs perf events".to_owned(),
+        );
     }
     let hz = libc::c_int::try_from(frequency_hz).map_err(|error| error.to_string())?;
     let guard = pprof::ProfilerGuardBuilder::default()
@@ -53,7 +58,7 @@ impl RunningSampler for SignalSampler {
         self.warnings.clone()
     }
 
-    fn stop(self: Box<Self>) -> Result<Profiled, String> {
+    fn stop(self: Box<Self>, _: Option<&Tail>) -> Result<Profiled, String> {
         let (duration_ns, cpu_ns) = (clock::now_ns() - self.start_ns, clock::process_cpu_ns() - self.start_cpu_ns);
         let report = self.guard.report().build().map_err(|error| format!("the samples cannot be read: {error}"))?;
         let folded = fold_named(report.data.iter().map(|(stack, count)| {
@@ -76,6 +81,7 @@ impl RunningSampler for SignalSampler {
             duration_ns,
             operations: 0,
             warnings,
+            tail: None,
         })
     }
 }

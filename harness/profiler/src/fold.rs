@@ -76,11 +76,15 @@ impl Folded {
             .take(3)
             .map(|(file, count)| format!("{file} in {:.0} %", *count as f64 / self.total as f64 * 100.0))
             .collect();
+        let remedy = if self.nameless.keys().any(|file| !file.starts_with("[kernel]")) {
+            "; build without `strip`, and install the debug symbols of the libraries (Debian: libc6-dbg)"
+        } else {
+            ""
+        };
         Some(format!(
-            "only {:.1} % of the stacks are whole and named; without names: {}; build without `strip`, and install the \
-             debug symbols of the libraries (Debian: libc6-dbg)",
+            "only {:.1} % of the stacks are whole and named; without names: {}{remedy}",
             self.named_share() * 100.0,
-            if files.is_empty() { "nothing, the rest is cut".to_owned() } else { files.join(", ") }
+            if files.is_empty() { "nothing, the rest is cut".to_owned() } else { files.join(", ") },
         ))
     }
 

@@ -30,18 +30,18 @@ pub const FREQUENCY_HZ_MAX: u32 = 10_000;
 pub struct Sampler;
 
 impl StackSampler for Sampler {
-    fn start(&self, frequency_hz: u32, off_cpu: bool) -> Result<Box<dyn RunningSampler>, String> {
+    fn start(&self, frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<Box<dyn RunningSampler>, String> {
         if !(1..=FREQUENCY_HZ_MAX).contains(&frequency_hz) {
             return Err(format!("a sampling frequency must be 1 to {FREQUENCY_HZ_MAX} Hz, not {frequency_hz}"));
         }
         let fallback = |warning: String| -> Result<Box<dyn RunningSampler>, String> {
-            Ok(Box::new(fallback::start(frequency_hz, off_cpu, warning)?))
+            Ok(Box::new(fallback::start(frequency_hz, off_cpu, moments, warning)?))
         };
         match env::var(SAMPLER_VARIABLE).as_deref() {
             Ok("pprof") => fallback(format!("{SAMPLER_VARIABLE}=pprof was set")),
-            Ok("perf") => Ok(Box::new(perf::start(frequency_hz, off_cpu)?)),
+            Ok("perf") => Ok(Box::new(perf::start(frequency_hz, off_cpu, moments)?)),
             Ok(other) => Err(format!("{SAMPLER_VARIABLE} must be perf or pprof, not `{other}`")),
-            Err(_) => match perf::start(frequency_hz, off_cpu) {
+            Err(_) => match perf::start(frequency_hz, off_cpu, moments) {
                 Ok(running) => Ok(Box::new(running)),
                 Err(message) => fallback(message),
             },

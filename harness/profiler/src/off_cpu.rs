@@ -1,6 +1,6 @@
 //! From the moments at which threads left and came back to how long each stack waited; pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Something that happened to a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,45 +30,60 @@ pub enum What {
     Back,
 }
 
-/// Time away by stack and whether the thread was preempted, in nanoseconds.
+/// A stretch of time that a thread was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// The thread.
+    pub tid: u32,
+    /// Index of the stack with which it left.
+    pub stack: u32,
+    /// Whether it left though it could have gone on.
+    pub preempted: bool,
+    /// When it left.
+    pub from_ns: u64,
+    /// When it came back.
+    pub to_ns: u64,
+}
+
+/// Every stretch that a thread was away, in the order in which they ended.
 ///
 /// A thread that is away at `end_ns` counts until then. One that was away from the beginning is not known: it has no
 /// stack.
-pub fn waits(mut switches: Vec<Switch>, end_ns: u64) -> HashMap<(u32, bool), u64> {
-    struct Away {
-        since_ns: u64,
-        stack: u32,
-        preempted: bool,
-    }
+pub fn stretches(mut switches: Vec<Switch>, end_ns: u64) -> Vec<Away> {
     // Stable: within one processor's ring the order is right even where the clock did not move.
     switches.sort_by_key(|switch| switch.time_ns);
-    let mut away: HashMap<u32, Away> = HashMap::new();
-    let mut waits = HashMap::new();
-    let mut count = |away: Away, until_ns: u64| {
-        *waits.entry((away.stack, away.preempted)).or_insert(0) += until_ns.saturating_sub(away.since_ns);
-    };
-    for switch in switches {
-        match switch.what {
+    let mut away: BTreeMap<u32, Away> = BTreeMap::new();
+    let mut stretches = Vec::new();
+    for Switch { time_ns, tid, what } in switches {
+        match what {
             What::Leaves { stack } => {
                 // That it came back in between was lost; how long it was away is then not known.
-                away.insert(switch.tid, Away { since_ns: switch.time_ns, stack, preempted: false });
+                away.insert(tid, Away { tid, stack, preempted: false, from_ns: time_ns, to_ns: end_ns });
             }
             What::Left { preempted } => {
-                if let Some(away) = away.get_mut(&switch.tid) {
+                if let Some(away) = away.get_mut(&tid) {
                     away.preempted = preempted;
                 }
             }
-            What::Back => {
-                if let Some(away) = away.remove(&switch.tid) {
-                    count(away, switch.time_ns);
-                }
-            }
+            What::Back => stretches.extend(away.remove(&tid).map(|away| Away { to_ns: time_ns, ..away })),
         }
     }
-    for (_, still) in away {
-        count(still, end_ns);
+    stretches.extend(away.into_values());
+    stretches
+}
+
+/// Time by stack and whether the thread was preempted, in nanoseconds; `time_ns` says how much of a stretch counts.
+pub fn waits(stretches: &[Away], time_ns: impl Fn(&Away) -> u64) -> HashMap<(u32, bool), u64> {
+    let mut waits = HashMap::new();
+    for away in stretches {
+        *waits.entry((away.stack, away.preempted)).or_insert(0) += time_ns(away);
     }
     waits
+}
+
+/// The length of a stretch.
+pub const fn whole(away: &Away) -> u64 {
+    away.to_ns.saturating_sub(away.from_ns)
 }
 
 #[cfg(test)]
@@ -92,7 +107,7 @@ mod tests {
             at(30, 1, What::Leaves { stack: 0 }),
             at(30, 1, What::Left { preempted: false }),
         ];
-        let waits = waits(switches, 100);
+        let waits = waits(&stretches(switches, 100), whole);
         assert_eq!(waits, HashMap::from([((0, false), 15 + 70), ((1, true), 2)]));
     }
 
@@ -104,6 +119,6 @@ mod tests {
             at(9, 1, What::Leaves { stack: 1 }),
             at(10, 1, What::Back),
         ];
-        assert_eq!(waits(switches, 100), HashMap::from([((1, false), 1)]));
+        assert_eq!(waits(&stretches(switches, 100), whole), HashMap::from([((1, false), 1)]));
     }
 }

@@ -14,7 +14,11 @@ use std::{
 
 use uplift_model::protocol::Profiled;
 use uplift_profiler::{fallback, perf};
-use uplift_target::agent::RunningSampler;
+use uplift_target::{
+    agent::RunningSampler,
+    calls::{CallLog, Calls},
+    clock,
+};
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -24,7 +28,7 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// A sampler, or `None` with the reason printed where this machine forbids it.
 fn perf(frequency_hz: u32, off_cpu: bool) -> Option<Box<perf::PerfSampler>> {
-    match perf::start(frequency_hz, off_cpu) {
+    match perf::start(frequency_hz, off_cpu, true) {
         Ok(sampler) => Some(Box::new(sampler)),
         Err(message) => {
             eprintln!("skipped: {message}");
@@ -97,7 +101,7 @@ fn threads_born_before_and_after_the_start_are_sampled() {
         .unwrap();
     early.join().unwrap();
     late.join().unwrap();
-    let profiled = sampler.stop().unwrap();
+    let profiled = sampler.stop(None).unwrap();
     assert_eq!(profiled.lost, Some(0));
     assert!(profiled.symbolised_share >= 0.95, "{}\n{}", profiled.symbolised_share, profiled.folded);
     for name in ["early;", "late;"] {
@@ -128,7 +132,7 @@ fn the_kernels_frames_hang_under_the_function_that_called_the_c_library() {
         file.set_len(0).unwrap();
     }
     std::fs::remove_file(&path).unwrap();
-    let profiled = sampler.stop().unwrap();
+    let profiled = sampler.stop(None).unwrap();
     if !profiled.kernel_frames {
         eprintln!("skipped: {:?}", profiled.warnings);
         return;
@@ -150,7 +154,7 @@ fn a_thread_that_waits_is_in_the_off_cpu_profile_for_as_long() {
     let Some(sampler) = perf(99, true) else { return };
     let sleeper = thread::Builder::new().name("sleeper".to_owned()).spawn(takes_a_nap).unwrap();
     sleeper.join().unwrap();
-    let profiled = sampler.stop().unwrap();
+    let profiled = sampler.stop(None).unwrap();
     let Some(off_cpu) = &profiled.folded_off_cpu else {
         eprintln!("skipped: {:?}", profiled.warnings);
         return;
@@ -163,9 +167,9 @@ fn a_thread_that_waits_is_in_the_off_cpu_profile_for_as_long() {
 #[test]
 fn the_fallback_finds_the_same_function_and_says_what_it_is() {
     let _turn = turn();
-    let sampler = Box::new(fallback::start(99, true, "asked for".to_owned()).unwrap());
+    let sampler = Box::new(fallback::start(99, true, false, "asked for".to_owned()).unwrap());
     thread::spawn(|| spin_three_quarters(Duration::from_millis(1500))).join().unwrap();
-    let profiled = sampler.stop().unwrap();
+    let profiled = sampler.stop(None).unwrap();
     let heavy = count(&profiled.folded, &["spin_three_quarters;", "spin_heavy"]);
     let light = count(&profiled.folded, &["spin_three_quarters;", "spin_light"]);
     assert!(heavy > light && light > 0, "{heavy} and {light}\n{}", profiled.folded);
@@ -223,7 +227,7 @@ fn perf_record_sees_the_same_shares() {
         return;
     };
     worker.join().unwrap();
-    let profiled = sampler.stop().unwrap();
+    let profiled = sampler.stop(None).unwrap();
     let recorded = recorder.wait().unwrap().success();
     let script = std::process::Command::new("perf").args(["script", "-i"]).arg(&data).output().unwrap();
     std::fs::remove_dir_all(&folder).unwrap();
@@ -256,9 +260,80 @@ fn samples_of_children_are_left_out_and_said() {
     let Some(sampler) = perf(997, false) else { return };
     let child =
         std::process::Command::new("sh").args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]).status();
-    let profiled = sampler.stop().unwrap();
+    let profiled = sampler.stop(None).unwrap();
     assert!(child.unwrap().success());
     let said = profiled.warnings.iter().any(|warning| warning.contains("samples of processes that the system started"));
     assert!(said, "{:?}", profiled.warnings);
     assert!(!profiled.folded.contains("[cut];[unknown]"), "{}", profiled.folded);
+}
+
+/// Every tenth call is slow because it naps, and half as slow again because it spins: the tail must be made of both, and
+/// all calls together mostly of the quick work.
+#[test]
+fn slow_calls_are_told_apart_by_what_they_do() {
+    #[inline(never)]
+    fn quick_work() -> u64 {
+        black_box(spin_known(200_000))
+    }
+    #[inline(never)]
+    fn slow_work() -> u64 {
+        black_box(spin_known(1_500_000))
+    }
+    #[inline(never)]
+    fn slow_nap() {
+        thread::sleep(Duration::from_millis(6));
+        black_box(());
+    }
+    let _turn = turn();
+    let Some(sampler) = perf(997, true) else { return };
+    let caller = thread::Builder::new().name("caller".to_owned()).spawn(|| {
+        let mut log = CallLog::of_this_thread();
+        log.begin(true, 1);
+        let start = Instant::now();
+        let mut number = 0u64;
+        while start.elapsed() < Duration::from_secs(2) {
+            let start_ns = clock::now_ns();
+            quick_work();
+            if number % 10 == 9 {
+                slow_work();
+                slow_nap();
+            }
+            log.note(start_ns, clock::now_ns());
+            number += 1;
+            // Between calls: belongs to none.
+            black_box(spin_light(50_000));
+        }
+        log
+    });
+    let mut log = caller.unwrap().join().unwrap();
+    let mut calls = Calls::default();
+    calls.absorb(&mut log);
+    let count_of_calls = calls.count();
+    let wanted = calls.tail(90.0).unwrap();
+    let profiled = sampler.stop(Some(&wanted)).unwrap();
+    let tail = profiled.tail.expect("moments were asked for");
+    assert_eq!((tail.all.calls, tail.slow.calls), (count_of_calls, wanted.slow.count()));
+    assert!(tail.threshold_ns >= 6_000_000, "a call with a nap is slow: {}", tail.threshold_ns);
+    assert_eq!(count(&tail.slow.folded, &["spin_light"]), 0, "{}", tail.slow.folded);
+    assert!(tail.samples_elsewhere > 0);
+    let all: u64 = lines(&tail.all.folded).values().sum();
+    assert_eq!(all + tail.samples_elsewhere, lines(&profiled.folded).values().sum::<u64>());
+    // All of the slow work was done by slow calls, and only a tenth of the quick work.
+    let of = |text: &str, name: &str| count(text, &[name]);
+    assert_eq!(of(&tail.slow.folded, "slow_work"), of(&tail.all.folded, "slow_work"));
+    assert!(of(&tail.slow.folded, "slow_work") > 20, "{}", tail.slow.folded);
+    let quick = (of(&tail.slow.folded, "quick_work"), of(&tail.all.folded, "quick_work"));
+    assert!(quick.0 * 4 < quick.1, "{quick:?}");
+    let Some(off_cpu) = &tail.slow.folded_off_cpu else {
+        eprintln!("waiting not checked: {:?}", profiled.warnings);
+        return;
+    };
+    let napped_us = count(off_cpu, &["caller;", "slow_nap"]);
+    assert!(napped_us >= 6_000 * tail.slow.calls, "{napped_us} us in {} calls\n{off_cpu}", tail.slow.calls);
+    // What was sampled and what was waited make up the calls' time.
+    let seen_ns =
+        off_cpu.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() * 1e3).sum::<f64>()
+            + lines(&tail.slow.folded).values().sum::<u64>() as f64 * profiled.sample_ns;
+    let seen = seen_ns / tail.slow.service_ns as f64;
+    assert!((0.85..1.15).contains(&seen), "{seen} of the slow calls' time");
 }

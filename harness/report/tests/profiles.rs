@@ -45,6 +45,7 @@ fn run() -> (Run, Vec<ProfileTrial>) {
                 duration_ns: 5_000_000_000,
                 operations,
                 warnings: vec!["something could not be had; do this".to_owned()],
+                tail: None,
             }),
         })
         .collect();
@@ -190,4 +191,131 @@ fn pprof_reads_what_is_exported() {
         assert_eq!(line.split_whitespace().next(), Some(count.to_string().as_str()), "{line}");
     }
     assert!(tags.contains("category:") && tags.contains("thread:"), "{tags}");
+}
+
+/// The bytes of the file that ends so.
+fn file(end: &str) -> Vec<u8> {
+    let (run, profiles) = run();
+    artifacts(&run, &profiles).unwrap().into_iter().find(|file| file.name.ends_with(end)).unwrap().bytes
+}
+
+/// Go's own reader is the judge of the file in the run's folder, where it is installed.
+#[test]
+fn gos_pprof_reads_what_we_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("profile.pb.gz");
+    fs::write(&path, file(".cpu.pb.gz")).unwrap();
+    let pprof = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("go");
+        command.args(["tool", "pprof"]).args(arguments).arg(&path).env("PPROF_TMPDIR", folder.path());
+        command.output()
+    };
+    let Ok(raw) = pprof(&["-raw"]) else {
+        eprintln!("skipped: go is not installed; install golang-go");
+        return;
+    };
+    let text = String::from_utf8_lossy(&raw.stdout).into_owned();
+    assert!(raw.status.success(), "{}", String::from_utf8_lossy(&raw.stderr));
+    assert!(text.contains("samples/count cpu/nanoseconds"), "{text}");
+    assert!(text.contains("category:[sync]") && text.contains("thread:[client]"), "{text}");
+    let top = pprof(&["-top", "-sample_index=samples"]).unwrap();
+    let top = String::from_utf8_lossy(&top.stdout).into_owned();
+    let (_, profiles) = run();
+    let total = Profile::on_cpu(&[profiles[0].profiled.as_ref().unwrap()]).unwrap().samples;
+    assert!(top.contains(&format!("of {total} total")) || top.contains(&format!("{total} total")), "{total} in {top}");
+}
+
+/// The Firefox Profiler's processed format: its version, and tables whose columns are as long as they say and whose
+/// indices point into them.
+#[test]
+fn the_firefox_profile_keeps_to_its_schema() {
+    let document: serde_json::Value = serde_json::from_slice(&file(".cpu.firefox.json")).unwrap();
+    let meta = &document["meta"];
+    assert!(meta["version"].as_u64().is_some() && meta["preprocessedProfileVersion"].as_u64() >= Some(40), "{meta}");
+    assert!(meta["interval"].as_f64().unwrap() > 0.0 && meta["startTime"].as_f64().unwrap() > 0.0);
+    assert_eq!(meta["symbolicated"], true);
+    let categories = meta["categories"].as_array().unwrap();
+    assert!(categories.iter().all(|category| category["name"].is_string() && category["color"].is_string()));
+    let (_, profiles) = run();
+    let wanted = Profile::on_cpu(&[profiles[0].profiled.as_ref().unwrap()]).unwrap().samples;
+    let mut weights = 0;
+    for thread in document["threads"].as_array().unwrap() {
+        assert!(thread["name"].is_string() && thread["pid"].is_string() && thread["tid"].is_string());
+        let length = |table: &str| thread[table]["length"].as_u64().unwrap() as usize;
+        for (table, columns) in [
+            ("samples", &["stack", "weight"][..]),
+            ("stackTable", &["frame", "prefix"]),
+            ("frameTable", &["func", "category"]),
+            ("funcTable", &["name"]),
+        ] {
+            for column in columns {
+                let values = thread[table][*column].as_array().unwrap();
+                assert_eq!(values.len(), length(table), "{table}.{column}");
+            }
+        }
+        let points = |table: &str, column: &str, into: usize| {
+            let values = thread[table][column].as_array().unwrap().iter();
+            assert!(values.flat_map(|value| value.as_u64()).all(|index| (index as usize) < into), "{table}.{column}");
+        };
+        points("samples", "stack", length("stackTable"));
+        points("stackTable", "frame", length("frameTable"));
+        points("stackTable", "prefix", length("stackTable"));
+        points("frameTable", "func", length("funcTable"));
+        points("frameTable", "category", categories.len());
+        weights += thread["samples"]["weight"].as_array().unwrap().iter().map(|weight| weight.as_u64().unwrap()).sum::<u64>();
+    }
+    assert_eq!(weights, wanted, "every sample is in it");
+}
+
+/// Three slow calls of a hundred wait for a sync that the others do not.
+#[test]
+fn the_slowest_calls_have_a_section_a_graph_and_a_differential() {
+    use uplift_model::protocol::{CallStacks, TailProfile};
+    let (run, mut profiles) = run();
+    let stacks = |calls, service_ns, folded: &str, off_cpu: &str| CallStacks {
+        calls,
+        service_ns,
+        folded: folded.to_owned(),
+        folded_off_cpu: Some(off_cpu.to_owned()),
+    };
+    let sync = "client;docdb::log::Log::append;fdatasync;do_syscall_64_[k];__x64_sys_fdatasync_[k];schedule_[k]";
+    let lock = "client;docdb::lock::wait;do_syscall_64_[k];__x64_sys_futex_[k];schedule_[k]";
+    profiles[0].profiled.as_mut().unwrap().tail = Some(TailProfile {
+        percentile: 97.0,
+        threshold_ns: 9_000_000,
+        slow: stacks(3, 30_000_000, "client;docdb::encode 1\n", &format!("{sync} 27000\n")),
+        all: stacks(100, 100_000_000, "client;docdb::encode 20\n", &format!("{sync} 27000\n{lock} 30000\n")),
+        calls_missed: 7,
+        samples_elsewhere: 250,
+    });
+    let text = section::markdown(&profiles, &run.scenarios[0]);
+    let start = text.find("#### The slowest calls of").unwrap();
+    let end = text[start..].find("\n#### Where").map_or(text.len(), |end| start + end);
+    insta::assert_snapshot!("profile-tail", &text[start..end]);
+    let files = artifacts(&run, &profiles).unwrap();
+    let content = |end: &str| {
+        let file = files.iter().find(|file| file.name.ends_with(end)).unwrap();
+        String::from_utf8(file.bytes.clone()).unwrap()
+    };
+    assert!(content("tail.folded").contains("client;[waiting];docdb::log::Log::append"));
+    assert!(content("tail.svg").contains("calls slower than p97 (9.00 ms)") && content("tail.svg").contains("perf cpu-clock"));
+    // What all calls do and slow ones do not has no width in a graph of slow calls.
+    assert!(!content("tail-against-all.svg").contains("docdb::lock::wait"));
+    assert!(files.iter().filter(|file| file.name.contains("tail")).count() == 3);
+}
+
+/// Every graph says what sampled it: a fallback's must not be taken for the real thing.
+#[test]
+fn every_graph_says_what_sampled_it() {
+    let (run, mut profiles) = run();
+    for profile in &mut profiles {
+        let profiled = profile.profiled.as_mut().unwrap();
+        (profiled.sampler, profiled.kernel_frames) = ("pprof (user frames only)".to_owned(), false);
+    }
+    let graphs: Vec<_> =
+        artifacts(&run, &profiles).unwrap().into_iter().filter(|file| file.name.ends_with(".svg")).collect();
+    assert_eq!(graphs.len(), 6);
+    for graph in graphs {
+        assert!(String::from_utf8_lossy(&graph.bytes).contains("pprof (user frames only)"), "{}", graph.name);
+    }
 }

@@ -18,6 +18,7 @@ use uplift_model::{
 };
 
 use crate::{
+    calls::Tail,
     clock,
     contract::{Description, OpenContext, Samples, Target, TargetError, TargetErrorKind, TargetFactory},
     load::Pool,
@@ -29,11 +30,11 @@ use crate::{
 
 /// Samples stacks of the agent's process. Implemented outside, so that targets do not depend on a profiler.
 pub trait StackSampler: Sync {
-    /// Starts sampling every thread, those born later included.
+    /// Starts sampling every thread, those born later included; with `moments` it remembers when each sample was taken.
     ///
     /// # Errors
     /// Why nothing can be sampled here, and the remedy.
-    fn start(&self, frequency_hz: u32, off_cpu: bool) -> Result<Box<dyn RunningSampler>, String>;
+    fn start(&self, frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<Box<dyn RunningSampler>, String>;
 }
 
 /// A sampler at work.
@@ -42,11 +43,12 @@ pub trait RunningSampler {
     fn name(&self) -> String;
     /// What it cannot do here, each with its remedy.
     fn warnings(&self) -> Vec<String>;
-    /// Stops and gives what was sampled; `operations` of the result is filled in by the agent.
+    /// Stops and gives what was sampled, with `tail` also by the calls it fell in, where moments were asked for;
+    /// `operations` of the result is filled in by the agent.
     ///
     /// # Errors
     /// Why the samples could not be had.
-    fn stop(self: Box<Self>) -> Result<Profiled, String>;
+    fn stop(self: Box<Self>, tail: Option<&Tail>) -> Result<Profiled, String>;
 }
 
 /// Serves one trial and returns the process's exit code: 0 when the conversation ended in order.
@@ -229,6 +231,9 @@ fn serve_trial(
             .map_err(|error| target_failure("set-up", &error))
             .and_then(|()| target.quiesce().map_err(|error| target_failure("set-up", &error)))
             .and_then(|()| {
+                if let Some(stages) = target.stage_table() {
+                    stages.pause();
+                }
                 let ready = Ready {
                     effective: target.effective(),
                     durability: target.durability(),
@@ -334,7 +339,7 @@ impl Session<'_> {
     /// Answers requests until the trial is finished. `None`: the harness hung up.
     fn serve(mut self, link: &mut Link, sampler: Option<&dyn StackSampler>) -> Result<Option<Measured>, Failure> {
         link.send(&Reply::Ready(self.ready.clone()))?;
-        let mut profiling: Option<(Box<dyn RunningSampler>, u64)> = None;
+        let mut profiling: Option<(Box<dyn RunningSampler>, u64, Option<f64>)> = None;
         let mut operations = 0;
         loop {
             let Some(request) = link.receive()? else { return Ok(None) };
@@ -345,24 +350,29 @@ impl Session<'_> {
                     link.send(&Reply::Turn(record))?;
                     self.quiet_since = Some(Quiet::now(&self.outside));
                 }
-                Request::ProfileStart { frequency_hz, off_cpu } => {
+                Request::ProfileStart { frequency_hz, off_cpu, tail_percentile } => {
                     let sampler = sampler.ok_or_else(|| {
                         failure(FailureKind::Unavailable, "profiling", "this agent was built without a profiler")
                     })?;
                     let running = sampler
-                        .start(frequency_hz, off_cpu)
+                        .start(frequency_hz, off_cpu, tail_percentile.is_some())
                         .map_err(|message| failure(FailureKind::Unavailable, "profiling", message))?;
                     link.send(&Reply::Profiling { sampler: running.name(), warnings: running.warnings() })?;
-                    profiling = Some((running, operations));
+                    profiling = Some((running, operations, tail_percentile));
+                    self.pool.note_calls(tail_percentile.is_some());
                     // What the sampler's start took is not the variant's.
                     self.quiet_since = self.quiet_since.take().map(|_| Quiet::now(&self.outside));
                 }
                 Request::ProfileStop => {
-                    let (running, before) = profiling
+                    let (running, before, tail_percentile) = profiling
                         .take()
                         .ok_or_else(|| failure(FailureKind::Protocol, "profiling", "no profile was started"))?;
-                    let mut profiled =
-                        running.stop().map_err(|message| failure(FailureKind::Target, "profiling", message))?;
+                    self.pool.note_calls(false);
+                    let calls = self.pool.take_calls();
+                    let tail = tail_percentile.and_then(|percentile| calls.tail(percentile));
+                    let mut profiled = running
+                        .stop(tail.as_ref())
+                        .map_err(|message| failure(FailureKind::Target, "profiling", message))?;
                     profiled.operations = operations - before;
                     link.send(&Reply::Profiled(profiled))?;
                 }
@@ -399,6 +409,9 @@ impl Session<'_> {
         let syncs_before = (sync_probe::snapshot(), self.outside.syncs());
         let usage_before = self.usage();
         let cpu_before_ns = clock::process_cpu_ns();
+        if let Some(stages) = self.target.stage_table() {
+            stages.resume();
+        }
 
         let mut run =
             self.pool.run(request.length).map_err(|message| failure(FailureKind::Target, phase(), message))?;
@@ -412,6 +425,9 @@ impl Session<'_> {
         let quiesce_start_ns = clock::now_ns();
         self.target.quiesce().map_err(|error| target_failure(&phase(), &error))?;
         let quiesce_ns = clock::now_ns() - quiesce_start_ns;
+        if let Some(stages) = self.target.stage_table() {
+            stages.pause();
+        }
         let cpu_ns = clock::process_cpu_ns() - cpu_before_ns;
         let usage_after = self.usage();
         let syncs_after = (sync_probe::snapshot(), self.outside.syncs());

@@ -10,7 +10,7 @@ use uplift_model::{
     trial::{Ceiling, Check, Drain, StageRecord},
 };
 
-use crate::{settings::SettingsError, timeline::EventLog};
+use crate::{settings::SettingsError, stage::StageTable, timeline::EventLog};
 
 /// Makes targets of one kind. One static value for each target, registered with the command line.
 pub trait TargetFactory: Sync {
@@ -117,12 +117,22 @@ pub trait Target: Send + Sync {
         BTreeMap::new()
     }
 
+    /// The target's stage clocks, where it has them. The agent lets them run during turns only, until the variant is
+    /// quiet.
+    fn stage_table(&self) -> Option<&StageTable> {
+        None
+    }
+
     /// Called when the first turn that counts begins: stage clocks start from zero.
-    fn reset_stages(&self) {}
+    fn reset_stages(&self) {
+        if let Some(stages) = self.stage_table() {
+            stages.reset();
+        }
+    }
 
     /// Where the time of the measured turns went. Called once, at the end.
     fn stages(&self) -> Vec<StageRecord> {
-        Vec::new()
+        self.stage_table().map(StageTable::records).unwrap_or_default()
     }
 
     /// Processes outside the agent that work for the target (a database server), whose sync calls, processor time

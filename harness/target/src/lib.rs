@@ -7,6 +7,7 @@
 //! This crate does not know which targets exist, how trials are planned, or what a result means.
 
 pub mod agent;
+pub mod calls;
 pub mod clock;
 pub mod contract;
 pub mod disk;

@@ -9,7 +9,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -22,6 +22,7 @@ use uplift_model::{
 };
 
 use crate::{
+    calls::{CallLog, Calls},
     clock,
     contract::{Batch, Client, Target, TargetError},
     recorder::Recorder,
@@ -36,6 +37,7 @@ pub struct Pool {
     start: Condvar,
     done: Condvar,
     tickets: AtomicU64,
+    notes_calls: AtomicBool,
     load: Load,
     seed: u64,
 }
@@ -45,6 +47,7 @@ struct Gate {
     turn: Option<Turn>,
     running: usize,
     merged: Recorder,
+    calls: Calls,
     failure: Option<String>,
     closed: bool,
 }
@@ -59,12 +62,21 @@ struct Turn {
 impl Pool {
     /// A pool for `load`, whose turns are counted into recorders shaped like `recorder`.
     pub fn new(load: Load, seed: u64, recorder: Recorder) -> Self {
-        let gate = Gate { generation: 0, turn: None, running: 0, merged: recorder, failure: None, closed: false };
+        let gate = Gate {
+            generation: 0,
+            turn: None,
+            running: 0,
+            merged: recorder,
+            calls: Calls::default(),
+            failure: None,
+            closed: false,
+        };
         Self {
             gate: Mutex::new(gate),
             start: Condvar::new(),
             done: Condvar::new(),
             tickets: AtomicU64::new(0),
+            notes_calls: AtomicBool::new(false),
             load,
             seed,
         }
@@ -102,6 +114,16 @@ impl Pool {
         }
         drop(made);
         makings.into_iter().collect()
+    }
+
+    /// Whether the turns from now on note when each call of a client began and ended.
+    pub fn note_calls(&self, notes: bool) {
+        self.notes_calls.store(notes, Ordering::Relaxed);
+    }
+
+    /// The calls that were noted, which are forgotten here.
+    pub fn take_calls(&self) -> Calls {
+        std::mem::take(&mut self.lock().calls)
     }
 
     /// Lets every client work for one turn and returns what was counted. The recorder is valid until the next turn.
@@ -148,6 +170,7 @@ impl Pool {
             recorder
         };
         let mut arrivals = Arrivals::new(&self.load, index, client_seed(self.seed ^ ARRIVAL_SEED, index));
+        let mut calls = CallLog::of_this_thread();
         let mut seen = 0;
         loop {
             let turn = {
@@ -163,19 +186,22 @@ impl Pool {
             };
             let Some(turn) = turn else { continue };
             recorder.begin(turn.start_ns);
+            calls.begin(self.notes_calls.load(Ordering::Relaxed), self.load.clients());
             let panicked = catch_unwind(AssertUnwindSafe(|| match &self.load {
                 Load::Closed { think, batch, .. } => {
-                    self.closed_loop(turn, client, &mut recorder, *batch, think.map_or(0, |think| think.as_nanos()));
+                    let think_ns = think.map_or(0, |think| think.as_nanos());
+                    self.closed_loop(turn, client, &mut recorder, &mut calls, (*batch, think_ns));
                 }
                 Load::Open { batch_window, .. } => {
                     arrivals.begin(turn.start_ns);
                     let window_ns = batch_window.map_or(0, |window| window.as_nanos());
-                    self.open_loop(turn, client, &mut recorder, &mut arrivals, window_ns);
+                    self.open_loop(turn, client, &mut recorder, &mut calls, (&mut arrivals, window_ns));
                 }
             }))
             .err();
             let mut gate = self.lock();
             gate.merged.absorb(&mut recorder);
+            gate.calls.absorb(&mut calls);
             if let Some(panic) = panicked {
                 gate.failure = Some(format!("client {index} panicked: {}", panic_text(&*panic)));
             }
@@ -195,13 +221,21 @@ impl Pool {
         }
     }
 
-    fn closed_loop(&self, turn: Turn, client: &mut dyn Client, recorder: &mut Recorder, batch: u32, think_ns: u64) {
+    fn closed_loop(
+        &self,
+        turn: Turn,
+        client: &mut dyn Client,
+        recorder: &mut Recorder,
+        calls: &mut CallLog,
+        (batch, think_ns): (u32, u64),
+    ) {
         let batch = Batch { operations: batch };
         let mut sent_ns = clock::now_ns();
         while sent_ns < turn.deadline_ns && self.has_ticket(&turn) {
             let outcome = client.operate(batch);
             let done_ns = clock::now_ns();
             recorder.record(outcome, sent_ns, sent_ns, done_ns);
+            calls.note(sent_ns, done_ns);
             sent_ns = done_ns;
             if think_ns > 0 {
                 let next_ns = done_ns + think_ns;
@@ -219,8 +253,8 @@ impl Pool {
         turn: Turn,
         client: &mut dyn Client,
         recorder: &mut Recorder,
-        arrivals: &mut Arrivals,
-        batch_window_ns: u64,
+        calls: &mut CallLog,
+        (arrivals, batch_window_ns): (&mut Arrivals, u64),
     ) {
         let grace_ns = GRACE_MIN_NS.max(turn.deadline_ns.saturating_sub(turn.start_ns));
         let give_up_ns = turn.deadline_ns.saturating_add(grace_ns);
@@ -240,6 +274,7 @@ impl Pool {
             let sent_ns = clock::now_ns();
             let outcome = client.operate(Batch { operations: due.len() as u32 });
             let done_ns = clock::now_ns();
+            calls.note(sent_ns, done_ns);
             if let [only] = due {
                 recorder.record(outcome, *only, sent_ns, done_ns);
             } else {

@@ -1,25 +1,65 @@
 //! Stage clocks: where a worker's time goes, recorded without allocation.
 //!
 //! A [`StageClock`] belongs to one worker. It is always in exactly one state (a stage at work, a stage waiting, or
-//! outside of all), so its times add up to the wall time between start and stop, with what no stage claimed as the rest.
+//! outside of all), so its times add up to the wall time of the turns, with what no stage claimed as the rest. Between
+//! turns the table stands still: a worker that waits for its next turn waits for nobody.
+//!
+//! A worker is a thread that owns its clock, a thread that was given one ([`thread`]), or a place for one call of an
+//! asynchronous interface ([`StageTable::timed`]).
+
+mod future;
+pub mod thread;
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
 use uplift_model::trial::StageRecord;
 
+pub use self::future::Timed;
 use crate::clock;
 
 /// The stages of a target and the clocks of all its workers. Clones share them.
 #[derive(Clone, Debug)]
 pub struct StageTable(Arc<Shared>);
 
+/// The clocks of the workers of one name.
+type Worker = (String, Vec<Arc<Slot>>);
+
 #[derive(Debug)]
 struct Shared {
     stages: &'static [&'static str],
-    workers: Mutex<Vec<(String, Arc<Vec<Totals>>)>>,
+    workers: Mutex<Vec<Worker>>,
+    /// While the table runs, what the monotonic clock is ahead of it; while it stands, its time with [`STANDS`] set.
+    state: AtomicU64,
+    /// Its time when the clocks last started from zero.
+    zero_ns: AtomicU64,
+}
+
+/// Set in [`Shared::state`] while the table stands still: no clock reaches it in 290 years.
+const STANDS: u64 = 1 << 63;
+
+impl Shared {
+    /// The table's time, and whether it runs.
+    #[inline]
+    fn now(&self) -> (u64, bool) {
+        let state = self.state.load(Ordering::Acquire);
+        if state & STANDS == 0 { (clock::now_ns().saturating_sub(state), true) } else { (state & !STANDS, false) }
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One clock's times. Written by its owner alone, but for starting from zero.
+#[derive(Debug)]
+struct Slot {
+    totals: Vec<Totals>,
+    /// [`encoded`] state, and since when.
+    current: AtomicU64,
+    since_ns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -29,52 +69,127 @@ struct Totals {
     count: AtomicU64,
 }
 
+/// What a worker does: nothing of interest, or a stage, at work or waiting.
+type State = Option<(usize, bool)>;
+
+const fn encoded(state: State) -> u64 {
+    match state {
+        None => 0,
+        Some((stage, waiting)) => (stage as u64 + 1) << 1 | waiting as u64,
+    }
+}
+
+const fn decoded(code: u64) -> State {
+    match code {
+        0 => None,
+        code => Some(((code >> 1) as usize - 1, code & 1 == 1)),
+    }
+}
+
 impl StageTable {
-    /// A table of these stages.
+    /// A table of these stages. It runs until it is paused.
     pub fn new(stages: &'static [&'static str]) -> Self {
-        Self(Arc::new(Shared { stages, workers: Mutex::default() }))
+        Self(Arc::new(Shared {
+            stages,
+            workers: Mutex::default(),
+            state: AtomicU64::new(0),
+            zero_ns: AtomicU64::new(clock::now_ns()),
+        }))
     }
 
-    /// The clock of a worker. Clocks of one name add up.
+    /// The clock of a worker. Clocks of one name add up; one that was dropped is handed out again.
     pub fn clock(&self, worker: &str) -> StageClock {
-        let mut workers = self.0.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        let totals = match workers.iter().find(|(name, _)| name == worker) {
-            Some((_, totals)) => Arc::clone(totals),
+        let mut workers = self.0.workers();
+        let index = workers.iter().position(|(name, _)| name == worker).unwrap_or_else(|| {
+            workers.push((worker.to_owned(), Vec::new()));
+            workers.len() - 1
+        });
+        let slots = &mut workers[index].1;
+        // Only the table has a hold on the slot of a clock that was dropped.
+        let slot = match slots.iter().find(|slot| Arc::strong_count(slot) == 1) {
+            Some(slot) => Arc::clone(slot),
             None => {
-                let totals: Arc<Vec<Totals>> = Arc::new(self.0.stages.iter().map(|_| Totals::default()).collect());
-                workers.push((worker.to_owned(), Arc::clone(&totals)));
-                totals
+                let slot = Arc::new(Slot {
+                    totals: self.0.stages.iter().map(|_| Totals::default()).collect(),
+                    current: AtomicU64::new(encoded(None)),
+                    since_ns: AtomicU64::new(0),
+                });
+                slots.push(Arc::clone(&slot));
+                slot
             }
         };
-        StageClock { totals, current: None, since_ns: clock::now_ns() }
+        StageClock { shared: Arc::clone(&self.0), slot }
     }
 
-    /// Starts all clocks from zero.
-    pub fn reset(&self) {
-        for (_, totals) in self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for total in totals.iter() {
-                total.process_ns.store(0, Ordering::Relaxed);
-                total.wait_ns.store(0, Ordering::Relaxed);
-                total.count.store(0, Ordering::Relaxed);
-            }
+    /// Times a future as a call of worker `worker` in stage `stage`: at work while it is polled, waiting in between.
+    pub fn timed<F>(&self, worker: &str, stage: usize, future: F) -> Timed<F> {
+        Timed::new(self.clock(worker), stage, future)
+    }
+
+    /// Stands still until [`Self::resume`].
+    pub fn pause(&self) {
+        let (now_ns, runs) = self.0.now();
+        if runs {
+            self.0.state.store(now_ns | STANDS, Ordering::Release);
         }
     }
 
-    /// The records of every worker and stage that was entered.
+    /// Runs again from where it stood.
+    pub fn resume(&self) {
+        let (stood_ns, runs) = self.0.now();
+        if !runs {
+            self.0.state.store(clock::now_ns().saturating_sub(stood_ns), Ordering::Release);
+        }
+    }
+
+    /// Starts all clocks from zero; those that nobody holds are forgotten.
+    pub fn reset(&self) {
+        let mut workers = self.0.workers();
+        workers.retain_mut(|(_, slots)| {
+            slots.retain(|slot| Arc::strong_count(slot) > 1);
+            !slots.is_empty()
+        });
+        self.0.zero_ns.store(self.0.now().0, Ordering::Relaxed);
+        for total in workers.iter().flat_map(|(_, slots)| slots).flat_map(|slot| &slot.totals) {
+            total.process_ns.store(0, Ordering::Relaxed);
+            total.wait_ns.store(0, Ordering::Relaxed);
+            total.count.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The records of every worker and stage that was entered, spans that have not ended included.
     pub fn records(&self) -> Vec<StageRecord> {
-        let workers = self.0.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = self.0.workers();
+        let (now_ns, zero_ns) = (self.0.now().0, self.0.zero_ns.load(Ordering::Relaxed));
         let mut records = Vec::new();
-        for (worker, totals) in workers.iter() {
-            for (stage, total) in self.0.stages.iter().zip(totals.iter()) {
-                let count = total.count.load(Ordering::Relaxed);
-                if count > 0 {
-                    records.push(StageRecord {
-                        stage: (*stage).to_owned(),
-                        worker: Some(worker.clone()),
-                        process_ns: total.process_ns.load(Ordering::Relaxed),
-                        wait_ns: total.wait_ns.load(Ordering::Relaxed),
-                        count,
-                    });
+        for (worker, slots) in workers.iter() {
+            let wall_ns = now_ns.saturating_sub(zero_ns) * slots.len() as u64;
+            for (stage, name) in self.0.stages.iter().enumerate() {
+                let mut record = StageRecord {
+                    stage: (*name).to_owned(),
+                    worker: Some(worker.clone()),
+                    process_ns: 0,
+                    wait_ns: 0,
+                    count: 0,
+                    wall_ns: Some(wall_ns),
+                    clocks: u32::try_from(slots.len()).ok(),
+                };
+                for slot in slots {
+                    let total = &slot.totals[stage];
+                    record.process_ns += total.process_ns.load(Ordering::Relaxed);
+                    record.wait_ns += total.wait_ns.load(Ordering::Relaxed);
+                    record.count += total.count.load(Ordering::Relaxed);
+                    if let Some((open, waiting)) = decoded(slot.current.load(Ordering::Relaxed))
+                        && open == stage
+                    {
+                        let since_ns = slot.since_ns.load(Ordering::Relaxed).max(zero_ns);
+                        let spent_ns = now_ns.saturating_sub(since_ns);
+                        *if waiting { &mut record.wait_ns } else { &mut record.process_ns } += spent_ns;
+                        record.count += u64::from(spent_ns > 0);
+                    }
+                }
+                if record.count > 0 {
+                    records.push(record);
                 }
             }
         }
@@ -85,9 +200,8 @@ impl StageTable {
 /// The clock of one worker.
 #[derive(Debug)]
 pub struct StageClock {
-    totals: Arc<Vec<Totals>>,
-    current: Option<(usize, bool)>,
-    since_ns: u64,
+    shared: Arc<Shared>,
+    slot: Arc<Slot>,
 }
 
 impl StageClock {
@@ -109,16 +223,23 @@ impl StageClock {
         self.switch(None);
     }
 
-    fn switch(&mut self, next: Option<(usize, bool)>) {
-        let now_ns = clock::now_ns();
-        if let Some((stage, waiting)) = self.current {
-            let total = &self.totals[stage];
+    /// Goes over to `next` and returns what the worker did before.
+    fn switch(&mut self, next: State) -> State {
+        let (now_ns, runs) = self.shared.now();
+        let before = decoded(self.slot.current.load(Ordering::Relaxed));
+        if let Some((stage, waiting)) = before {
+            let total = &self.slot.totals[stage];
+            let since_ns = self.slot.since_ns.load(Ordering::Relaxed).max(self.shared.zero_ns.load(Ordering::Relaxed));
+            let spent_ns = now_ns.saturating_sub(since_ns);
             let spent = if waiting { &total.wait_ns } else { &total.process_ns };
-            spent.fetch_add(now_ns.saturating_sub(self.since_ns), Ordering::Relaxed);
-            total.count.fetch_add(1, Ordering::Relaxed);
+            spent.fetch_add(spent_ns, Ordering::Relaxed);
+            // Work and waiting of one stage in a row are one span; what began and ended while the table stood is none.
+            let ends = next.is_none_or(|(next, _)| next != stage);
+            total.count.fetch_add(u64::from(ends && (runs || spent_ns > 0)), Ordering::Relaxed);
         }
-        self.current = next;
-        self.since_ns = now_ns;
+        self.slot.current.store(encoded(next), Ordering::Relaxed);
+        self.slot.since_ns.store(now_ns, Ordering::Relaxed);
+        before
     }
 }
 
@@ -130,7 +251,13 @@ impl Drop for StageClock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn sum_ns(records: &[StageRecord]) -> u64 {
+        records.iter().map(|record| record.process_ns + record.wait_ns).sum()
+    }
 
     #[test]
     fn spans_add_up_to_the_wall_time() {
@@ -143,10 +270,50 @@ mod tests {
         drop(clock);
         let wall_ns = clock::now_ns() - start_ns;
         let records = table.records();
-        let sum: u64 = records.iter().map(|record| record.process_ns + record.wait_ns).sum();
-        assert!(sum <= wall_ns);
-        assert_eq!(records.iter().map(|record| record.count).collect::<Vec<_>>(), [1, 2]);
+        assert!(sum_ns(&records) <= wall_ns);
+        assert!(records.iter().all(|record| record.wall_ns >= Some(sum_ns(&records)) && record.clocks == Some(1)));
+        assert_eq!(records.iter().map(|record| record.count).collect::<Vec<_>>(), [1, 1]);
         table.reset();
         assert!(table.records().is_empty());
+    }
+
+    /// A worker that waits for a turn that is not its own must not count it, nor lose the wait that spans it.
+    #[test]
+    fn time_between_turns_is_nobodys() {
+        let table = StageTable::new(&["collect", "write"]);
+        let mut clock = table.clock("writer");
+        clock.wait(0);
+        table.pause();
+        table.reset();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(sum_ns(&table.records()), 0, "{:?}", table.records());
+        clock.process(1);
+        clock.wait(0);
+        assert!(table.records().is_empty(), "what was done while the table stood is no span");
+        let start_ns = clock::now_ns();
+        table.resume();
+        std::thread::sleep(Duration::from_millis(5));
+        table.pause();
+        let turn_ns = clock::now_ns() - start_ns;
+        std::thread::sleep(Duration::from_millis(20));
+        let records = table.records();
+        let [collect] = records.as_slice() else { panic!("{records:?}") };
+        assert!((5_000_000..=turn_ns).contains(&collect.wait_ns), "{records:?}");
+        assert_eq!((collect.wall_ns, collect.count), (Some(collect.wait_ns), 1), "an open span counts");
+    }
+
+    #[test]
+    fn clocks_of_one_name_add_up_and_a_dropped_one_is_used_again() {
+        let table = StageTable::new(&["work"]);
+        let (mut a, mut b) = (table.clock("client"), table.clock("client"));
+        a.process(0);
+        b.process(0);
+        drop(a);
+        drop(b);
+        table.clock("client").process(0);
+        table.pause();
+        let records = table.records();
+        assert_eq!((records[0].count, records[0].clocks), (3, Some(2)));
+        assert!(records[0].wall_ns >= Some(2 * sum_ns(&records) / 2));
     }
 }

@@ -6,9 +6,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use uplift_target::{
-    Durability, Samples, StageRecord, disk::Disk, model::Histogram, stage::StageTable, timeline::EventLog,
-};
+use uplift_target::{Durability, Samples, disk::Disk, model::Histogram, stage::StageTable, timeline::EventLog};
 
 use crate::{
     counters::Counters,
@@ -324,9 +322,9 @@ impl Engine {
         .map(drop)
     }
 
-    /// Where the writer threads' time went.
-    pub fn stages(&self) -> Vec<StageRecord> {
-        self.stages.records()
+    /// Where the writer threads' time goes.
+    pub const fn stages(&self) -> &StageTable {
+        &self.stages
     }
 
     /// Ends the writer threads, having settled everything.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use uplift_target::{
-    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, StageRecord, Target, TargetError, clock,
-    model::Histogram, timeline::EventLog,
+    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, Target, TargetError, clock,
+    model::Histogram, stage::StageTable, timeline::EventLog,
 };
 
 use crate::{
@@ -203,8 +203,8 @@ impl Target for Voting {
         let _ = self.engine.reset_stages();
     }
 
-    fn stages(&self) -> Vec<StageRecord> {
-        self.engine.stages()
+    fn stage_table(&self) -> Option<&StageTable> {
+        Some(self.engine.stages())
     }
 }
 

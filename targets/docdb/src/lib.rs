@@ -18,7 +18,7 @@ use std::{
 };
 
 use docdb_engine::{
-    DocumentStore, Operation, Reply, Request, StoreError, StoreErrorKind, classic, fast,
+    DocumentStore, Operation, Reply, Request, StoreError, StoreErrorKind, classic, fast, stages,
     wire::{RemoteStore, Server, Transport as Socket},
 };
 use uplift_target::{
@@ -26,8 +26,10 @@ use uplift_target::{
     Target, TargetError, TargetErrorKind, TargetFactory,
     disk::{Disk, RealDisk},
     model::{Histogram, Table, duration::HumanDuration},
+    settings::read,
     slowdown::Slowdown,
-    settings::read, sync_probe,
+    stage::{StageTable, thread as span},
+    sync_probe,
 };
 
 pub use settings::{Ack, Distribution, Engine, Fsync, Gather, Locking, Logs, Settings, Transport, Workload};
@@ -105,6 +107,7 @@ struct DocDb {
     _server: Option<Server>,
     models: Vec<Mutex<Model>>,
     writes: AtomicU64,
+    stages: StageTable,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -138,6 +141,9 @@ impl DocDb {
             let database = usize::from(model.database);
             documents[database].extend(model.preload(workload.preload));
         }
+        // Before the store, whose threads give themselves clocks.
+        let stages = StageTable::new(&stages::NAMES);
+        span::install(&stages);
         let (store, mut effective) = open_store(&workload, &settings, context, &documents)?;
         if durability(&settings) == Durability::PowerLoss
             && let Some(syncs) = syncs_of_a_write(&*store, u64::from(workload.ids))?
@@ -163,6 +169,7 @@ impl DocDb {
             _server: server,
             models: models.into_iter().map(Mutex::new).collect(),
             writes: AtomicU64::new(0),
+            stages,
         })
     }
 }
@@ -376,9 +383,14 @@ impl Target for DocDb {
                 Way::Remote(Arc::clone(&connections[place % connections.len()]))
             }
         };
+        span::attach("client");
         let draw = Draw::new(&self.workload, ids, seed);
         let slowdown = Slowdown::new(self.settings.slowdown_percent);
         Ok(Box::new(DocClient { target: self, model, way, draw, slowdown, document: Vec::new() }))
+    }
+
+    fn stage_table(&self) -> Option<&StageTable> {
+        Some(&self.stages)
     }
 
     fn quiesce(&self) -> Result<(), TargetError> {
@@ -480,6 +492,7 @@ struct DocClient<'a> {
 
 impl Client for DocClient<'_> {
     fn operate(&mut self, _: Batch) -> Outcome {
+        let _request = span::process(stages::REQUEST);
         let (operation, number) = self.draw.next();
         // The model is this client's own; the lock only lets the check see it afterwards.
         let mut model = lock(self.model);
@@ -490,8 +503,14 @@ impl Client for DocClient<'_> {
         let request = Request { operation, database, id, document: text };
         let Self { way, slowdown, document, .. } = self;
         let result = slowdown.around(|| match way {
-            Way::Direct(store) => store.apply(request, document),
-            Way::Remote(store) => store.call(request, document),
+            Way::Direct(store) => {
+                let _engine = span::process(stages::ENGINE);
+                store.apply(request, document)
+            }
+            Way::Remote(store) => {
+                let _answer = span::wait(stages::ANSWER);
+                store.call(request, document)
+            }
         });
         let held = model.held[number];
         let kind = match result {

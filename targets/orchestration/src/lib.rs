@@ -12,6 +12,7 @@ mod grouped;
 mod postgres;
 mod retries;
 mod settings;
+mod timed;
 mod workload;
 
 use std::{
@@ -25,6 +26,7 @@ use std::{
 
 use duroxide::{
     Client as DuroxideClient,
+    providers::Provider as DuroxideProvider,
     runtime::{Runtime, RuntimeOptions},
 };
 use engine::{Engine, Stored};
@@ -32,6 +34,7 @@ use uplift_target::{
     Batch, Better, Ceiling, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricSpec,
     OpenContext, Outcome, Samples, SettingsError, Target, TargetError, TargetFactory, Tier, Unit,
     model::{Table, scenario::Load},
+    stage::StageTable,
     typed,
 };
 
@@ -208,10 +211,13 @@ struct Orchestration {
     expected: String,
     prefix: String,
     in_flight: u32,
+    stages: StageTable,
 }
 
 impl Orchestration {
     async fn open(workload: Workload, settings: Settings, context: &OpenContext) -> Result<Self, TargetError> {
+        let stages = StageTable::new(&timed::NAMES);
+        timed::watch_writers(&stages);
         let engine = engine::open(&settings, &context.data_dir).await?;
         let mut effective = engine.effective();
         let text = |value: &dyn std::fmt::Display| value.to_string();
@@ -223,7 +229,7 @@ impl Orchestration {
             Completion::Notify => "notify",
         };
         effective.insert("completion".to_owned(), completion.to_owned());
-        let provider = engine.provider();
+        let provider: Arc<dyn DuroxideProvider> = Arc::new(timed::Timed::new(engine.provider(), stages.clone()));
         let (activity_registry, activities) = workload::activities(&workload);
         let options = RuntimeOptions {
             dispatcher_min_poll_interval: settings.poll_interval.0,
@@ -254,6 +260,7 @@ impl Orchestration {
             instances: AtomicU64::new(0),
             acknowledged: Mutex::default(),
             in_flight,
+            stages,
         })
     }
 
@@ -264,10 +271,12 @@ impl Orchestration {
     async fn run_one(&self) -> Outcome {
         let number = self.instances.fetch_add(1, Ordering::Relaxed);
         let instance = self.instance(number);
-        if self.client.start_orchestration(&instance, workload::ORCHESTRATION, "").await.is_err() {
+        let start = Box::pin(self.client.start_orchestration(&instance, workload::ORCHESTRATION, ""));
+        if self.stages.timed(timed::CALLER, timed::START, start).await.is_err() {
             return Outcome::failed(0, failure::CLIENT);
         }
-        match self.engine.wait(&self.client, &instance, ORCHESTRATION_TIMEOUT).await {
+        let end = self.engine.wait(&self.client, &instance, ORCHESTRATION_TIMEOUT);
+        match self.stages.timed(timed::CALLER, timed::END, end).await {
             Ok(output) if output == self.expected => {
                 self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(number);
                 Outcome::ok(0)
@@ -337,6 +346,10 @@ impl Target for Opened {
 
     fn client(&self, _: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
         Ok(Box::new(Caller { opened: self }))
+    }
+
+    fn stage_table(&self) -> Option<&StageTable> {
+        Some(&self.orchestration.stages)
     }
 
     fn drain(&self) -> Result<Drain, TargetError> {

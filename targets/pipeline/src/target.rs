@@ -11,8 +11,8 @@ use std::{
 
 use uplift_postgres_service::Server;
 use uplift_target::{
-    Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, StageRecord,
-    Target, TargetError, TargetFactory, clock, model::Table, stage::StageTable, typed,
+    Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target,
+    TargetError, TargetFactory, clock, model::Table, stage::StageTable, typed,
 };
 
 use crate::{
@@ -396,12 +396,8 @@ impl Target for Pipeline {
         }
     }
 
-    fn reset_stages(&self) {
-        self.job.stages.reset();
-    }
-
-    fn stages(&self) -> Vec<StageRecord> {
-        self.job.stages.records()
+    fn stage_table(&self) -> Option<&StageTable> {
+        Some(&self.job.stages)
     }
 
     fn processes(&self) -> Vec<u32> {

@@ -24,7 +24,10 @@ use rand_chacha::ChaCha8Rng;
 use uplift_target::{
     Batch, Better, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricSpec, OpenContext,
     Outcome, OutcomeKind, Samples, SettingsError, Target, TargetError, TargetErrorKind, TargetFactory, Tier, Unit,
-    clock, model::Table, settings::read,
+    clock,
+    model::Table,
+    settings::read,
+    stage::{StageClock, StageTable},
 };
 
 pub use settings::{Distribution, Fault, Settings, Workload};
@@ -32,6 +35,15 @@ pub use work::SPLIT;
 
 /// The reference target's factory.
 pub static FACTORY: &dyn TargetFactory = &Factory;
+
+/// The stages, and their numbers.
+mod stage {
+    pub const NAMES: [&str; 4] = ["compute", "stall", "write", "sync"];
+    pub const COMPUTE: usize = 0;
+    pub const STALL: usize = 1;
+    pub const WRITE: usize = 2;
+    pub const SYNC: usize = 3;
+}
 
 struct Factory;
 
@@ -113,6 +125,7 @@ impl TargetFactory for Factory {
             counts: Counts::default(),
             first_ns: AtomicU64::new(0),
             stop,
+            stages: StageTable::new(&stage::NAMES),
         }))
     }
 }
@@ -133,6 +146,7 @@ struct Reference {
     /// When the first operation began; 0 before.
     first_ns: AtomicU64,
     stop: Arc<AtomicBool>,
+    stages: StageTable,
 }
 
 impl Drop for Reference {
@@ -177,7 +191,12 @@ impl Target for Reference {
             stalled: false,
             done_steps: 0,
             value: index as u64,
+            clock: self.stages.clock("client"),
         }))
+    }
+
+    fn stage_table(&self) -> Option<&StageTable> {
+        Some(&self.stages)
     }
 
     fn drain(&self) -> Result<Drain, TargetError> {
@@ -217,14 +236,17 @@ struct ReferenceClient<'a> {
     stalled: bool,
     done_steps: u64,
     value: u64,
+    clock: StageClock,
 }
 
 impl ReferenceClient<'_> {
     fn compute(&mut self, steps: f64) {
         let steps = steps as u64;
         if steps > 0 {
+            self.clock.process(stage::COMPUTE);
             self.value = work::operation(steps, self.value);
             self.done_steps += steps;
+            self.clock.leave();
         }
     }
 
@@ -261,7 +283,9 @@ impl ReferenceClient<'_> {
             if now_ns >= begin_ns {
                 self.stalled = true;
                 if now_ns < end_ns {
+                    self.clock.wait(stage::STALL);
                     clock::sleep_until_ns(end_ns);
+                    self.clock.leave();
                 }
             }
         }
@@ -284,10 +308,13 @@ impl ReferenceClient<'_> {
 
     fn write_and_sync(&mut self) -> std::io::Result<()> {
         for _ in 0..self.target.settings.fsyncs_per_op {
+            self.clock.process(stage::WRITE);
             (&self.target.file).write_all(RECORD)?;
             self.target.counts.written.fetch_add(1, Ordering::Relaxed);
+            self.clock.process(stage::SYNC);
             self.target.file.sync_data()?;
         }
+        self.clock.leave();
         Ok(())
     }
 }

@@ -273,7 +273,7 @@ pub fn of_wait(stack: &Stack) -> Category {
 
 /// The innermost function whose path says whose it is. A function without a path is C's or was inlined: it works for who
 /// called it.
-fn owner<'a>(mut innermost_first: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn owner<'a>(mut innermost_first: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     innermost_first.find_map(|name| {
         let name = path(name);
         // What stands in type arguments is not the function's own path.

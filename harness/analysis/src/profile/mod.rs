@@ -9,6 +9,8 @@ pub mod differential;
 pub mod folded;
 pub mod functions;
 pub mod reading;
+pub mod stages;
+pub mod tail;
 
 use std::collections::BTreeMap;
 

@@ -216,25 +216,21 @@ fn perf_events() -> Finding {
 }
 
 fn kernel_symbols() -> Finding {
-    let shown = fs::read_to_string("/proc/kallsyms")
-        .is_ok_and(|text| text.lines().take(100).any(|line| !line.starts_with("0000000000000000")));
-    if shown {
-        return Finding::good("kernel symbols", "/proc/kallsyms shows addresses");
+    match uplift_profiler::symbol::KernelSymbols::read() {
+        Ok(_) => Finding::good("kernel symbols", "/proc/kallsyms shows addresses"),
+        Err(message) => {
+            let (state, remedy) = message.rsplit_once("; ").unwrap_or((message.as_str(), ""));
+            Finding::poor("kernel symbols", State::Missing, state, remedy)
+        }
     }
-    Finding::poor(
-        "kernel symbols",
-        State::Missing,
-        "/proc/kallsyms hides addresses: kernel frames have no names",
-        "sysctl kernel.kptr_restrict=0, or run as root",
-    )
 }
 
 /// The sampler that profiles here, tried.
 fn profiler() -> Finding {
-    match uplift_profiler::Sampler.start(99, true) {
+    match uplift_profiler::Sampler.start(99, true, false) {
         Ok(running) => {
             let (name, warnings) = (running.name(), running.warnings());
-            if let Err(error) = running.stop() {
+            if let Err(error) = running.stop(None) {
                 return Finding::poor("profiler", State::Missing, error, "report this as a defect of uplift");
             }
             if warnings.is_empty() {

@@ -19,8 +19,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use uplift_model::protocol::Profiled;
-use uplift_target::{agent::RunningSampler, clock};
+use uplift_model::protocol::{CallStacks, Profiled, TailProfile};
+use uplift_target::{
+    agent::RunningSampler,
+    calls::{Calls, Tail},
+    clock,
+};
 
 use self::{
     event::{Kind, Scope},
@@ -28,9 +32,9 @@ use self::{
     ring::Ring,
 };
 use crate::{
-    fold::{Folder, Stack},
+    fold::{Folded, Folder, Stack},
     maps::{self, Module},
-    off_cpu::{self, Switch, What},
+    off_cpu::{self, Away, Switch, What},
     symbol::{KernelSymbols, UserSymbols},
     unwind::{Registers, Unwinder},
 };
@@ -71,12 +75,22 @@ pub struct PerfSampler {
 struct Collected {
     stacks: HashMap<Stack, u32>,
     samples: HashMap<u32, u64>,
+    /// When each sample was taken, of which thread, and its stack; where that was asked for.
+    moments: Option<Vec<Moment>>,
     switches: Vec<Switch>,
     lost: u64,
     throttled: u64,
     /// Samples of processes that this one started: they inherit its events, and their addresses mean nothing here.
     of_others: u64,
     threads: HashMap<u32, String>,
+}
+
+/// A sample's moment.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    time_ns: u64,
+    tid: u32,
+    stack: u32,
 }
 
 /// The events of one kind, and their rings.
@@ -87,11 +101,11 @@ struct Opened {
     owners: Vec<libc::c_int>,
 }
 
-/// Starts sampling.
+/// Starts sampling; with `moments` it remembers when each sample was taken.
 ///
 /// # Errors
 /// Why the kernel does not let this process sample itself, and the remedy.
-pub fn start(frequency_hz: u32, off_cpu: bool) -> Result<PerfSampler, String> {
+pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSampler, String> {
     event::raise_file_limit();
     let mut warnings = Vec::new();
     let kernel = may_see_kernel()?;
@@ -117,7 +131,7 @@ pub fn start(frequency_hz: u32, off_cpu: bool) -> Result<PerfSampler, String> {
         .spawn(move || {
             // SAFETY: gettid has no preconditions.
             let _ = send_tid.send(unsafe { libc::gettid() });
-            read_rings(&receive_rings, &reader_stop, unwinder)
+            read_rings(&receive_rings, &reader_stop, unwinder, moments)
         })
         .map_err(|error| format!("the sampler's thread cannot be started: {error}"))?;
     let own = receive_tid.recv().map_err(|_| "the sampler's thread ended at once".to_owned())?;
@@ -270,10 +284,16 @@ struct Readable {
     owners: Vec<libc::c_int>,
 }
 
-fn read_rings(receive: &Receiver<Option<Readable>>, stop: &AtomicBool, mut unwinder: Unwinder) -> Collected {
+fn read_rings(
+    receive: &Receiver<Option<Readable>>,
+    stop: &AtomicBool,
+    mut unwinder: Unwinder,
+    moments: bool,
+) -> Collected {
     let mut collected = Collected {
         stacks: HashMap::new(),
         samples: HashMap::new(),
+        moments: moments.then(Vec::new),
         switches: Vec::new(),
         lost: 0,
         throttled: 0,
@@ -319,6 +339,9 @@ impl Collected {
                     self.switch(Switch { time_ns: sample.time_ns, tid: sample.tid, what: What::Leaves { stack } });
                 } else {
                     *self.samples.entry(stack).or_insert(0) += 1;
+                    if let Some(moments) = &mut self.moments {
+                        moments.push(Moment { time_ns: sample.time_ns, tid: sample.tid, stack });
+                    }
                 }
             }
             Record::Switch { tid, time_ns, out, preempted, .. } => {
@@ -346,7 +369,7 @@ impl RunningSampler for PerfSampler {
         self.warnings.clone()
     }
 
-    fn stop(self: Box<Self>) -> Result<Profiled, String> {
+    fn stop(self: Box<Self>, tail: Option<&Tail>) -> Result<Profiled, String> {
         for event in &self.events {
             event::disable(event).map_err(|error| format!("sampling cannot be stopped: {error}"))?;
         }
@@ -376,15 +399,14 @@ impl RunningSampler for PerfSampler {
             if self.kernel { KernelSymbols::read().map_err(|message| warnings.push(message)).ok() } else { None };
         // Read again: a library may have been loaded meanwhile.
         let modules = maps::modules().map_or(self.modules, |(modules, _)| modules);
-        let mut folder = Folder { user: UserSymbols::new(modules), kernel, threads: names };
-
-        let mut by_index: Vec<Option<Stack>> = vec![None; collected.stacks.len()];
+        let mut stacks = Stacks {
+            folder: Folder { user: UserSymbols::new(modules), kernel, threads: names },
+            by_index: vec![None; collected.stacks.len()],
+        };
         for (stack, index) in collected.stacks {
-            by_index[index as usize] = Some(stack);
+            stacks.by_index[index as usize] = Some(stack);
         }
-        let stack_of = |index: u32| by_index.get(index as usize).and_then(Option::as_ref);
-        let folded =
-            folder.fold(collected.samples.iter().filter_map(|(index, count)| Some((stack_of(*index)?, *count))));
+        let folded = stacks.on_cpu(&collected.samples);
         warnings.extend(folded.complaint());
         if folded.cut * 50 > folded.total {
             warnings.push(format!(
@@ -392,15 +414,12 @@ impl RunningSampler for PerfSampler {
                 folded.cut as f64 / folded.total as f64 * 100.0
             ));
         }
-        let folded_off_cpu = self.off_cpu.then(|| {
-            let waits: Vec<(Stack, u64)> = off_cpu::waits(collected.switches, end_ns)
-                .into_iter()
-                .filter_map(|((index, preempted), wait_ns)| {
-                    Some((Stack { preempted, ..stack_of(index)?.clone() }, wait_ns / 1_000))
-                })
-                .collect();
-            folder.fold(waits.iter().map(|(stack, wait_us)| (stack, *wait_us))).text
-        });
+        let away = self.off_cpu.then(|| off_cpu::stretches(collected.switches, end_ns));
+        let folded_off_cpu = away.as_ref().map(|away| stacks.off_cpu(&off_cpu::waits(away, off_cpu::whole)));
+        let tail = match (tail, &collected.moments) {
+            (Some(tail), Some(moments)) => Some(stacks.tail(tail, moments, away.as_deref())),
+            _ => None,
+        };
         Ok(Profiled {
             sampler: "perf cpu-clock".to_owned(),
             frequency_hz: self.frequency_hz,
@@ -413,6 +432,57 @@ impl RunningSampler for PerfSampler {
             duration_ns: end_ns.saturating_sub(self.start_ns),
             operations: 0,
             warnings,
+            tail,
         })
+    }
+}
+
+/// All stacks that were seen, and what names them.
+struct Stacks {
+    folder: Folder,
+    by_index: Vec<Option<Stack>>,
+}
+
+impl Stacks {
+    fn on_cpu(&mut self, samples: &HashMap<u32, u64>) -> Folded {
+        let Self { folder, by_index } = self;
+        folder.fold(samples.iter().filter_map(|(index, count)| Some((by_index[*index as usize].as_ref()?, *count))))
+    }
+
+    /// In microseconds.
+    fn off_cpu(&mut self, waits: &HashMap<(u32, bool), u64>) -> String {
+        let waits: Vec<(Stack, u64)> = waits
+            .iter()
+            .filter_map(|(&(index, preempted), wait_ns)| {
+                Some((Stack { preempted, ..self.by_index[index as usize].clone()? }, wait_ns / 1_000))
+            })
+            .collect();
+        self.folder.fold(waits.iter().map(|(stack, wait_us)| (stack, *wait_us))).text
+    }
+
+    fn tail(&mut self, tail: &Tail, moments: &[Moment], away: Option<&[Away]>) -> TailProfile {
+        let mut of = |calls: &Calls| {
+            let mut samples = HashMap::new();
+            for moment in moments.iter().filter(|moment| calls.holds(moment.tid, moment.time_ns)) {
+                *samples.entry(moment.stack).or_insert(0) += 1;
+            }
+            let within = |away: &Away| calls.overlap_ns(away.tid, away.from_ns, away.to_ns);
+            let stacks = CallStacks {
+                calls: calls.count(),
+                service_ns: calls.service_ns(),
+                folded: self.on_cpu(&samples).text,
+                folded_off_cpu: away.map(|away| self.off_cpu(&off_cpu::waits(away, within))),
+            };
+            (stacks, samples.values().sum::<u64>())
+        };
+        let ((slow, _), (all, samples)) = (of(&tail.slow), of(&tail.all));
+        TailProfile {
+            percentile: tail.percentile,
+            threshold_ns: tail.threshold_ns,
+            slow,
+            all,
+            calls_missed: tail.all.missed,
+            samples_elsewhere: moments.len() as u64 - samples,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Names of kernel addresses, from `/proc/kallsyms`.
 
-use std::fs;
+use std::{env, fs, path::Path};
 
 /// The kernel's functions, by address.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +10,11 @@ pub struct KernelSymbols {
     functions: Vec<(u64, std::ops::Range<usize>)>,
 }
 
+/// Names a file to read kernel symbols from instead: a copy that somebody with more rights made of `/proc/kallsyms` since
+/// the machine was started.
+pub const KALLSYMS_VARIABLE: &str = "UPLIFT_KALLSYMS";
+/// Where the kernel shows its symbols.
+const KALLSYMS: &str = "/proc/kallsyms";
 /// What to do where addresses are hidden.
 pub const REMEDY: &str = "sysctl kernel.kptr_restrict=0, or run as root";
 
@@ -19,12 +24,21 @@ impl KernelSymbols {
     /// # Errors
     /// A sentence with the remedy where the file is missing or hides addresses.
     pub fn read() -> Result<Self, String> {
-        let text = fs::read_to_string("/proc/kallsyms").map_err(|error| {
-            format!("/proc/kallsyms cannot be read ({error}): kernel frames have no names; {REMEDY}")
-        })?;
+        let path = env::var_os(KALLSYMS_VARIABLE).unwrap_or_else(|| KALLSYMS.into());
+        Self::read_from(Path::new(&path))
+    }
+
+    /// Those of a file.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_from(path: &Path) -> Result<Self, String> {
+        let name = path.display();
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("{name} cannot be read ({error}): kernel frames have no names; {REMEDY}"))?;
         let symbols = Self::parse(text);
         if symbols.functions.is_empty() {
-            return Err(format!("/proc/kallsyms hides addresses: kernel frames have no names; {REMEDY}"));
+            return Err(format!("{name} hides addresses: kernel frames have no names; {REMEDY}"));
         }
         Ok(symbols)
     }
@@ -71,6 +85,14 @@ mod tests {
         assert_eq!(symbols.name(0xffff_ffff_8100_01ff), Some("vfs_write"));
         assert_eq!(symbols.name(0xffff_ffff_c000_0010), Some("ext4_sync_file"));
         assert_eq!(symbols.name(0x1000), None);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_hides_addresses_is_named_with_the_remedy() {
+        let missing = KernelSymbols::read_from(Path::new("/no/kallsyms")).unwrap_err();
+        assert!(missing.starts_with("/no/kallsyms cannot be read") && missing.ends_with(REMEDY), "{missing}");
+        let empty = KernelSymbols::read_from(Path::new("/dev/null")).unwrap_err();
+        assert!(empty.starts_with("/dev/null hides addresses") && empty.ends_with(REMEDY), "{empty}");
     }
 
     #[test]

@@ -11,67 +11,6 @@ use crate::{
     number::{count, nanoseconds, significant},
 };
 
-pub fn stage_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
-    let mut rows = Vec::new();
-    for variant in variants(planned) {
-        let trials = of_variant(input, planned, variant);
-        let mut stages: BTreeMap<(Option<&str>, &str), (u64, u64, u64)> = BTreeMap::new();
-        let mut wall_ns = 0;
-        for trial in &trials {
-            let Some(measured) = &trial.measured else { continue };
-            if measured.stages.is_empty() {
-                continue;
-            }
-            // Stage clocks run from the first measured turn, dropped ones included.
-            wall_ns += measured.turns.iter().map(|turn| turn.wall_ns).sum::<u64>();
-            for stage in &measured.stages {
-                let entry = stages.entry((stage.worker.as_deref(), &stage.stage)).or_default();
-                entry.0 += stage.process_ns;
-                entry.1 += stage.wait_ns;
-                entry.2 += stage.count;
-            }
-        }
-        if wall_ns == 0 {
-            continue;
-        }
-        let share = |ns: u64| format!("{:.1} %", ns as f64 / wall_ns as f64 * 100.0);
-        let mut by_worker: BTreeMap<Option<&str>, u64> = BTreeMap::new();
-        for ((worker, stage), (process, wait, spans)) in &stages {
-            *by_worker.entry(*worker).or_default() += process + wait;
-            rows.push(vec![
-                (*stage).to_owned(),
-                worker.unwrap_or("–").to_owned(),
-                variant.to_owned(),
-                nanoseconds(*process),
-                nanoseconds(*wait),
-                share(process + wait),
-                count(*spans),
-            ]);
-        }
-        for (worker, accounted) in by_worker {
-            let rest = wall_ns.saturating_sub(accounted);
-            rows.push(vec![
-                "*unaccounted*".to_owned(),
-                worker.unwrap_or("–").to_owned(),
-                variant.to_owned(),
-                nanoseconds(rest),
-                "–".to_owned(),
-                share(rest),
-                "–".to_owned(),
-            ]);
-        }
-    }
-    if rows.is_empty() {
-        return;
-    }
-    text.push_str("### Where the time went\n\n");
-    header(&["stage", "worker", "variant", "at work", "waiting", "share of wall", "spans"], text);
-    for cells in rows {
-        row(&cells, text);
-    }
-    text.push_str("\nFor each worker the stages and the unaccounted rest add up to the wall time.\n\n");
-}
-
 /// How the target's ratios (a queue's depth, records for each batch) went over the turns of the trials: medians of the
 /// four quarters.
 pub fn ratios_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {

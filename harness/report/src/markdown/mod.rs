@@ -19,7 +19,7 @@ pub use self::validation::failure_lines;
 use self::{
     comparison::{claims_table, comparison_table, durability, settings_table},
     environment::{configuration, environment, reproduction},
-    inside::{distributions_table, ratios_table, stage_table},
+    inside::{distributions_table, ratios_table},
     operations::{groups_table, latency_table, operations_table, syncs_table},
 };
 use crate::{
@@ -140,7 +140,7 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
     groups_table(input, planned, text);
     syncs_table(input, planned, text);
     text.push_str(&profile::section::markdown(input.profiles, planned));
-    stage_table(input, planned, text);
+    text.push_str(&profile::stages::markdown(input.trials, input.profiles, planned));
     ratios_table(input, planned, text);
     distributions_table(input, planned, text);
     let trials: Vec<(&str, Vec<&Trial>)> =

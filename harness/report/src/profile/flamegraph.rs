@@ -40,12 +40,33 @@ pub fn one(title: &str, subtitle: &str, unit: &str, stacks: &[Stack]) -> io::Res
     draw(&mut options(title, subtitle, unit), &text)
 }
 
-/// Two profiles, frames as wide as they are in the second: what is new shows, what vanished does not.
+/// One profile whose counts are nanoseconds; `factor` turns them into microseconds (1e-3).
 ///
 /// # Errors
 /// Where there is nothing to draw.
-pub fn after(what: &str, text: &str) -> io::Result<Vec<u8>> {
-    let subtitle = "processor time for each operation; widths after the change, red grew, blue shrank";
+pub fn times(title: &str, subtitle: &str, stacks: &[Stack], factor: f64) -> io::Result<Vec<u8>> {
+    let text: String = stacks.iter().map(|stack| format!("{} {}\n", stack.line(), stack.count)).collect();
+    let mut options = options(title, subtitle, "us");
+    options.factor = factor;
+    draw(&mut options, &text)
+}
+
+/// Two profiles, frames as wide as they are in the second: what is new shows, what vanished does not. `sampler` is what
+/// sampled them.
+///
+/// # Errors
+/// Where there is nothing to draw.
+pub fn after(what: &str, sampler: &str, text: &str) -> io::Result<Vec<u8>> {
+    let subtitle =
+        format!("processor time for each operation; widths after the change, red grew, blue shrank; {sampler}");
+    differential(what, &subtitle, text)
+}
+
+/// Two profiles in picoseconds, frames as wide as they are in the second and coloured by what grew from the first.
+///
+/// # Errors
+/// Where there is nothing to draw.
+pub fn differential(what: &str, subtitle: &str, text: &str) -> io::Result<Vec<u8>> {
     let mut options = options(what, subtitle, "ns/op");
     options.factor = NANOSECONDS;
     draw(&mut options, text)
@@ -55,9 +76,11 @@ pub fn after(what: &str, text: &str) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Where there is nothing to draw.
-pub fn before(what: &str, text: &str) -> io::Result<Vec<u8>> {
-    let subtitle = "processor time for each operation; widths before the change, red will grow, blue will shrink";
-    let mut options = options(what, subtitle, "ns/op");
+pub fn before(what: &str, sampler: &str, text: &str) -> io::Result<Vec<u8>> {
+    let subtitle = format!(
+        "processor time for each operation; widths before the change, red will grow, blue will shrink; {sampler}"
+    );
+    let mut options = options(what, &subtitle, "ns/op");
     options.factor = NANOSECONDS;
     options.negate_differentials = true;
     draw(&mut options, &swapped(text))

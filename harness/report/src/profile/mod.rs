@@ -4,6 +4,8 @@ pub mod firefox;
 pub mod flamegraph;
 pub mod pprof;
 pub mod section;
+pub mod stages;
+pub mod tail;
 
 use uplift_analysis::profile::{FoldedError, Profile, by_variant, differential, folded};
 use uplift_model::{ProfileTrial, protocol::Profiled, run::Run};
@@ -91,15 +93,25 @@ impl<'a> Drawn<'a> {
             .collect()
     }
 
+    /// What sampled, and what it could see.
+    pub fn sampler(&self) -> String {
+        self.trials.first().map_or_else(String::new, |first| {
+            format!(
+                "{}, {}",
+                first.sampler,
+                if first.kernel_frames { "kernel and user frames" } else { "user frames only" }
+            )
+        })
+    }
+
     /// How the samples were taken, and how good they are, in one line.
     pub fn quality(&self) -> String {
         let Some(first) = self.trials.first() else { return String::new() };
         let lost: Option<u64> = self.trials.iter().map(|one| one.lost).sum();
         let named: f64 = self.trials.iter().map(|one| one.symbolised_share).sum::<f64>() / self.trials.len() as f64;
         format!(
-            "{}, {}; {} Hz over {:.1} s, {} samples, {}; {:.2} cores used; {:.1} % of the stacks whole and named",
-            first.sampler,
-            if first.kernel_frames { "kernel and user frames" } else { "user frames only" },
+            "{}; {} Hz over {:.1} s, {} samples, {}; {:.2} cores used; {:.1} % of the stacks whole and named",
+            self.sampler(),
             first.frequency_hz,
             self.cpu.duration_ns as f64 / 1e9,
             self.cpu.samples,
@@ -151,10 +163,14 @@ fn of_variant(run: &Run, drawn: &Drawn<'_>, files: &mut Vec<Artifact>) -> Result
         add("off-cpu.folded", folded::write(&stacks).into_bytes());
         if !stacks.is_empty() {
             let title = format!("waiting time: {}, {}", drawn.scenario, drawn.variant);
-            let subtitle = "every switch of every thread: how long it was away, by the stack with which it left";
-            add("off-cpu.svg", flamegraph::one(&title, subtitle, "us", &stacks)?);
+            let subtitle = format!(
+                "every switch of every thread: how long it was away, by the stack with which it left; {}",
+                drawn.sampler()
+            );
+            add("off-cpu.svg", flamegraph::one(&title, &subtitle, "us", &stacks)?);
         }
     }
+    tail::artifacts(drawn, files)?;
     Ok(())
 }
 
@@ -166,8 +182,9 @@ fn of_pair(baseline: &Drawn<'_>, candidate: &Drawn<'_>, files: &mut Vec<Artifact
     let stem = stem(baseline.scenario, &format!("{}-to-{}", baseline.variant, candidate.variant));
     let what = format!("{}: from {} to {}", baseline.scenario, baseline.variant, candidate.variant);
     let mut add = |end: &str, bytes: Vec<u8>| files.push(Artifact { name: format!("{stem}.{end}"), bytes });
-    add("after.svg", flamegraph::after(&what, &text)?);
-    add("before.svg", flamegraph::before(&what, &text)?);
+    let sampler = candidate.sampler();
+    add("after.svg", flamegraph::after(&what, &sampler, &text)?);
+    add("before.svg", flamegraph::before(&what, &sampler, &text)?);
     add("folded", text.into_bytes());
     Ok(())
 }

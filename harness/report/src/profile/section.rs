@@ -8,7 +8,7 @@ use uplift_analysis::profile::{
 };
 use uplift_model::{ProfileTrial, run::PlannedScenario, trial::TrialOutcome};
 
-use super::{Drawn, stem};
+use super::{Drawn, stages, stem, tail};
 use crate::{
     markdown::{escape, header, row},
     number::{count, nanoseconds},
@@ -93,6 +93,7 @@ fn variant(drawn: &Drawn<'_>, text: &mut String) {
         drawn.variant
     );
     waiting_table(drawn, text);
+    tail::markdown(drawn, text);
 }
 
 /// `41.2 % (39.8 … 42.6)`
@@ -101,7 +102,7 @@ fn share(share: &Share) -> String {
     format!("{:.1} % ({:.1} … {:.1})", share.share * 100.0, low * 100.0, high * 100.0)
 }
 
-fn per_operation(ns: Option<f64>) -> String {
+pub(super) fn per_operation(ns: Option<f64>) -> String {
     match ns {
         None => "n/a".to_owned(),
         Some(0.0) => "0".to_owned(),
@@ -241,7 +242,7 @@ fn moves_table(
     text.push('\n');
 }
 
-fn named(function: &str, kernel: bool) -> String {
+pub(super) fn named(function: &str, kernel: bool) -> String {
     format!("`{}`{}", shortened(function).replace('|', "\\|").replace('`', "'"), if kernel { " (kernel)" } else { "" })
 }
 
@@ -313,6 +314,7 @@ pub fn terminal(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String 
                 if function.kernel { " (kernel)" } else { "" }
             );
         }
+        tail::terminal(one, &mut text);
         text.push('\n');
     }
     if let [baseline, candidate, ..] = drawn.as_slice() {
@@ -333,7 +335,9 @@ pub fn terminal(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String 
                 shortened(&row.function)
             );
         }
+        text.push('\n');
     }
+    text.push_str(&stages::terminal(profiles, planned));
     text
 }
 
@@ -360,6 +364,7 @@ pub fn json(profiles: &[ProfileTrial], planned: &PlannedScenario) -> serde_json:
                 "categories": categories(&one.cpu).iter().map(|row| serde_json::json!({
                     "category": row.category.name(), "share": share(&row.share), "ns_per_operation": row.ns_per_operation,
                 })).collect::<Vec<_>>(),
+                "tail": tail::json(one),
                 "functions": top_functions(&one.cpu, FUNCTIONS).iter().map(|row| serde_json::json!({
                     "function": row.function, "kernel": row.kernel, "self": share(&row.own), "total": share(&row.total),
                 })).collect::<Vec<_>>(),

@@ -10,6 +10,7 @@ pub mod classic;
 mod error;
 pub mod fast;
 mod json;
+pub mod stages;
 mod statistics;
 mod store;
 pub mod wire;

@@ -63,6 +63,7 @@ mod sessions;
 mod shard;
 mod store;
 mod token;
+mod watch;
 mod writer;
 
 use std::{
@@ -74,6 +75,7 @@ use duroxide::providers::ProviderError;
 
 pub use completion::Finished;
 pub use options::{InForce, OpenError, Options, Synchronous};
+pub use watch::{Doing, watch_writers};
 
 use database::Database;
 

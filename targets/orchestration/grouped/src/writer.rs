@@ -28,6 +28,7 @@ use crate::{
     relay,
     shard::ShardNumber,
     store::{Effects, FetchedTask, FetchedTurn, Relay, Store, TaskFilter},
+    watch::{self, Doing},
 };
 
 /// After so many vain waits in a row, one batch in 2^6 waits to see whether it has become worth it.
@@ -119,6 +120,7 @@ impl Writer {
         }
         let most = self.surroundings.options.max_batch;
         let mut batch = Vec::new();
+        watch::now(Doing::Waiting);
         while self.lane.queue.take(&mut batch, most, self.wake_at()) {
             self.note_returns(&batch);
             let look = self.should_look();
@@ -137,6 +139,7 @@ impl Writer {
                     self.lend(exclusive);
                 }
             }
+            watch::now(Doing::Waiting);
         }
     }
 
@@ -175,6 +178,7 @@ impl Writer {
             return;
         }
         let first = batch.len();
+        watch::now(Doing::Gathering);
         let until = Instant::now() + self.surroundings.options.max_delay;
         while self.in_hand > 0 && batch.len() < most && Instant::now() < until {
             let came = batch.len();
@@ -211,6 +215,7 @@ impl Writer {
                 break;
             }
             let came = batch.len();
+            watch::now(Doing::Gathering);
             self.lane.queue.take_when(batch, most - came, 1, Some(until));
             let new = batch.split_off(came);
             self.note_returns(&new);
@@ -264,6 +269,7 @@ impl Writer {
     }
 
     fn transact(&mut self, commands: Vec<Command>, look: bool) {
+        watch::now(Doing::Transaction);
         let mut outcome = Outcome::default();
         let asked = commands.len() as u64;
         let needs_sync = commands.iter().any(Command::writes);
@@ -274,8 +280,10 @@ impl Writer {
                 Err(error) => self.refuse(command, error, &mut outcome),
             }
         }
-        let result =
-            result.and_then(|()| self.serve_waiting(look, &mut outcome)).and_then(|()| self.store.execute("COMMIT"));
+        let result = result.and_then(|()| self.serve_waiting(look, &mut outcome)).and_then(|()| {
+            watch::now(Doing::Committing);
+            self.store.execute("COMMIT")
+        });
         match &result {
             Ok(()) if asked > 0 || !outcome.served.is_empty() => {
                 self.lane.counts.transactions.fetch_add(1, Ordering::Relaxed);
@@ -288,6 +296,7 @@ impl Writer {
                 outcome.effects = Effects::default();
             }
         }
+        watch::now(Doing::Telling);
         self.tell(outcome, result.as_ref().copied());
     }
 

@@ -6,15 +6,18 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use uplift_target::disk::{Disk, DiskFile};
+use uplift_target::{
+    disk::{Disk, DiskFile},
+    stage::thread as span,
+};
 
 use super::{index::Location, settings::Locking};
-use crate::error::StoreError;
+use crate::{error::StoreError, stages};
 
 /// The file's name in the directory of its database.
 pub const NAME: &str = "documents.dat";
@@ -96,7 +99,7 @@ impl DataFile {
         let offset = self.end.fetch_add(length as u64, Ordering::Relaxed);
         let flag_offset = offset + record.len() as u64;
         let write = |bytes: &[u8], at: u64| {
-            let _alone = self.guard.write().unwrap_or_else(PoisonError::into_inner);
+            let _alone = self.alone();
             self.file.write_all_at(bytes, at).map_err(|error| self.failed("writing", &error))
         };
         match self.locking {
@@ -111,7 +114,7 @@ impl DataFile {
                 }
             }
             Locking::Exclusive | Locking::Narrow => {
-                let _alone = self.guard.write().unwrap_or_else(PoisonError::into_inner);
+                let _alone = self.alone();
                 let failed = |error| self.failed("writing", &error);
                 self.file.write_all_at(&record, offset).map_err(failed)?;
                 if fsyncs == 2 {
@@ -137,11 +140,14 @@ impl DataFile {
         document.resize(HEADER_BYTES + length + 1, 0);
         let result = match self.locking {
             Locking::ReadWrite => {
-                let _shared = self.guard.read().unwrap_or_else(PoisonError::into_inner);
+                let _shared = {
+                    let _lock = span::wait(stages::LOCK);
+                    self.guard.read().unwrap_or_else(PoisonError::into_inner)
+                };
                 self.file.read_exact_at(document, location.offset)
             }
             Locking::Exclusive | Locking::Narrow => {
-                let _alone = self.guard.write().unwrap_or_else(PoisonError::into_inner);
+                let _alone = self.alone();
                 self.file.read_exact_at(document, location.offset)
             }
         };
@@ -166,11 +172,17 @@ impl DataFile {
         Ok(())
     }
 
+    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        let _lock = span::wait(stages::LOCK);
+        self.guard.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes all that was written survive a loss of power.
     ///
     /// # Errors
     /// What the system says.
     pub fn sync(&self) -> Result<(), StoreError> {
+        let _sync = span::process(stages::SYNC);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.file.sync_data().map_err(|error| self.failed("syncing", &error))
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use uplift_target::{clock, disk::Disk, timeline::EventLog};
+use uplift_target::{clock, disk::Disk, stage::thread as span, timeline::EventLog};
 
 use super::{
     checkpoint::{self, Checkpoint},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
-    json,
+    json, stages,
     statistics::Statistics,
     store::{Operation, Recovery, Reply, Request},
 };
@@ -122,13 +122,17 @@ impl Database {
     /// As [`DocumentStore::apply`](crate::DocumentStore::apply).
     pub fn apply(&self, request: Request<'_>, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
         document.clear();
+        let validate = span::process(stages::VALIDATE);
         json::check(&request)?;
+        drop(validate);
         if request.operation == Operation::Read {
             return self.read(request.id, document);
         }
         let (reply, ticket) = self.write(&request)?;
         if let Some(ticket) = ticket {
+            let wait = span::wait(stages::SYNC_WAIT);
             self.wal.wait(ticket)?;
+            drop(wait);
             if self.wal.segment_length() >= self.settings.segment_bytes_max {
                 self.checkpoint()?;
             }
@@ -137,12 +141,16 @@ impl Database {
     }
 
     fn read(&self, id: u64, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
+        let index = span::process(stages::INDEX);
         let Some(location) = self.index.get(id) else { return Ok(Reply::NotFound) };
+        drop(index);
+        let _data_file = span::process(stages::DATA_FILE);
         self.data.read(location, document)?;
         Ok(Reply::Done)
     }
 
     fn write(&self, request: &Request<'_>) -> Result<(Reply, Option<Ticket>), StoreError> {
+        let waiting = span::wait(stages::LOCK);
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = self.failed.get() {
             return Err(StoreError::new(error.context.clone(), StoreErrorKind::Failed(error.kind.to_string())));
@@ -151,7 +159,10 @@ impl Database {
             Locking::Exclusive => lock(&self.exclusive),
             Locking::Narrow | Locking::ReadWrite => lock(&self.ids[(request.id % ID_LOCKS as u64) as usize]),
         };
+        drop(waiting);
+        let index = span::process(stages::INDEX);
         let exists = self.index.get(request.id).is_some();
+        drop(index);
         let kind = match (request.operation, exists) {
             (Operation::Create, true) => return Ok((Reply::Conflict, None)),
             (Operation::Update | Operation::Delete, false) => return Ok((Reply::NotFound, None)),
@@ -169,19 +180,28 @@ impl Database {
 
     fn store(&self, kind: RecordKind, request: &Request<'_>) -> Result<Ticket, StoreError> {
         let transaction = self.next_transaction.fetch_add(1, Ordering::Relaxed);
+        let log = |payload: &[u8]| {
+            let _log = span::process(stages::LOG_WRITE);
+            self.wal.append(transaction, kind, request.id, payload)
+        };
         if kind == RecordKind::Delete {
-            let ticket = self.wal.append(transaction, kind, request.id, b"")?;
+            let ticket = log(b"")?;
+            let _index = span::process(stages::INDEX);
             self.index.remove(request.id);
             return Ok(ticket);
         }
+        let data_file = span::process(stages::DATA_FILE);
         let location = self.data.append(request.document)?;
-        let ticket = self.wal.append(transaction, kind, request.id, request.document)?;
+        drop(data_file);
+        let ticket = log(request.document)?;
+        let _index = span::process(stages::INDEX);
         self.index.set(request.id, location);
         Ok(ticket)
     }
 
     /// Writes the index down, begins a new log segment, and removes the segments that are no longer needed.
     fn checkpoint(&self) -> Result<(), StoreError> {
+        let _compact = span::process(stages::COMPACT);
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         if self.wal.segment_length() < self.settings.segment_bytes_max {
             return Ok(());

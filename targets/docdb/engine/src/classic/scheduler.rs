@@ -6,8 +6,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use uplift_target::stage::thread as span;
+
 use crate::{
     error::{StoreError, StoreErrorKind},
+    stages,
     store::{Operation, Reply, Request},
 };
 
@@ -148,6 +151,7 @@ impl Scheduler {
             drop(queues);
             self.shared.work.notify_one();
 
+            let _answer = span::wait(stages::ANSWER);
             let mut state = lock(&answer.state);
             loop {
                 if let Some((result, read)) = state.take() {
@@ -185,6 +189,8 @@ impl Drop for Scheduler {
 }
 
 fn work(shared: &Shared, execute: &Execute) {
+    span::attach("scheduler");
+    let _queue = span::wait(stages::QUEUE);
     let mut queues = lock(&shared.queues);
     loop {
         while queues.waiting == 0 {
@@ -207,9 +213,13 @@ fn work(shared: &Shared, execute: &Execute) {
         let mut read = Vec::new();
         let request =
             Request { operation: job.operation, database: database as u16, id: job.id, document: &job.document };
+        let engine = span::process(stages::ENGINE);
         let result = execute(request, &mut read);
+        drop(engine);
+        let reply = span::process(stages::REPLY);
         *lock(&job.answer.state) = Some((result, read));
         job.answer.ready.notify_one();
+        drop(reply);
 
         queues = lock(&shared.queues);
     }

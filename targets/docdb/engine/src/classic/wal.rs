@@ -11,6 +11,7 @@ use uplift_target::{
     clock,
     disk::{Disk, DiskFile},
     model::Histogram,
+    stage::thread as span,
 };
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
+    stages,
     statistics::Statistics,
 };
 
@@ -202,7 +204,7 @@ impl Wal {
         let marker = Record { transaction, database: self.database, kind: RecordKind::Commit, id, payload: b"" };
         match self.fsync {
             Fsync::Always => {
-                let mut tail = lock(&self.tail);
+                let mut tail = self.tail();
                 tail.write(|bytes| record.encode(bytes))?;
                 tail.sync()?;
                 tail.write(|bytes| marker.encode(bytes))?;
@@ -210,7 +212,7 @@ impl Wal {
                 Ok(Ticket(None))
             }
             Fsync::Interval(_) | Fsync::None => {
-                let mut tail = lock(&self.tail);
+                let mut tail = self.tail();
                 tail.write(|bytes| {
                     record.encode(bytes);
                     marker.encode(bytes);
@@ -250,6 +252,12 @@ impl Wal {
                 Ok(Ticket(Some(group.filling)))
             }
         }
+    }
+
+    /// The segment that is written to, waited for.
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        let _lock = span::wait(stages::LOCK);
+        lock(&self.tail)
     }
 
     /// Waits until the batch of `ticket` is on disk.
@@ -404,6 +412,7 @@ impl Tail {
             return Ok(());
         }
         let start_ns = clock::now_ns();
+        let _sync = span::process(stages::SYNC);
         self.file.sync_data().map_err(|error| StoreError::io("syncing the log", &self.path, &error))?;
         self.counts.sync_ns += clock::now_ns() - start_ns;
         self.synced = self.length;
@@ -420,6 +429,8 @@ fn flush_loop(wal: &Wal) {
         Fsync::Interval(interval) => (interval, u64::MAX),
         Fsync::Always | Fsync::None => return,
     };
+    span::attach("flusher");
+    let _queue = span::wait(stages::QUEUE);
     let mut spare = Vec::new();
     let mut group = lock(&wal.group);
     loop {
@@ -429,6 +440,7 @@ fn flush_loop(wal: &Wal) {
             }
             group = wal.work.wait(group).unwrap_or_else(PoisonError::into_inner);
         }
+        let gather = span::wait(stages::GATHER);
         let deadline = group.first + interval;
         while group.records < records_max && !group.hurry && !group.stop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -437,6 +449,7 @@ fn flush_loop(wal: &Wal) {
             }
             group = wal.work.wait_timeout(group, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        drop(gather);
         let batch = group.filling;
         group.filling += 1;
         group.hurry = false;
@@ -447,9 +460,11 @@ fn flush_loop(wal: &Wal) {
         let flushing = group.flushing;
         drop(group);
 
+        let log = span::process(stages::LOG_WRITE);
         let start_ns = clock::now_ns();
         let result = if flushing > 0 { wal.flush(&spare, batch) } else { lock(&wal.tail).sync() };
         let end_ns = clock::now_ns();
+        drop(log);
         spare.clear();
 
         group = lock(&wal.group);

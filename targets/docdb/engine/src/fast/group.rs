@@ -14,7 +14,7 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use uplift_target::{clock, model::Histogram};
+use uplift_target::{clock, model::Histogram, stage::thread as span};
 
 use super::{
     Gather,
@@ -23,7 +23,10 @@ use super::{
     recovery::End,
     segments::{Segment, Segments},
 };
-use crate::error::{StoreError, StoreErrorKind};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    stages,
+};
 
 /// A group is closed to further records when its body has so many bytes.
 const GROUP_BYTES_MAX: usize = 4 << 20;
@@ -198,6 +201,7 @@ impl Appender {
         document: &[u8],
         decide: impl Fn(bool) -> Decision,
     ) -> Result<Written, StoreError> {
+        let log = span::process(stages::LOG_WRITE);
         // The checksum of a put is computed before anybody else waits for it; deletes have nothing to sum up.
         let put = RecordHeader { length: document.len() as u32, id, database, kind: Kind::Put };
         let header = (!document.is_empty()).then(|| format::record_header(put, document));
@@ -220,6 +224,7 @@ impl Appender {
         let (group, leads) = filling.join(database, id, &header, document, change);
         filling.pending.insert((database, id), Pending { exists: kind == Kind::Put, group });
         drop(filling);
+        drop(log);
         self.commit(group, leads)?;
         Ok(Written::Durable)
     }
@@ -248,7 +253,10 @@ impl Appender {
     fn room(&self, bytes: usize) -> Result<MutexGuard<'_, Filling>, StoreError> {
         loop {
             self.check()?;
-            let filling = lock(&self.filling);
+            let filling = {
+                let _lock = span::wait(stages::LOCK);
+                lock(&self.filling)
+            };
             if filling.entries.is_empty() || filling.bytes.len() + bytes <= GROUP_BYTES_MAX {
                 return Ok(filling);
             }
@@ -275,6 +283,10 @@ impl Appender {
     }
 
     fn wait_until_finished(&self, group: u64) {
+        if self.durable.load(Ordering::Acquire) >= group {
+            return;
+        }
+        let _wait = span::wait(stages::SYNC_WAIT);
         let word = &self.finished[(group % 2) as usize];
         while self.durable.load(Ordering::Acquire) < group && self.failed.get().is_none() {
             let seen = word.load(Ordering::Acquire);
@@ -296,8 +308,10 @@ impl Appender {
     fn lead(&self, group: u64) {
         self.wait_until_finished(group - 1);
         if let Some(patience_ns) = self.patience_ns(group) {
+            let _gather = span::wait(stages::GATHER);
             self.gather(patience_ns);
         }
+        let _log = span::process(stages::LOG_WRITE);
         let mut tail = lock(&self.tail);
         let (mut bytes, entries) = {
             let mut filling = lock(&self.filling);
@@ -379,8 +393,11 @@ impl Appender {
             .write_all_at(bytes, start)
             .map_err(|error| StoreError::io("appending to", &segment.path, &error))?;
         let sync_start_ns = clock::now_ns();
+        let sync = span::process(stages::SYNC);
         segment.file.sync_data().map_err(|error| StoreError::io("syncing", &segment.path, &error))?;
         let sync_ns = clock::now_ns() - sync_start_ns;
+        drop(sync);
+        let _index = span::process(stages::INDEX);
         segment.length.store(start + bytes.len() as u64, Ordering::Relaxed);
         for entry in entries {
             let place =

@@ -21,7 +21,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use uplift_target::{clock, disk::Disk, timeline::EventLog};
+use uplift_target::{clock, disk::Disk, stage::thread as span, timeline::EventLog};
 
 pub use self::partitioned::Partitioned;
 use self::{
@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
-    json,
+    json, stages,
     statistics::Statistics,
     store::{DocumentStore, Operation, Recovery, Reply, Request},
 };
@@ -181,7 +181,9 @@ impl Drop for Store {
 impl DocumentStore for Store {
     fn apply(&self, request: Request<'_>, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
         document.clear();
+        let validate = (request.operation != Operation::Read).then(|| span::process(stages::VALIDATE));
         json::check(&request)?;
+        drop(validate);
         let Request { operation, database, id, document: text } = request;
         if usize::from(database) >= self.shared.index.databases() {
             let why = format!(
@@ -256,6 +258,7 @@ impl DocumentStore for Store {
 
 impl Shared {
     fn read(&self, database: u16, id: u64, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
+        let _data_file = span::process(stages::DATA_FILE);
         loop {
             let Some(location) = self.index.get(database, id) else {
                 document.clear();
@@ -278,6 +281,8 @@ impl Shared {
     }
 
     fn compact_when_wanted(&self) {
+        span::attach("compactor");
+        let _queue = span::wait(stages::QUEUE);
         let mut compaction = lock(&self.compaction);
         loop {
             while !compaction.wanted && !compaction.stop {
@@ -289,7 +294,9 @@ impl Shared {
             compaction.wanted = false;
             compaction.running = true;
             drop(compaction);
+            let compact = span::process(stages::COMPACT);
             let result = self.compact();
+            drop(compact);
             compaction = lock(&self.compaction);
             compaction.running = false;
             match result {

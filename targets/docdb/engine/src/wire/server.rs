@@ -12,9 +12,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use uplift_target::stage::thread as span;
+
 use super::{Address, GREETING_BYTES, check_greeting, decode_request, encode_answer, greeting, read_frame};
 use crate::{
     error::{StoreError, StoreErrorKind},
+    stages,
     store::DocumentStore,
 };
 
@@ -192,6 +195,8 @@ fn accept(listener: &Listener, shared: &Arc<Shared>) {
 }
 
 fn serve(stream: &mut Stream, store: &dyn DocumentStore) -> io::Result<()> {
+    span::attach("connection");
+    let _queue = span::wait(stages::QUEUE);
     let mut hello = [0; GREETING_BYTES];
     stream.read_exact(&mut hello)?;
     if let Err(why) = check_greeting(&hello) {
@@ -210,7 +215,10 @@ fn serve(stream: &mut Stream, store: &dyn DocumentStore) -> io::Result<()> {
             Ok(request) => request,
             Err(why) => return refuse(stream, why),
         };
+        let engine = span::process(stages::ENGINE);
         let result = store.apply(request, &mut document);
+        drop(engine);
+        let _reply = span::process(stages::REPLY);
         answer.clear();
         encode_answer(&result, &document, &mut answer);
         stream.write_all(&answer)?;
