@@ -262,7 +262,8 @@ fn the_firefox_profile_keeps_to_its_schema() {
         points("stackTable", "prefix", length("stackTable"));
         points("frameTable", "func", length("funcTable"));
         points("frameTable", "category", categories.len());
-        weights += thread["samples"]["weight"].as_array().unwrap().iter().map(|weight| weight.as_u64().unwrap()).sum::<u64>();
+        weights +=
+            thread["samples"]["weight"].as_array().unwrap().iter().map(|weight| weight.as_u64().unwrap()).sum::<u64>();
     }
     assert_eq!(weights, wanted, "every sample is in it");
 }
@@ -298,7 +299,10 @@ fn the_slowest_calls_have_a_section_a_graph_and_a_differential() {
         String::from_utf8(file.bytes.clone()).unwrap()
     };
     assert!(content("tail.folded").contains("client;[waiting];docdb::log::Log::append"));
-    assert!(content("tail.svg").contains("calls slower than p97 (9.00 ms)") && content("tail.svg").contains("perf cpu-clock"));
+    assert!(
+        content("tail.svg").contains("calls slower than p97 (9.00 ms)")
+            && content("tail.svg").contains("perf cpu-clock")
+    );
     // What all calls do and slow ones do not has no width in a graph of slow calls.
     assert!(!content("tail-against-all.svg").contains("docdb::lock::wait"));
     assert!(files.iter().filter(|file| file.name.contains("tail")).count() == 3);

@@ -501,10 +501,12 @@ impl Client for DocClient<'_> {
         let sequence = model.sequence + 1;
         let text = if operation.has_document() { model.documents.document(id, sequence) } else { b"".as_slice() };
         let request = Request { operation, database, id, document: text };
-        let Self { way, slowdown, document, .. } = self;
+        let Self { target, way, slowdown, document, .. } = self;
         let result = slowdown.around(|| match way {
             Way::Direct(store) => {
-                let _engine = span::process(stages::ENGINE);
+                // Our own stores have stages inside.
+                let opaque = !matches!(target.settings.engine, Engine::Docdb | Engine::Fast);
+                let _engine = opaque.then(|| span::process(stages::ENGINE));
                 store.apply(request, document)
             }
             Way::Remote(store) => {

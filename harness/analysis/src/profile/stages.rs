@@ -121,7 +121,8 @@ fn per_operation(trial: &Trial) -> Option<BTreeMap<(Place, bool), f64>> {
     })
 }
 
-/// What moved within the blocks of two variants: what is clear first, then the largest; nothing where a side has no stages.
+/// What moved within the blocks of two variants: what is clear first, then the largest, and last what no stage accounts
+/// for; nothing where a side has no stages.
 pub fn moves(pairs: &[(&Trial, &Trial)]) -> Vec<StageMove> {
     let pairs: Vec<_> = pairs
         .iter()
@@ -151,8 +152,10 @@ pub fn moves(pairs: &[(&Trial, &Trial)]) -> Vec<StageMove> {
         })
         .collect();
     moves.sort_by(|a, b| {
-        b.is_clear()
-            .cmp(&a.is_clear())
+        a.stage
+            .is_none()
+            .cmp(&b.stage.is_none())
+            .then(b.is_clear().cmp(&a.is_clear()))
             .then(b.change_ns.abs().total_cmp(&a.change_ns.abs()))
             .then((&a.worker, &a.stage, a.waiting).cmp(&(&b.worker, &b.stage, b.waiting)))
     });

@@ -130,7 +130,8 @@ pub struct TailRow {
     pub preempted: bool,
     /// What for.
     pub category: Category,
-    /// The innermost function whose path says whose it is; else the outermost of the stack.
+    /// The innermost function whose path says whose it is, else the outermost of the stack; empty where it waited for a
+    /// processor.
     pub function: String,
     /// In a slow call, nanoseconds.
     pub slow_ns: f64,
@@ -138,7 +139,7 @@ pub struct TailRow {
     pub all_ns: f64,
 }
 
-/// Where slow calls spend more than calls in general, the largest difference first; at most `most`.
+/// Where slow calls spend their time, the largest difference from calls in general first; at most `most`.
 pub fn rows(tail: &Tail, most: usize) -> Vec<TailRow> {
     let mut sums: BTreeMap<(bool, bool, Category, &str), [u64; 2]> = BTreeMap::new();
     for (side, calls) in [&tail.slow, &tail.all].into_iter().enumerate() {
@@ -147,8 +148,10 @@ pub fn rows(tail: &Tail, most: usize) -> Vec<TailRow> {
             let preempted = stack.frames.last().is_some_and(|frame| frame.starts_with("[preempted]"));
             let user =
                 || stack.frames.iter().skip(2).rev().filter(|frame| !is_kernel(frame)).map(|frame| function(frame));
-            let place = owner(user()).or_else(|| user().next_back()).unwrap_or("?");
-            sums.entry((waiting, preempted, of_wait(stack), place)).or_default()[side] += stack.count;
+            // Where a thread was when its processor was taken from it says nothing.
+            let place = if preempted { "" } else { owner(user()).or_else(|| user().next_back()).unwrap_or("?") };
+            let category = if preempted { Category::Scheduler } else { of_wait(stack) };
+            sums.entry((waiting, preempted, category, place)).or_default()[side] += stack.count;
         }
     }
     let per_call = |sum: u64, calls: &Calls| sum as f64 / calls.calls.max(1) as f64;
@@ -163,6 +166,7 @@ pub fn rows(tail: &Tail, most: usize) -> Vec<TailRow> {
             all_ns: per_call(all, &tail.all),
         })
         .collect();
+    rows.retain(|row| row.slow_ns > 0.0);
     rows.sort_by(|a, b| (b.slow_ns - b.all_ns).total_cmp(&(a.slow_ns - a.all_ns)).then(a.function.cmp(&b.function)));
     rows.truncate(most);
     rows

@@ -252,7 +252,8 @@ fn forbid_perf_events(command: &mut Command) {
 #[test]
 fn forbidden_perf_events_are_said_with_the_remedy_and_the_fallback_draws() {
     let bench = Bench::new();
-    let arguments = ["profile", "reference/steady", "--variant", "baseline", "--sampling-window", "1500ms", "--tail", "p99"];
+    let arguments =
+        ["profile", "reference/steady", "--variant", "baseline", "--sampling-window", "1500ms", "--tail", "p99"];
     let mut command = bench.command(&arguments);
     forbid_perf_events(&mut command);
     let said = Said(command.output().unwrap());
@@ -376,7 +377,10 @@ fn the_slowest_calls_are_shown_apart() {
         assert!(fs::metadata(&path).is_ok_and(|file| file.len() > 0), "{}", path.display());
     }
     let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();
-    assert!(report.contains("#### The slowest calls of `one-sync`") && report.contains("belong to no call"), "{report}");
+    assert!(
+        report.contains("#### The slowest calls of `one-sync`") && report.contains("belong to no call"),
+        "{report}"
+    );
     bench.uplift(&["profile", "reference/synced", "--variant", "one-sync", "--tail", "p100"]).code(2).says("p99");
 }
 

@@ -96,7 +96,7 @@ pub fn markdown(drawn: &Drawn<'_>, text: &mut String) {
         row(
             &[
                 doing(&one),
-                named(&one.function, false),
+                if one.function.is_empty() { "–".to_owned() } else { named(&one.function, false) },
                 per_operation(Some(one.slow_ns)),
                 per_operation(Some(one.all_ns)),
                 more(&one),
