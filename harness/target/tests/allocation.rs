@@ -12,7 +12,10 @@ use uplift_model::{
     scenario::{Arrival, Load},
 };
 use uplift_target::{
-    Batch, Check, Client, Drain, Durability, Outcome, Target, TargetError, load::Pool, recorder::Recorder,
+    Batch, Check, Client, Drain, Durability, Outcome, Target, TargetError,
+    load::Pool,
+    recorder::Recorder,
+    stage::{StageTable, thread as span},
 };
 
 struct Counting;
@@ -48,6 +51,7 @@ impl Target for Nothing {
     }
 
     fn client(&self, _: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
+        span::attach("client");
         Ok(Box::new(NoWork))
     }
 
@@ -64,6 +68,8 @@ struct NoWork;
 
 impl Client for NoWork {
     fn operate(&mut self, batch: Batch) -> Outcome {
+        let _request = span::process(0);
+        drop(span::wait(1));
         Outcome::ok(0).of(batch.operations)
     }
 }
@@ -79,6 +85,8 @@ fn allocations_of_a_turn(pool: &Pool, operations: u64) -> u64 {
 
 #[test]
 fn operations_do_not_allocate() {
+    let stages = StageTable::new(&["request", "lock"]);
+    span::install(&stages);
     let open = Load::Open { rate: 5e7, arrival: Arrival::Poisson, clients: 2, batch: 1, batch_window: None };
     for load in [Load::Closed { clients: 2, think: None, batch: 1 }, open] {
         let separate = !load.response_is_service();
@@ -88,8 +96,15 @@ fn operations_do_not_allocate() {
             let _ = allocations_of_a_turn(&pool, 1_000);
             let few = allocations_of_a_turn(&pool, 1_000);
             let many = allocations_of_a_turn(&pool, 1_000_000);
+            // Noting calls for a profile takes its room when the turn begins.
+            pool.note_calls(true);
+            let noting = allocations_of_a_turn(&pool, 1_000_000);
+            let calls = pool.take_calls();
             pool.close();
             assert!(many <= few + 16, "{few} allocations for 1,000 operations, {many} for 1,000,000");
+            assert!(noting <= few + 32, "{few} allocations for 1,000 operations, {noting} for 1,000,000 noted");
+            assert!(calls.count() > 0 && calls.missed == 0);
         });
     }
+    assert!(stages.records().iter().any(|record| record.count > 1_000_000), "{:?}", stages.records());
 }
