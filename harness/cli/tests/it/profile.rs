@@ -389,7 +389,7 @@ fn the_slowest_calls_are_shown_apart() {
 fn every_target_accounts_for_its_workers_time() {
     for (scenario, variants, workers) in [
         ("reference/synced", ["no-sync", "one-sync"], vec!["client"]),
-        ("docdb/crud", ["baseline", "optimized"], vec!["client"]),
+        ("docdb/peers", ["docdb", "fast"], vec!["client"]),
         ("dataflow/vote-writes", ["baseline", "optimized"], vec!["shard-0"]),
         ("orchestration/fanout-unbounded", ["baseline", "optimized"], vec!["caller", "provider calls"]),
     ] {
