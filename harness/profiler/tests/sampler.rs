@@ -318,18 +318,19 @@ fn slow_calls_are_told_apart_by_what_they_do() {
     assert!(tail.samples_elsewhere > 0);
     let all: u64 = lines(&tail.all.folded).values().sum();
     assert_eq!(all + tail.samples_elsewhere, lines(&profiled.folded).values().sum::<u64>());
-    // All of the slow work was done by slow calls, and only a tenth of the quick work.
+    // Nearly all of the slow work was done by slow calls, and only a tenth of the quick work. On a busy machine quick calls
+    // that lost their processor are slow too, and take the place of some.
     let of = |text: &str, name: &str| count(text, &[name]);
-    assert_eq!(of(&tail.slow.folded, "slow_work"), of(&tail.all.folded, "slow_work"));
-    assert!(of(&tail.slow.folded, "slow_work") > 20, "{}", tail.slow.folded);
+    let slow = (of(&tail.slow.folded, "slow_work"), of(&tail.all.folded, "slow_work"));
+    assert!(slow.0 > 20 && slow.0 * 4 >= slow.1 * 3, "{slow:?}\n{}", tail.slow.folded);
     let quick = (of(&tail.slow.folded, "quick_work"), of(&tail.all.folded, "quick_work"));
-    assert!(quick.0 * 4 < quick.1, "{quick:?}");
+    assert!(quick.0 * 3 < quick.1, "{quick:?}");
     let Some(off_cpu) = &tail.slow.folded_off_cpu else {
         eprintln!("waiting not checked: {:?}", profiled.warnings);
         return;
     };
     let napped_us = count(off_cpu, &["caller;", "slow_nap"]);
-    assert!(napped_us >= 6_000 * tail.slow.calls, "{napped_us} us in {} calls\n{off_cpu}", tail.slow.calls);
+    assert!(napped_us >= 6_000 * tail.slow.calls * 3 / 4, "{napped_us} us in {} calls\n{off_cpu}", tail.slow.calls);
     // What was sampled and what was waited make up the calls' time.
     let seen_ns =
         off_cpu.lines().map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() * 1e3).sum::<f64>()

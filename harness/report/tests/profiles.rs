@@ -300,8 +300,7 @@ fn the_slowest_calls_have_a_section_a_graph_and_a_differential() {
     };
     assert!(content("tail.folded").contains("client;[waiting];docdb::log::Log::append"));
     assert!(
-        content("tail.svg").contains("calls slower than p97 (9 ms)")
-            && content("tail.svg").contains("perf cpu-clock")
+        content("tail.svg").contains("calls slower than p97 (9 ms)") && content("tail.svg").contains("perf cpu-clock")
     );
     // What all calls do and slow ones do not has no width in a graph of slow calls.
     assert!(!content("tail-against-all.svg").contains("docdb::lock::wait"));
