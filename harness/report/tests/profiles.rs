@@ -206,7 +206,7 @@ fn gos_pprof_reads_what_we_write() {
     let path = folder.path().join("profile.pb.gz");
     fs::write(&path, file(".cpu.pb.gz")).unwrap();
     let pprof = |arguments: &[&str]| {
-        let mut command = std::process::Command::new("go");
+        let mut command = Command::new("go");
         command.args(["tool", "pprof"]).args(arguments).arg(&path).env("PPROF_TMPDIR", folder.path());
         command.output()
     };

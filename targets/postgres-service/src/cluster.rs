@@ -11,6 +11,7 @@ use std::{
     fs,
     io::{self, Read as _},
     os::unix::{
+        ffi::OsStrExt as _,
         fs::{PermissionsExt as _, chown},
         process::CommandExt as _,
     },
@@ -54,6 +55,21 @@ pub(crate) fn connection_through(directory: &Path) -> String {
     // In a connection string a value in quotes escapes quotes and backslashes.
     let host = directory.display().to_string().replace('\\', "\\\\").replace('\'', "\\'");
     format!("host='{host}' port=5432 user=postgres dbname=postgres")
+}
+
+/// The same as a URL.
+pub(crate) fn url_through(directory: &Path) -> String {
+    // Everything but what is certainly harmless in a query is written as its code.
+    let host: String = directory
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|&byte| match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    format!("postgres://postgres@localhost:5432/postgres?host={host}")
 }
 
 /// A running cluster.
@@ -119,19 +135,7 @@ impl Cluster {
     }
 
     pub(crate) fn url(&self) -> String {
-        use std::os::unix::ffi::OsStrExt as _;
-        // Everything but what is certainly harmless in a query is written as its code.
-        let host: String = self
-            .directory
-            .as_os_str()
-            .as_bytes()
-            .iter()
-            .map(|&byte| match byte {
-                b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
-                _ => format!("%{byte:02X}"),
-            })
-            .collect();
-        format!("postgres://postgres@localhost:5432/postgres?host={host}")
+        url_through(&self.directory)
     }
 
     pub(crate) fn pid(&self) -> u32 {

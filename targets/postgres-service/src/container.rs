@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     ServiceError, binaries,
-    cluster::{INITDB_ARGUMENTS, SOCKET_NAME, connection_through, make_directory, server_arguments, tail},
+    cluster::{INITDB_ARGUMENTS, SOCKET_NAME, connection_through, make_directory, server_arguments, tail, url_through},
     owner,
     usage::children_of,
 };
@@ -95,6 +95,10 @@ impl Container {
 
     pub(crate) fn connection(&self) -> String {
         connection_through(&self.socket_folder())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        url_through(&self.socket_folder())
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {

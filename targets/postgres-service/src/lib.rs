@@ -139,9 +139,10 @@ impl Server {
     /// How to connect, as a URL, for libraries that read nothing else; `None` for a server that was given in another
     /// form.
     pub fn url(&self) -> Option<String> {
-        match &self.cluster {
-            Some(cluster) => Some(cluster.url()),
-            None => Some(self.connection.clone())
+        match &self.kind {
+            Kind::Cluster(cluster) => Some(cluster.url()),
+            Kind::Container(container) => Some(container.url()),
+            Kind::Given => Some(self.connection.clone())
                 .filter(|given| given.starts_with("postgres://") || given.starts_with("postgresql://")),
         }
     }

@@ -130,10 +130,19 @@ pub fn latency_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str,
     );
 }
 
+/// What a variant did to one group.
+struct GroupRow<'a> {
+    group: &'a str,
+    variant: &'a str,
+    cells: Vec<String>,
+    /// p95 by kind of operation.
+    p95: BTreeMap<&'a str, String>,
+}
+
 /// One row for each group and variant: how much it did, and the p95 of each kind of operation in it.
 pub fn groups_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
     let mut kinds: Vec<&str> = Vec::new();
-    let mut rows: Vec<(&str, &str, Vec<String>, BTreeMap<&str, String>)> = Vec::new();
+    let mut rows: Vec<GroupRow<'_>> = Vec::new();
     for variant in variants(planned) {
         let trials = of_variant(input, planned, variant);
         let wall_ns: u64 = trials.iter().flat_map(|trial| kept(trial)).map(|turn| turn.wall_ns).sum();
@@ -152,7 +161,7 @@ pub fn groups_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &m
             let mut cells = vec![count(tally.attempts()), significant(rate)];
             cells.extend([tally.ok, tally.nothing, tally.failed].map(count));
             cells.push(p95(&tally));
-            rows.push((group, variant, cells, own));
+            rows.push(GroupRow { group, variant, cells, p95: own });
         }
     }
     if rows.is_empty() {
@@ -162,16 +171,16 @@ pub fn groups_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &m
     if kinds.len() < 2 {
         kinds.clear();
     }
-    rows.sort_by_key(|(group, ..)| *group);
+    rows.sort_by_key(|row| row.group);
     text.push_str("### Per group\n\n");
     let of_kinds: Vec<String> = kinds.iter().map(|kind| format!("p95 {kind}")).collect();
     let mut head = vec!["group", "variant", "attempts", "a second", "succeeded", "did nothing", "failed", "p95"];
     head.extend(of_kinds.iter().map(String::as_str));
     header(&head, text);
-    for (group, variant, cells, own) in rows {
+    for GroupRow { group, variant, cells, p95 } in rows {
         let mut all = vec![group.to_owned(), variant.to_owned()];
         all.extend(cells);
-        all.extend(kinds.iter().map(|kind| own.get(kind).cloned().unwrap_or_else(|| "n/a".to_owned())));
+        all.extend(kinds.iter().map(|kind| p95.get(kind).cloned().unwrap_or_else(|| "n/a".to_owned())));
         row(&all, text);
     }
     text.push('\n');
