@@ -157,7 +157,7 @@ fn frame(attachment: &Attachment, words: &str) -> Markup {
     html! {
         figure.wide {
             iframe sandbox="allow-scripts" loading="lazy" title=(words) height=(height + 8)
-                src={ "data:image/svg+xml;base64," (STANDARD.encode(&attachment.svg)) } {}
+                src={ "data:image/svg+xml;base64," (STANDARD.encode(guarded(&attachment.svg))) } {}
             figcaption { (words) " (" a href=(attachment.path) { (attachment.path) } ")" }
         }
     }
@@ -183,11 +183,17 @@ fn loose_frames(attachments: &[Attachment], framed: &[String], bytes_max: usize)
             @for attachment in loose {
                 @if attachment.svg.len() <= left {
                     @let () = left -= attachment.svg.len();
-                    details { summary { (attachment.path) } (frame(attachment, &attachment.path)) }
+                    details open { summary { (attachment.path) } (frame(attachment, &attachment.path)) }
                 } @else {
                     p { a href=(attachment.path) { (attachment.path) } " (a file beside this page: it would make the page too heavy)" }
                 }
             }
         }
     }
+}
+
+/// The graph's script subtracts its margins from the frame's width, which is nothing while the frame is not laid out.
+fn guarded(svg: &str) -> String {
+    const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
+    svg.replace(WIDTH, &format!("Math.max(0, {WIDTH})"))
 }
