@@ -195,5 +195,5 @@ fn loose_frames(attachments: &[Attachment], framed: &[String], bytes_max: usize)
 /// The graph's script subtracts its margins from the frame's width, which is nothing while the frame is not laid out.
 fn guarded(svg: &str) -> String {
     const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
-    svg.replace(WIDTH, &format!("Math.max(0, {WIDTH})"))
+    svg.replace(WIDTH, &format!("Math.max(1, {WIDTH})"))
 }
