@@ -237,6 +237,27 @@ fn log_sqlite_nosync() {
     survives(way(Mode::LogSqliteNosync), 3, 8);
 }
 
+/// A mark must not outlive the index that it was written for: power is lost under load, the index is filled anew and closed
+/// in order, and power is lost again at any moment of that.
+#[test]
+fn a_mark_speaks_of_the_index_that_is_there() {
+    let settings = way(Mode::LogSqliteNosync);
+    let first = Rig::new();
+    let history = history(&first, &settings, 1, 4);
+    let acts = first.disk.acts();
+    let under_load = history.articles.midpoint(acts);
+    let told = history.told(under_load);
+    let rig = first.after(under_load, Loss::Nothing);
+    rig.open(&settings).unwrap().close().unwrap();
+    for point in 0..=rig.disk.acts() {
+        for seed in 0..12 {
+            let after = rig.after(point, Loss::Some(seed));
+            let outcome = check(&after.open(&settings).unwrap(), ARTICLES, &told).unwrap();
+            assert!(outcome.passed, "after {point} acts, seed {seed}: {}", outcome.detail);
+        }
+    }
+}
+
 /// Votes that were acknowledged and are stored nowhere; all of them where the engine does not open.
 fn lost(rig: &Rig, settings: &Settings, told: &BTreeMap<u16, Told>) -> u64 {
     let acknowledged = |told: &BTreeMap<u16, Told>| told.values().map(|told| told.acknowledged).sum::<u64>();
