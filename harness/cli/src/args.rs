@@ -485,6 +485,12 @@ pub struct ReportArgs {
     /// Folder with results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
+    /// Print the results as well, in this form
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Print the results as well, with every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
     /// Write a page that holds every published figure of the scenarios against these runs, instead of their documents
     #[arg(long, value_name = "FILE")]
     pub replication: Option<PathBuf>,

@@ -55,14 +55,15 @@ fn spin_three_quarters(total: Duration) {
     }
 }
 
+// Two functions of the same body would be one function with two names.
 #[inline(never)]
 fn spin_heavy(steps: u64) -> u64 {
-    black_box(spin_known(steps))
+    black_box(spin_known(steps)) ^ 1
 }
 
 #[inline(never)]
 fn spin_light(steps: u64) -> u64 {
-    black_box(spin_known(steps))
+    black_box(spin_known(steps)) ^ 2
 }
 
 /// Counts by whether a line contains every word.

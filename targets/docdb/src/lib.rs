@@ -10,7 +10,9 @@ mod workload;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    fs::File,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -104,7 +106,7 @@ struct DocDb {
     /// Of each database, where there is a socket; clients share them in turn.
     connections: Vec<Vec<Arc<RemoteStore>>>,
     // Dropped before the store.
-    _server: Option<Server>,
+    _server: Option<Listening>,
     models: Vec<Mutex<Model>>,
     writes: AtomicU64,
     stages: StageTable,
@@ -320,7 +322,18 @@ fn classic_effective(store: &classic::Store) -> BTreeMap<String, String> {
     effective
 }
 
-type Served = (Option<Server>, Vec<Vec<Arc<RemoteStore>>>);
+type Served = (Option<Listening>, Vec<Vec<Arc<RemoteStore>>>);
+
+/// A server, and the directory that the name of its socket goes through.
+type Listening = (Server, Option<File>);
+
+/// A place for a Unix socket in a directory however deep: its name may have 107 bytes, and that of a run's folder has
+/// more. The name goes through the open directory instead, which must stay open as long as the name is used.
+fn socket_in(data_dir: &Path) -> std::io::Result<(File, PathBuf)> {
+    let directory = File::open(data_dir)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}/socket", directory.as_raw_fd()));
+    Ok((directory, path))
+}
 
 /// Serves the store on a socket and connects to it, where the transport is one.
 fn serve(
@@ -330,10 +343,14 @@ fn serve(
     data_dir: &Path,
     clients: usize,
 ) -> Result<Served, TargetError> {
-    let socket = match settings.transport {
+    let (directory, socket) = match settings.transport {
         Transport::InProcess => return Ok((None, Vec::new())),
-        Transport::Unix => Socket::Unix(data_dir.join("socket")),
-        Transport::Tcp => Socket::Tcp,
+        Transport::Unix => {
+            let (directory, path) = socket_in(data_dir)
+                .map_err(|error| TargetError::new("opening the data directory", TargetErrorKind::Io(error)))?;
+            (Some(directory), Socket::Unix(path))
+        }
+        Transport::Tcp => (None, Socket::Tcp),
     };
     let server = Server::start(Arc::clone(store), &socket).map_err(|error| engine_error("serving the store", error))?;
     let mut connections = Vec::new();
@@ -350,7 +367,7 @@ fn serve(
         };
         connections.push((0..count).map(connect).collect::<Result<Vec<_>, _>>()?);
     }
-    Ok((Some(server), connections))
+    Ok((Some((server, directory)), connections))
 }
 
 impl Target for DocDb {

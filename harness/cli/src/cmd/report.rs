@@ -27,7 +27,11 @@ pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: 
     let Some(file) = &args.replication else {
         for one in &stored {
             write_documents(&one.directory, &one.run, &one.trials)?;
-            terminal.print(&one.directory.join("report.md").display().to_string());
+            if args.format.is_some() || args.all_metrics {
+                show::print(one, args.format.unwrap_or_default(), args.all_metrics, terminal)?;
+            } else {
+                terminal.print(&one.directory.join("report.md").display().to_string());
+            }
         }
         return Ok(exit::OK);
     };

@@ -11,7 +11,7 @@ use uplift_engine::{
 };
 
 use crate::{
-    args::{RunArg, StoredArgs},
+    args::{Format, RunArg, StoredArgs},
     error::{CliError, suggestion},
     exit,
     output::{Terminal, render_with, verdicts_of},
@@ -19,19 +19,18 @@ use crate::{
 
 /// Prints the run as the verb that made it did.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
-    let stored = load(&args.stored, terminal)?;
+    print(&load(&args.stored, terminal)?, args.format, args.all_metrics, terminal)?;
+    Ok(exit::OK)
+}
+
+/// Prints a stored run in a form.
+pub fn print(stored: &StoredRun, format: Format, all_metrics: bool, terminal: &Terminal) -> Result<(), CliError> {
     let verdicts = verdicts_of(&stored.run, &stored.trials);
     let profiles = load_profiles(&stored.directory)?;
-    let text = render_with(
-        &stored.run,
-        &stored.trials,
-        &profiles,
-        verdicts.as_ref(),
-        args.format,
-        terminal.style(args.all_metrics),
-    )?;
+    let style = terminal.style(all_metrics);
+    let text = render_with(&stored.run, &stored.trials, &profiles, verdicts.as_ref(), format, style)?;
     terminal.print(&text);
-    Ok(exit::OK)
+    Ok(())
 }
 
 /// Finds and reads the run that is meant.

@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("harness/analysis", &["uplift-model"]),
     ("harness/report", &["uplift-model", "uplift-analysis"]),
     ("targets/reference", &["uplift-target", "uplift-model"]),
-    ("targets/orchestration", &["uplift-target", "uplift-model"]),
+    ("targets/orchestration", &["uplift-target", "uplift-model", "uplift-postgres-service"]),
     ("targets/docdb", &["uplift-target", "uplift-model"]),
     ("targets/docdb/engine", &["uplift-target", "uplift-model"]),
     ("targets/docdb/peers", &[]),
