@@ -1,6 +1,10 @@
 //! Every provider carries out orchestrations through the target as the harness drives it, and says what is in force.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use uplift_orchestration::FACTORY;
 use uplift_target::{
@@ -22,6 +26,12 @@ fn open(settings: serde_json::Value, data_dir: &Path) -> Result<Box<dyn Target>,
     let load: Load = serde_json::from_value(serde_json::json!({ "mode": "closed", "clients": 2 })).unwrap();
     let (data_dir, events) = (data_dir.to_owned(), EventLog::default());
     FACTORY.open(OpenContext { workload, settings, load, data_dir, seed: 1, events })
+}
+
+/// Retries are counted for the whole process: tests that open a target take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs some orchestrations and returns what grew meanwhile.
@@ -54,6 +64,7 @@ fn refused(settings: serde_json::Value) -> String {
 
 #[test]
 fn the_bundled_provider() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let target = open(serde_json::json!({ "synchronous": "WAL" }), directory.path()).unwrap();
     let effective = target.effective();
@@ -66,6 +77,7 @@ fn the_bundled_provider() {
 
 #[test]
 fn the_grouped_provider() {
+    let _turn = turn();
     for immediate in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let settings = serde_json::json!({
@@ -103,6 +115,7 @@ fn settings_that_a_provider_does_not_have_are_refused() {
 /// Skipped with the remedy where PostgreSQL is not to be had, or the binary was built without the provider.
 #[test]
 fn the_provider_on_postgres() {
+    let _turn = turn();
     let directory = tempfile::tempdir().unwrap();
     let opened = open(serde_json::json!({ "provider": "postgres", "synchronous": "FULL" }), directory.path());
     let target = match opened {
