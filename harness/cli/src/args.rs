@@ -126,7 +126,7 @@ pub struct TrialArgs {
     /// Time for all scenarios together, such as 5m [default: 1m for each]
     #[arg(long, value_name = "DURATION")]
     pub budget: Option<HumanDuration>,
-    /// A first impression: short blocks, at most 2.5 minutes for everything
+    /// A first impression: short blocks, under three minutes for everything
     #[arg(long)]
     pub quick: bool,
     /// Exactly so many blocks of each scenario instead of a budget

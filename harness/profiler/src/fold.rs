@@ -285,6 +285,19 @@ mod tests {
         assert_eq!(folder().fold([(&stack, 1)]).text, "thread;[cut];[unknown];[preempted]_[k] 1\n");
     }
 
+    /// Recorded stacks (thread, frames from the outermost, samples) and what they must fold to, line for line.
+    #[test]
+    fn recorded_stacks_fold_as_they_did() {
+        let stacks = include_str!("../tests/data/stacks.txt").lines().map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let frames = fields[1].split(',').map(|frame| frame.replace("\\n", "\n")).collect();
+            (fields[0].to_owned(), frames, fields[2].parse().unwrap())
+        });
+        let folded = fold_named(stacks);
+        assert_eq!(folded.text, include_str!("../tests/data/stacks.folded"));
+        assert_eq!((folded.total, folded.named, folded.cut), (61, 49, 12));
+    }
+
     #[test]
     fn what_lies_below_a_thread_is_taken_away() {
         let named = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };

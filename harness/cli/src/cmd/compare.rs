@@ -36,6 +36,9 @@ pub fn measure(
 ) -> Result<Finished, CliError> {
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let mut scenarios = chosen(catalogue.entries, args)?;
+    if args.how.trials.quick && args.selection.scenarios.is_empty() {
+        leave_out(&mut scenarios, terminal);
+    }
     if let Some(metric) = &args.how.metric {
         for (entry, _) in &mut scenarios {
             let known = uplift_analysis::metrics::known_names(
@@ -114,6 +117,22 @@ fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<Str
         ));
     }
     Ok(chosen)
+}
+
+/// Leaves out of a quick look what says so itself, unless nothing would be left.
+fn leave_out(scenarios: &mut Vec<(Entry, Vec<String>)>, terminal: &Terminal) {
+    if !scenarios.iter().any(|(entry, _)| entry.scenario.quick) {
+        return;
+    }
+    let out: Vec<&str> = scenarios
+        .iter()
+        .filter(|(entry, _)| !entry.scenario.quick)
+        .map(|(entry, _)| entry.scenario.name.as_str())
+        .collect();
+    if !out.is_empty() {
+        terminal.say(&format!("left out of a quick look: {}; name them to have them measured", out.join(", ")));
+    }
+    scenarios.retain(|(entry, _)| entry.scenario.quick);
 }
 
 /// The candidate's name in the records. A variant that is compared with itself (two builds, or to see the noise) gets a

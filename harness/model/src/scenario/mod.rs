@@ -41,6 +41,9 @@ pub struct Scenario {
     pub title: String,
     /// Why anybody should care, shown in the report.
     pub story: String,
+    /// Whether a quick look at everything looks at it too.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub quick: bool,
     /// The metric that decides.
     pub primary: String,
     /// The target's workload.
@@ -251,6 +254,9 @@ struct ScenarioFile {
     /// Why anybody should care.
     #[serde(default)]
     story: String,
+    /// Whether `compare --quick` measures it where no scenario is named; true where it is not said.
+    #[serde(default = "yes")]
+    quick: bool,
     /// The metric that decides; "throughput" where it is not said.
     #[serde(default = "throughput")]
     primary: String,
@@ -280,6 +286,15 @@ struct ScenarioFile {
     /// The steps of a sprint in the order in which they were taken, the baseline first: names of variants.
     #[serde(default)]
     ledger: Vec<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 fn throughput() -> String {
@@ -388,6 +403,7 @@ impl Scenario {
             target: file.target,
             title: file.title,
             story: file.story,
+            quick: file.quick,
             primary: file.primary,
             workload: file.workload,
             load: file.load,
