@@ -71,7 +71,11 @@ fn variant(drawn: &Drawn<'_>, text: &mut String) {
     }
     let cpu = &drawn.cpu;
     if cpu.samples == 0 {
-        text.push_str("No thread was running when a sample was due.\n\n");
+        text.push_str(if drawn.trials.iter().any(|trial| trial.lost.is_some_and(|lost| lost > 0)) {
+            "Every sample was lost: where the time went is not known.\n\n"
+        } else {
+            "No thread was running when a sample was due.\n\n"
+        });
         return;
     }
     for sentence in reading(cpu) {
@@ -246,13 +250,18 @@ pub(super) fn named(function: &str, kernel: bool) -> String {
     format!("`{}`{}", shortened(function).replace('|', "\\|").replace('`', "'"), if kernel { " (kernel)" } else { "" })
 }
 
-/// A name that fits a table: type arguments are left out from the innermost until it does.
+/// A name that fits a table: type arguments are left out from the innermost until it does, then what is in its middle. Its
+/// beginning says whose it is, its end which function.
 pub fn shortened(name: &str) -> String {
     let mut name = name.to_owned();
     while name.chars().count() > NAME_CHARACTERS {
         match innermost_arguments(&name) {
             Some((start, end)) => name.replace_range(start..end, "…"),
-            None => return format!("{}…", name.chars().take(NAME_CHARACTERS).collect::<String>()),
+            None => {
+                let characters: Vec<char> = name.chars().collect();
+                let (half, end) = (NAME_CHARACTERS / 2, characters.len());
+                return characters[..half].iter().chain(&['…']).chain(&characters[end - half..]).collect();
+            }
         }
     }
     name.replace("<…>", "")
@@ -268,7 +277,9 @@ fn innermost_arguments(name: &str) -> Option<(usize, usize)> {
             b'<' => open = Some(index + 1),
             // `->` closes nothing.
             b'>' if index > 0 && bytes[index - 1] != b'-' => {
+                // The first pair of `<Type as Trait>::function` are no arguments.
                 if let Some(start) = open.take()
+                    && start > 1
                     && &name[start..index] != "…"
                     && found.is_none_or(|(before, end)| end - before < index - start)
                 {
@@ -385,6 +396,10 @@ mod tests {
         assert_eq!(shortened(&long), "a::b::c<u8>");
         let endless = "x".repeat(200);
         assert_eq!(shortened(&endless).chars().count(), NAME_CHARACTERS + 1);
+        let of_trait = format!("<{} as {}>::next", "a::path::".repeat(6), "core::iter::".repeat(5));
+        let short = shortened(&of_trait);
+        assert!(short.starts_with("<a::path::a") && short.ends_with("core::iter::>::next"), "{short}");
+        assert!(short.chars().count() <= NAME_CHARACTERS + 1);
         let arrow = format!("<fn() -> {} as core::ops::FnOnce>::call_once", "T".repeat(100));
         assert!(shortened(&arrow).chars().count() <= NAME_CHARACTERS + 1);
     }
