@@ -4,7 +4,7 @@
 //! to descriptors of its own, so that a library that prints cannot break into the conversation. A target in another
 //! language speaks the same lines. A message that either side does not know ends the trial with a sentence.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +161,11 @@ pub struct Profiled {
     pub frequency_hz: u32,
     /// Nanoseconds of processor time that one sample stands for.
     pub sample_ns: f64,
-    /// On-CPU stacks, folded: "root;…;leaf count" lines.
+    /// Where not empty: the names of frames. All folded texts of this profile then hold the index of a name (from 0) in
+    /// the place of each; read them by [`Self::plain`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<String>,
+    /// On-CPU stacks, folded: "root;…;leaf count" lines. [`OTHER_STACKS`] is the leaf of what stands for many.
     pub folded: String,
     /// Off-CPU stacks in microseconds, where they were asked for and could be had.
     pub folded_off_cpu: Option<String>,
@@ -180,6 +184,31 @@ pub struct Profiled {
     /// The slowest calls apart from all, where that was asked for and could be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<TailProfile>,
+}
+
+/// The innermost frame of what stands for stacks that were too many to be told apart.
+pub const OTHER_STACKS: &str = "[other stacks]";
+
+impl Profiled {
+    /// A folded text of this profile with the names of frames in it. What is no index of a name is left as it is.
+    pub fn plain<'a>(&'a self, folded: &'a str) -> Cow<'a, str> {
+        if self.frames.is_empty() {
+            return Cow::Borrowed(folded);
+        }
+        let mut plain = String::new();
+        for line in folded.split_inclusive('\n') {
+            let (stack, count) = line.split_at(line.rfind(' ').unwrap_or(line.len()));
+            for (depth, frame) in stack.split(';').enumerate() {
+                if depth > 0 {
+                    plain.push(';');
+                }
+                let name = frame.parse::<usize>().ok().and_then(|index| self.frames.get(index));
+                plain.push_str(name.map_or(frame, String::as_str));
+            }
+            plain.push_str(count);
+        }
+        Cow::Owned(plain)
+    }
 }
 
 /// Stacks of the client threads while they were within a call, of the slowest calls and of all.

@@ -6,7 +6,10 @@
 use uplift_model::protocol::Profiled;
 use uplift_target::{agent::RunningSampler, calls::Tail, clock};
 
-use crate::fold::fold_named;
+use crate::{
+    counted::{self, Limits, Names},
+    fold::fold_named,
+};
 
 /// A sampler at work.
 pub struct SignalSampler {
@@ -61,20 +64,32 @@ impl RunningSampler for SignalSampler {
     fn stop(self: Box<Self>, _: Option<&Tail>) -> Result<Profiled, String> {
         let (duration_ns, cpu_ns) = (clock::now_ns() - self.start_ns, clock::process_cpu_ns() - self.start_cpu_ns);
         let report = self.guard.report().build().map_err(|error| format!("the samples cannot be read: {error}"))?;
-        let folded = fold_named(report.data.iter().map(|(stack, count)| {
-            let frames =
-                stack.frames.iter().rev().flat_map(|inlined| inlined.iter().rev().map(pprof::Symbol::name)).collect();
-            (stack.thread_name.clone(), frames, u64::try_from(*count).unwrap_or(0))
-        }));
+        let mut names = Names::default();
+        let folded = fold_named(
+            &mut names,
+            report.data.iter().map(|(stack, count)| {
+                let frames = stack
+                    .frames
+                    .iter()
+                    .rev()
+                    .flat_map(|inlined| inlined.iter().rev().map(pprof::Symbol::name))
+                    .collect();
+                (stack.thread_name.clone(), frames, u64::try_from(*count).unwrap_or(0))
+            }),
+        );
+        let mut written = counted::write(&names, &[&folded.stacks], Limits::MESSAGE);
+        let put_together = written.put_together[0].count;
         let (sampler, mut warnings) = (self.name(), self.warnings);
         warnings.extend(folded.complaint());
+        warnings.extend(folded.complaint_of_others(put_together));
         Ok(Profiled {
             sampler,
             frequency_hz: self.frequency_hz,
             // The tick bounds what comes: a sample stands for its share of the processor time that was used.
             sample_ns: cpu_ns as f64 / folded.total.max(1) as f64,
-            symbolised_share: folded.named_share(),
-            folded: folded.text,
+            symbolised_share: folded.named_share(put_together),
+            frames: written.frames,
+            folded: written.texts.remove(0),
             folded_off_cpu: None,
             lost: None,
             kernel_frames: false,

@@ -1,8 +1,9 @@
-//! Stacks of addresses to folded text.
+//! Stacks of addresses to counted stacks of names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
+    counted::{Counted, Names, OTHER_STACKS},
     symbol::{Function, KernelSymbols, UserSymbols},
     unwind::FRAMES_MAX,
 };
@@ -41,32 +42,50 @@ pub struct Stack {
     pub user: Vec<u64>,
     /// Whether the thread left its processor though it could have gone on.
     pub preempted: bool,
+    /// Whether it stands for stacks of the thread that were too many to be kept; it then has no addresses.
+    pub other: bool,
 }
 
-/// Folded text, and how good it is.
+/// Folded stacks, and how good they are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Folded {
-    /// The lines, sorted.
-    pub text: String,
+    /// Each stack once.
+    pub stacks: Counted,
     /// Sum of all counts.
     pub total: u64,
     /// Of these, counts of stacks that are whole and whose every frame has a name.
     pub named: u64,
     /// Of these, counts of stacks that do not reach the beginning of their thread.
     pub cut: u64,
+    /// Of these, counts of stacks that were too many to be kept.
+    pub other: u64,
     /// Counts of stacks with a frame that has no name, by the file that it is in.
     pub nameless: BTreeMap<String, u64>,
 }
 
 impl Folded {
-    /// Share of the counts whose stacks are whole and named; 1 where there are none.
-    pub fn named_share(&self) -> f64 {
-        if self.total == 0 { 1.0 } else { self.named as f64 / self.total as f64 }
+    /// Share of the counts whose stacks are whole and named, after so many counts of them were put together; 1 where there
+    /// are none.
+    pub fn named_share(&self, put_together: u64) -> f64 {
+        if self.total == 0 { 1.0 } else { self.named.saturating_sub(put_together) as f64 / self.total as f64 }
+    }
+
+    /// What to say where stacks were not kept, or were put together afterwards; `None` where all are told apart.
+    pub fn complaint_of_others(&self, put_together: u64) -> Option<String> {
+        let others = self.other + put_together;
+        (others > 0).then(|| {
+            format!(
+                "{others} of {} samples ({:.1} %) are of stacks too many and too rare to be told apart, and stand as \
+                 {OTHER_STACKS}; sample for less time or less often (--sampling-window, --sampling-frequency)",
+                self.total,
+                others as f64 / self.total as f64 * 100.0
+            )
+        })
     }
 
     /// What to say where many stacks have frames without a name; `None` where few do.
     pub fn complaint(&self) -> Option<String> {
-        if self.total == 0 || self.named_share() >= NAMED_SHARE_MIN {
+        if self.total == 0 || self.named_share(0) >= NAMED_SHARE_MIN {
             return None;
         }
         let mut files: Vec<(&String, &u64)> = self.nameless.iter().collect();
@@ -83,23 +102,23 @@ impl Folded {
         };
         Some(format!(
             "only {:.1} % of the stacks are whole and named; without names: {}{remedy}",
-            self.named_share() * 100.0,
-            if files.is_empty() { "nothing, the rest is cut".to_owned() } else { files.join(", ") },
+            self.named_share(0) * 100.0,
+            if files.is_empty() { "nothing, the rest is cut or not told apart".to_owned() } else { files.join(", ") },
         ))
     }
 
-    /// Adds one line's worth.
-    fn add(lines: &mut BTreeMap<String, u64>, line: String, count: u64) {
-        *lines.entry(line).or_insert(0) += count;
-    }
-
-    fn write(&mut self, lines: &BTreeMap<String, u64>) {
-        for (line, count) in lines {
-            self.text.push_str(line);
-            self.text.push(' ');
-            self.text.push_str(&count.to_string());
-            self.text.push('\n');
-        }
+    /// Adds a stack: the thread's group, [`CUT`] unless it is whole, the frames.
+    fn add<'a>(
+        &mut self,
+        names: &mut Names,
+        group: &'a str,
+        whole: bool,
+        frames: impl Iterator<Item = &'a str>,
+        count: u64,
+    ) {
+        let cut = (!whole).then_some(CUT);
+        let stack = [group].into_iter().chain(cut).chain(frames).map(|name| names.number(name)).collect();
+        *self.stacks.entry(stack).or_insert(0) += count;
     }
 }
 
@@ -111,6 +130,8 @@ pub struct Folder {
     pub kernel: Option<KernelSymbols>,
     /// Names of threads.
     pub threads: HashMap<u32, String>,
+    /// The names of all frames that were folded.
+    pub names: Names,
 }
 
 /// One frame with a name.
@@ -123,13 +144,18 @@ impl Folder {
     /// Folds stacks with their counts.
     pub fn fold<'a>(&mut self, stacks: impl IntoIterator<Item = (&'a Stack, u64)>) -> Folded {
         let mut folded = Folded::default();
-        let mut lines = BTreeMap::new();
         for (stack, count) in stacks {
             if count == 0 {
                 continue;
             }
-            let (frames, whole) = self.frames(stack);
             folded.total += count;
+            let group = thread_group(self.threads.get(&stack.tid).map_or("", String::as_str));
+            if stack.other {
+                folded.other += count;
+                folded.add(&mut self.names, &group, true, [OTHER_STACKS].into_iter(), count);
+                continue;
+            }
+            let (frames, whole) = self.frames(stack);
             if !whole {
                 folded.cut += count;
             } else if frames.iter().all(|frame| frame.named) {
@@ -140,18 +166,8 @@ impl Folder {
             for file in nameless {
                 *folded.nameless.entry(file.to_owned()).or_insert(0) += count;
             }
-            let mut line = thread_group(self.threads.get(&stack.tid).map_or("", String::as_str));
-            if !whole {
-                line.push(';');
-                line.push_str(CUT);
-            }
-            for frame in &frames {
-                line.push(';');
-                line.push_str(&frame.text);
-            }
-            Folded::add(&mut lines, line, count);
+            folded.add(&mut self.names, &group, whole, frames.iter().map(|frame| frame.text.as_str()), count);
         }
-        folded.write(&lines);
         folded
     }
 
@@ -216,12 +232,11 @@ pub fn clean(name: &str) -> String {
 }
 
 /// Folds stacks whose frames are names already: group of the thread and frames, outermost first.
-pub fn fold_named(stacks: impl IntoIterator<Item = (String, Vec<String>, u64)>) -> Folded {
+pub fn fold_named(names: &mut Names, stacks: impl IntoIterator<Item = (String, Vec<String>, u64)>) -> Folded {
     let mut folded = Folded::default();
-    let mut lines = BTreeMap::new();
-    for (thread, mut names, count) in stacks {
-        let mut functions: Vec<Function> = names
-            .drain(..)
+    for (thread, frames, count) in stacks {
+        let mut functions: Vec<Function> = frames
+            .into_iter()
             .map(|name| Function { named: !name.is_empty() && name != "Unknown", inlined: false, name })
             .collect();
         let whole = strip_beginning(&mut functions);
@@ -231,24 +246,19 @@ pub fn fold_named(stacks: impl IntoIterator<Item = (String, Vec<String>, u64)>) 
         } else if functions.iter().all(|function| function.named) {
             folded.named += count;
         }
-        let mut line = thread_group(&thread);
-        if !whole {
-            line.push(';');
-            line.push_str(CUT);
-        }
-        for function in &functions {
-            line.push(';');
-            line.push_str(&if function.named { clean(&function.name) } else { "[unknown]".to_owned() });
-        }
-        Folded::add(&mut lines, line, count);
+        let frames: Vec<String> = functions
+            .iter()
+            .map(|function| if function.named { clean(&function.name) } else { "[unknown]".to_owned() })
+            .collect();
+        folded.add(names, &thread_group(&thread), whole, frames.iter().map(String::as_str), count);
     }
-    folded.write(&lines);
     folded
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counted::plain;
 
     fn folder() -> Folder {
         Folder {
@@ -257,6 +267,7 @@ mod tests {
                 "ffffffff81000000 T do_syscall_64\nffffffff81001000 T vfs_write\n".to_owned(),
             )),
             threads: HashMap::from([(1, "client-0".to_owned()), (2, "client-1".to_owned()), (3, "7".to_owned())]),
+            names: Names::default(),
         }
     }
 
@@ -266,14 +277,16 @@ mod tests {
             kernel: vec![0xffff_ffff_8100_1008, 0xffff_ffff_8100_0010],
             user: vec![0x10, 0x20],
             preempted: false,
+            other: false,
         }
     }
 
     #[test]
     fn equal_threads_fall_together_and_kernel_frames_come_last() {
         let (one, two) = (stack(1), stack(2));
-        let folded = folder().fold([(&one, 2), (&two, 3)]);
-        assert_eq!(folded.text, "client;[cut];[unknown];do_syscall_64_[k];vfs_write_[k] 5\n");
+        let mut folder = folder();
+        let folded = folder.fold([(&one, 2), (&two, 3)]);
+        assert_eq!(plain(&folder.names, &folded.stacks), "client;[cut];[unknown];do_syscall_64_[k];vfs_write_[k] 5\n");
         assert_eq!((folded.total, folded.named, folded.cut), (5, 0, 5));
         let complaint = folded.complaint().unwrap();
         assert!(complaint.contains("0.0 %") && complaint.contains("[unknown] in 100 %"), "{complaint}");
@@ -282,7 +295,18 @@ mod tests {
     #[test]
     fn a_preempted_thread_says_so_and_a_nameless_one_has_a_group() {
         let stack = Stack { preempted: true, kernel: Vec::new(), ..stack(3) };
-        assert_eq!(folder().fold([(&stack, 1)]).text, "thread;[cut];[unknown];[preempted]_[k] 1\n");
+        let mut folder = folder();
+        let folded = folder.fold([(&stack, 1)]);
+        assert_eq!(plain(&folder.names, &folded.stacks), "thread;[cut];[unknown];[preempted]_[k] 1\n");
+    }
+
+    #[test]
+    fn what_was_not_kept_is_counted_and_has_no_name() {
+        let other = Stack { tid: 2, kernel: Vec::new(), user: Vec::new(), preempted: false, other: true };
+        let mut folder = folder();
+        let folded = folder.fold([(&other, 7)]);
+        assert_eq!(plain(&folder.names, &folded.stacks), "client;[other stacks] 7\n");
+        assert_eq!((folded.total, folded.named, folded.cut, folded.other), (7, 0, 0, 7));
     }
 
     /// Recorded stacks (thread, frames from the outermost, samples) and what they must fold to, line for line.
@@ -293,15 +317,17 @@ mod tests {
             let frames = fields[1].split(',').map(|frame| frame.replace("\\n", "\n")).collect();
             (fields[0].to_owned(), frames, fields[2].parse().unwrap())
         });
-        let folded = fold_named(stacks);
-        assert_eq!(folded.text, include_str!("../tests/data/stacks.folded"));
+        let mut names = Names::default();
+        let folded = fold_named(&mut names, stacks);
+        assert_eq!(plain(&names, &folded.stacks), include_str!("../tests/data/stacks.folded"));
         assert_eq!((folded.total, folded.named, folded.cut), (61, 49, 12));
     }
 
     #[test]
     fn what_lies_below_a_thread_is_taken_away() {
         let named = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.to_owned()).collect() };
-        let folded = fold_named([
+        let mut names = Names::default();
+        let stacks = [
             (
                 "client-3".to_owned(),
                 named(&["clone3", "std::sys::backtrace::__rust_begin_short_backtrace", "a;b", "c"]),
@@ -309,8 +335,9 @@ mod tests {
             ),
             ("main".to_owned(), named(&["_start", "main", "work"]), 2),
             ("main".to_owned(), named(&["work"]), 1),
-        ]);
-        assert_eq!(folded.text, "client;a:b;c 4\nmain;[cut];work 1\nmain;main;work 2\n");
+        ];
+        let folded = fold_named(&mut names, stacks);
+        assert_eq!(plain(&names, &folded.stacks), "client;a:b;c 4\nmain;[cut];work 1\nmain;main;work 2\n");
         assert_eq!((folded.total, folded.named, folded.cut), (7, 6, 1));
         assert!(folded.complaint().is_some() && Folded::default().complaint().is_none());
     }

@@ -3,10 +3,12 @@
 //! First choice is `perf_event_open` with the software clock (see [`perf`]): kernel and user frames, no external program,
 //! losses counted. Where the kernel forbids it, the crate `pprof` samples by signal: user frames only, and the result says
 //! so. What is sampled leaves this crate as text: one line for each stack, root first, frames separated by `;`, a space,
-//! the count. A kernel frame ends in `_[k]`, a frame that the compiler inlined in `_[i]`.
+//! the count. A kernel frame ends in `_[k]`, a frame that the compiler inlined in `_[i]`. Where that text is large, numbers
+//! stand for the frames, beside a table of their names.
 //!
 //! Not here: drawing and judging. Graphs are made from the folded text, so that they can be made again from a stored run.
 
+pub mod counted;
 pub mod fallback;
 pub mod fold;
 pub mod maps;

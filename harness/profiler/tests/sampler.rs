@@ -254,6 +254,33 @@ fn perf_record_sees_the_same_shares() {
     }
 }
 
+/// Rings of a sample or two, emptied ten times a second: nearly all is lost, all of it is counted, also what is lost after the
+/// last sample that found room.
+#[test]
+fn samples_that_find_no_room_are_counted_and_said() {
+    let _turn = turn();
+    const HZ: u32 = 4_999;
+    let sampler = match perf::start_with(&[2], HZ, false, false) {
+        Ok(sampler) => Box::new(sampler),
+        Err(message) => {
+            eprintln!("skipped: {message}");
+            return;
+        }
+    };
+    let before_ns = clock::process_cpu_ns();
+    thread::spawn(|| spin_three_quarters(Duration::from_millis(1500))).join().unwrap();
+    let used_ns = clock::process_cpu_ns() - before_ns;
+    let profiled = sampler.stop(None).unwrap();
+    let (taken, lost) = (total(&profiled), profiled.lost.unwrap());
+    assert!(taken > 0 && lost > 5 * taken, "{taken} taken, {lost} lost");
+    let due = used_ns as f64 * f64::from(HZ) / 1e9;
+    let told = (taken + lost) as f64 / due;
+    assert!((0.8..1.2).contains(&told), "{taken} taken and {lost} lost of {due} that were due");
+    let said = profiled.warnings.join("; ");
+    assert!(said.contains(&format!("{lost} of {} samples were lost", taken + lost)), "{said}");
+    assert!(said.contains("sample less often"), "the remedy: {said}");
+}
+
 /// A process that the system starts inherits the events; its addresses would be given names of this one's functions.
 #[test]
 fn samples_of_children_are_left_out_and_said() {

@@ -35,6 +35,7 @@ fn page(name: &str) -> String {
                 sampler: "perf cpu-clock".to_owned(),
                 frequency_hz: 499,
                 sample_ns: 1e9 / 499.0,
+                frames: Vec::new(),
                 folded: data(folded),
                 folded_off_cpu: Some(data("profile/off-cpu.folded")),
                 lost: Some(0),

@@ -37,6 +37,7 @@ fn run() -> (Run, Vec<ProfileTrial>) {
                 sampler: "perf cpu-clock".to_owned(),
                 frequency_hz: 499,
                 sample_ns: 1e9 / 499.0,
+                frames: Vec::new(),
                 folded: data(file),
                 folded_off_cpu: Some(data("profile/off-cpu.folded")),
                 lost: Some(0),

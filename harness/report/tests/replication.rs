@@ -61,6 +61,7 @@ fn profile(run: &Run, trials: &[Trial]) -> ProfileTrial {
             sampler: "perf cpu-clock".to_owned(),
             frequency_hz: 499,
             sample_ns: 1e9 / 499.0,
+            frames: Vec::new(),
             folded: data("profile/baseline.folded"),
             folded_off_cpu: None,
             lost: Some(0),

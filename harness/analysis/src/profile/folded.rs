@@ -62,11 +62,8 @@ impl std::error::Error for FoldedError {}
 pub fn merge<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<Stack>, FoldedError> {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for text in texts {
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
-            let (stack, count) = line
-                .rsplit_once(' ')
-                .and_then(|(stack, count)| Some((stack, count.parse::<u64>().ok()?)))
-                .ok_or_else(|| FoldedError { line: index + 1, text: line.to_owned() })?;
+        for line in lines(text) {
+            let (stack, count) = line?;
             *counts.entry(stack).or_insert(0) += count;
         }
     }
@@ -74,6 +71,22 @@ pub fn merge<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<Stack>,
         .into_iter()
         .map(|(line, count)| Stack { frames: line.split(';').map(str::to_owned).collect(), count })
         .collect())
+}
+
+/// The sum of a text's counts.
+///
+/// # Errors
+/// The first line that has no count.
+pub fn total(text: &str) -> Result<u64, FoldedError> {
+    lines(text).map(|line| line.map(|(_, count)| count)).sum()
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Result<(&str, u64), FoldedError>> {
+    text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(|(index, line)| {
+        line.rsplit_once(' ')
+            .and_then(|(stack, count)| Some((stack, count.parse::<u64>().ok()?)))
+            .ok_or_else(|| FoldedError { line: index + 1, text: line.to_owned() })
+    })
 }
 
 /// Writes stacks as folded text.

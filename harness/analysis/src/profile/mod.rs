@@ -14,7 +14,10 @@ pub mod tail;
 
 use std::collections::BTreeMap;
 
-use uplift_model::{ProfileTrial, protocol::Profiled};
+use uplift_model::{
+    ProfileTrial,
+    protocol::{OTHER_STACKS, Profiled},
+};
 
 pub use self::{
     category::{Category, CategoryShare, categories, kernel_share, syscall_share},
@@ -45,12 +48,13 @@ impl Profile {
     /// # Errors
     /// The line that is no folded stack.
     pub fn on_cpu(profiled: &[&Profiled]) -> Result<Self, FoldedError> {
-        let stacks = folded::merge(profiled.iter().map(|profiled| profiled.folded.as_str()))?;
+        let texts: Vec<_> = profiled.iter().map(|one| one.plain(&one.folded)).collect();
+        let stacks = folded::merge(texts.iter().map(|text| &**text))?;
         let samples = stacks.iter().map(|stack| stack.count).sum();
         // Trials of one variant are sampled alike; where the sampler could not keep its rate they are weighted.
         let counts: Vec<(u64, f64)> = profiled
             .iter()
-            .map(|one| Ok((folded::merge([one.folded.as_str()])?.iter().map(|stack| stack.count).sum(), one.sample_ns)))
+            .map(|one| Ok((folded::total(&one.folded)?, one.sample_ns)))
             .collect::<Result<_, FoldedError>>()?;
         let total_ns: f64 = counts.iter().map(|(count, sample_ns)| *count as f64 * sample_ns).sum();
         Ok(Self {
@@ -67,9 +71,10 @@ impl Profile {
     /// # Errors
     /// The line that is no folded stack.
     pub fn off_cpu(profiled: &[&Profiled]) -> Result<Option<Vec<Stack>>, FoldedError> {
-        let texts: Option<Vec<&str>> = profiled.iter().map(|one| one.folded_off_cpu.as_deref()).collect();
+        let texts: Option<Vec<_>> =
+            profiled.iter().map(|one| one.folded_off_cpu.as_deref().map(|text| one.plain(text))).collect();
         match texts {
-            Some(texts) if !texts.is_empty() => folded::merge(texts).map(Some),
+            Some(texts) if !texts.is_empty() => folded::merge(texts.iter().map(|text| &**text)).map(Some),
             _ => Ok(None),
         }
     }
@@ -78,6 +83,12 @@ impl Profile {
     /// succeeded.
     pub fn ns_per_operation(&self, samples: u64) -> Option<f64> {
         (self.operations > 0).then(|| samples as f64 * self.sample_ns / self.operations as f64)
+    }
+
+    /// Samples of stacks that were too many to be told apart.
+    pub fn other_stacks(&self) -> Share {
+        let others = self.stacks.iter().filter(|stack| stack.frames.last().is_some_and(|leaf| leaf == OTHER_STACKS));
+        Share::of(others.map(|stack| stack.count).sum(), self.samples)
     }
 
     /// How many processors were busy on average.

@@ -50,13 +50,14 @@ pub struct Calls {
 }
 
 impl Calls {
-    fn of(parts: &[(&CallStacks, f64)]) -> Result<Self, FoldedError> {
+    fn of(parts: &[(&CallStacks, &Profiled)]) -> Result<Self, FoldedError> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let waiting = parts.iter().all(|(part, _)| part.folded_off_cpu.is_some());
-        for (part, sample_ns) in parts {
+        for (part, profiled) in parts {
             let off_cpu = part.folded_off_cpu.as_deref().filter(|_| waiting).unwrap_or("");
-            for (text, state, unit_ns) in [(part.folded.as_str(), RUNNING, *sample_ns), (off_cpu, WAITING, 1e3)] {
-                for mut stack in folded::merge([text])? {
+            for (text, state, unit_ns) in [(part.folded.as_str(), RUNNING, profiled.sample_ns), (off_cpu, WAITING, 1e3)]
+            {
+                for mut stack in folded::merge([&*profiled.plain(text)])? {
                     stack.frames.insert(1.min(stack.frames.len()), state.to_owned());
                     *counts.entry(stack.line()).or_insert(0) += (stack.count as f64 * unit_ns).round() as u64;
                 }
@@ -106,10 +107,10 @@ pub fn tail(profiled: &[&Profiled]) -> Result<Option<Tail>, FoldedError> {
     let thresholds = || tails.iter().map(|(tail, _)| tail.threshold_ns);
     let mut samples = 0;
     for (_, one) in &tails {
-        samples += folded::merge([one.folded.as_str()])?.iter().map(|stack| stack.count).sum::<u64>();
+        samples += folded::total(&one.folded)?;
     }
-    let parts = |of: fn(&uplift_model::protocol::TailProfile) -> &CallStacks| -> Vec<(&CallStacks, f64)> {
-        tails.iter().map(|(tail, one)| (of(tail), one.sample_ns)).collect()
+    let parts = |of: fn(&uplift_model::protocol::TailProfile) -> &CallStacks| -> Vec<(&CallStacks, &Profiled)> {
+        tails.iter().map(|(tail, one)| (of(tail), *one)).collect()
     };
     Ok(Some(Tail {
         percentile: first.percentile,
@@ -193,6 +194,7 @@ mod tests {
             sampler: "perf cpu-clock".to_owned(),
             frequency_hz: 1000,
             sample_ns: 1e6,
+            frames: Vec::new(),
             folded: "client;docdb::apply 12\nflusher;docdb::flush 4\n".to_owned(),
             folded_off_cpu: None,
             lost: Some(0),

@@ -249,6 +249,58 @@ fn a_profile_is_sampled_inside_a_container() {
     assert!(sync, "the kernel's names: {folded}");
 }
 
+/// What a profile says beside the stacks comes out of a container too: the slowest calls, waiting, and stages.
+#[test]
+fn slow_calls_and_stages_come_out_of_a_container() {
+    let Some(_engine) = engine() else { return };
+    let bench = Bench::new();
+    let said = bench.uplift(&[
+        "profile",
+        "docdb/crud",
+        "--variant",
+        "optimized",
+        "--against",
+        "baseline",
+        "--launch",
+        "docker",
+        "--sampling-window",
+        "2s",
+        "--tail",
+        "p90",
+        "--format",
+        "json",
+    ]);
+    said.code(0);
+    let variants = said.json()[0]["variants"].clone();
+    if !variants[0]["sampler"].as_str().unwrap().starts_with("perf") {
+        eprintln!("skipped: this engine allows no perf events: {variants}");
+        return;
+    }
+    for variant in variants.as_array().unwrap() {
+        let tail = &variant["tail"];
+        let calls = |side: &str| tail[side]["calls"].as_u64().unwrap();
+        assert!(calls("slow") > 0 && calls("slow") * 2 < calls("all"), "{tail}");
+        assert!(tail["slow"]["waiting"].as_bool().unwrap(), "{tail}");
+        assert!(tail["slow"]["mean_ns"].as_f64() > tail["all"]["mean_ns"].as_f64(), "{tail}");
+    }
+    let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();
+    for wanted in
+        ["#### The slowest calls of `optimized`", "### Where the time went", "| log write |", "| sync |", "waiting in"]
+    {
+        assert!(report.contains(wanted), "`{wanted}` is not in:\n{report}");
+    }
+    // The kernel's way to the disk hangs under the functions that asked for it.
+    let folded = fs::read_to_string(bench.run_folder().join("profiles/docdb-crud-baseline.cpu.folded")).unwrap();
+    for kernel in ["vfs_write_[k]", "sync"] {
+        let under = |line: &str| line.contains("docdb_engine::") && line.contains(kernel) && line.contains("_[k]");
+        assert!(folded.lines().any(under), "{kernel} is not under docdb's functions:\n{folded}");
+    }
+    for end in ["cpu.svg", "off-cpu.svg", "tail.svg", "tail-against-all.svg"] {
+        let file = bench.run_folder().join(format!("profiles/docdb-crud-optimized.{end}"));
+        assert!(fs::read_to_string(&file).unwrap().contains("<svg"), "{}", file.display());
+    }
+}
+
 #[test]
 fn a_comparison_in_containers_is_profiled_too() {
     let Some(engine) = engine() else { return };

@@ -309,6 +309,19 @@ fn a_swarm_runs_pairs_on_its_nodes_and_a_dead_node_costs_its_block() {
     for node in ["node-1", "node-2", "node-3"] {
         assert_eq!(baseline.iter().filter(|place| *place == node).count(), 2, "{baseline:?}");
     }
+    // The histogram of a variant holds what was measured on all of the nodes.
+    let operations: u64 = bench
+        .trials()
+        .iter()
+        .filter(|trial| trial["variant"] == "baseline")
+        .flat_map(|trial| trial["measured"]["operations"].as_array().unwrap().clone())
+        .map(|operation| operation["ok"].as_u64().unwrap())
+        .sum();
+    let merged = bench.uplift(&["export", "latest", "--to", "hgrm", "--variant", "baseline"]);
+    merged.code(0);
+    let total =
+        merged.out().split("Total count    = ").nth(1).and_then(|rest| rest.split(']').next()?.trim().parse().ok());
+    assert_eq!(total, Some(operations), "{}", merged.out());
     assert_eq!(swarm.holds(), Vec::<String>::new());
 
     // A label chooses nodes, limits hold, and what a limit did is told as on a single engine.

@@ -341,6 +341,44 @@ fn missing_kernel_symbols_are_said_and_the_frames_are_drawn_without_names() {
 }
 
 #[test]
+fn lost_samples_are_in_the_report_and_in_the_graph() {
+    let bench = Bench::new();
+    let arguments = [
+        "profile",
+        "reference/steady",
+        "--variant",
+        "baseline",
+        "--sampling-window",
+        "1s",
+        "--sampling-frequency",
+        "4999",
+        "--mode",
+        "cpu",
+        "--format",
+        "json",
+    ];
+    let said = Said(bench.command(&arguments).env("UPLIFT_SAMPLER_RING_PAGES", "2").output().unwrap());
+    said.code(0);
+    let json = said.json();
+    if !sampled_by_perf(&json) {
+        return;
+    }
+    let variant = &json[0]["variants"][0];
+    let (lost, taken) = (variant["lost"].as_u64().unwrap(), variant["samples"].as_u64().unwrap());
+    assert!(lost > taken && taken > 0, "{variant}");
+    let graph = graph(&bench, "reference-steady-baseline.cpu.svg");
+    let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();
+    for (name, text) in [("graph", &graph), ("report", &report)] {
+        assert!(text.contains(&format!("{lost} lost")), "the {name} does not say it");
+    }
+    assert!(report.contains(&format!("{lost} of {} samples were lost", lost + taken)), "{report}");
+    assert!(report.contains("sample less often"), "the remedy: {report}");
+    let said = Said(bench.command(&arguments).env("UPLIFT_SAMPLER_RING_PAGES", "3").output().unwrap());
+    let told = format!("{}{}", said.out(), said.err());
+    assert!(told.contains("UPLIFT_SAMPLER_RING_PAGES must be a power of two, not `3`"), "{told}");
+}
+
+#[test]
 fn the_slowest_calls_are_shown_apart() {
     let bench = Bench::new();
     let said = bench.uplift(&[

@@ -86,11 +86,31 @@ fn attributes(kind: Kind, scope: Scope) -> sys::perf_event_attr {
 /// What the kernel said.
 pub fn open(kind: Kind, scope: Scope, tid: libc::pid_t, cpu: i32) -> io::Result<OwnedFd> {
     let mut attributes = attributes(kind, scope);
-    // SAFETY: the attributes are initialised and say their own size; the descriptor is new and nobody else's.
-    unsafe {
-        let descriptor = perf_event_open(&raw mut attributes, tid, cpu, -1, sys::PERF_FLAG_FD_CLOEXEC.into());
-        if descriptor < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(descriptor)) }
+    // A kernel before 6.0 does not count what an event lost, and refuses to be asked for it.
+    for read_format in [sys::PERF_FORMAT_LOST.into(), 0] {
+        attributes.read_format = read_format;
+        // SAFETY: the attributes are initialised and say their own size; the descriptor is new and nobody else's.
+        let descriptor =
+            unsafe { perf_event_open(&raw mut attributes, tid, cpu, -1, sys::PERF_FLAG_FD_CLOEXEC.into()) };
+        if descriptor >= 0 {
+            // SAFETY: as above.
+            return Ok(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINVAL) {
+            return Err(error);
+        }
     }
+    Err(io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Records of an event that found its ring full; `None` where the kernel does not count them.
+pub fn lost(event: &OwnedFd) -> Option<u64> {
+    // The event's count, then its losses (`struct read_format`).
+    let mut values = [0u64; 2];
+    // SAFETY: the array is as long as said.
+    let read = unsafe { libc::read(event.as_raw_fd(), values.as_mut_ptr().cast(), size_of_val(&values)) };
+    (read.unsigned_abs() == size_of_val(&values)).then_some(values[1])
 }
 
 /// Makes `event` write to the ring of `owner`, which must be of the same processor.

@@ -3,13 +3,15 @@
 //! The kernel does not let an event both follow a thread to any processor and be inherited by the threads it starts, with
 //! a ring. So each thread gets one event for each processor, and all events of a processor write to its one ring.
 
+pub mod collected;
 pub mod event;
 pub mod record;
 pub mod ring;
+pub mod stacks;
 
 use std::{
     collections::HashMap,
-    fs, io,
+    env, fs, io,
     os::fd::{AsRawFd as _, OwnedFd},
     sync::{
         Arc,
@@ -19,25 +21,27 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use uplift_model::protocol::{CallStacks, Profiled, TailProfile};
-use uplift_target::{
-    agent::RunningSampler,
-    calls::{Calls, Tail},
-    clock,
-};
+use uplift_model::protocol::Profiled;
+use uplift_target::{agent::RunningSampler, calls::Tail, clock};
 
 use self::{
+    collected::{ADDRESSES_MAX, Collected},
     event::{Kind, Scope},
-    record::Record,
     ring::Ring,
+    stacks::Stacks,
 };
 use crate::{
-    fold::{Folded, Folder, Stack},
+    counted::{Limits, Names},
+    fold::Folder,
     maps::{self, Module},
-    off_cpu::{self, Away, Switch, What},
+    off_cpu,
     symbol::{KernelSymbols, UserSymbols},
-    unwind::{Registers, Unwinder},
+    unwind::Unwinder,
 };
+
+/// The most data pages of a ring, a power of two: for machines that spare little memory for rings, and to see what a loss
+/// looks like.
+pub const RING_PAGES_VARIABLE: &str = "UPLIFT_SAMPLER_RING_PAGES";
 
 /// Bytes of the stack that each processor-time sample copies: where the C library has used the frame pointer for something
 /// else, only what was copied can be unwound, and the frames of async code are large.
@@ -54,12 +58,10 @@ const SWITCH_STACK_BYTES: u32 = 1 << 10;
 const RING_PAGES: [usize; 7] = [1024, 512, 256, 128, 64, 32, 16];
 /// The longest that a ring is left alone.
 const DRAIN_EVERY_MS: libc::c_int = 100;
-/// The most switches that are kept; beyond it they are counted as lost.
-const SWITCHES_MAX: usize = 8 << 20;
-
 /// A sampler at work.
 pub struct PerfSampler {
-    events: Vec<OwnedFd>,
+    clocks: Vec<OwnedFd>,
+    switches: Vec<OwnedFd>,
     reader: JoinHandle<Collected>,
     stop: Arc<AtomicBool>,
     frequency_hz: u32,
@@ -69,28 +71,6 @@ pub struct PerfSampler {
     modules: Vec<Module>,
     names: HashMap<u32, String>,
     warnings: Vec<String>,
-}
-
-/// Everything that was read from the rings.
-struct Collected {
-    stacks: HashMap<Stack, u32>,
-    samples: HashMap<u32, u64>,
-    /// When each sample was taken, of which thread, and its stack; where that was asked for.
-    moments: Option<Vec<Moment>>,
-    switches: Vec<Switch>,
-    lost: u64,
-    throttled: u64,
-    /// Samples of processes that this one started: they inherit its events, and their addresses mean nothing here.
-    of_others: u64,
-    threads: HashMap<u32, String>,
-}
-
-/// A sample's moment.
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    time_ns: u64,
-    tid: u32,
-    stack: u32,
 }
 
 /// The events of one kind, and their rings.
@@ -106,6 +86,14 @@ struct Opened {
 /// # Errors
 /// Why the kernel does not let this process sample itself, and the remedy.
 pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSampler, String> {
+    start_with(&ring_pages()?, frequency_hz, off_cpu, moments)
+}
+
+/// As [`start`], with the first of these sizes of rings, in pages, that the kernel grants.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with(pages: &[usize], frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSampler, String> {
     event::raise_file_limit();
     let mut warnings = Vec::new();
     let kernel = may_see_kernel()?;
@@ -140,14 +128,13 @@ pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSamp
         let threads: Vec<libc::pid_t> = threads().into_iter().filter(|&tid| tid != own).collect();
         let period_ns = 1_000_000_000 / u64::from(frequency_hz);
         let clock = Kind::CpuClock { period_ns };
-        let mut opened = open_all(clock, Scope { kernel, stack_bytes: cpu_stack_bytes(frequency_hz) }, &threads)
+        let mut opened = open_all(clock, Scope { kernel, stack_bytes: cpu_stack_bytes(frequency_hz) }, &threads, pages)
             .map_err(|error| refusal("cpu-clock", &error))?;
-        let mut switches_are_seen = false;
+        let mut switch_events = Vec::new();
         if off_cpu && kernel {
-            match open_all(Kind::ContextSwitch, Scope { kernel, stack_bytes: SWITCH_STACK_BYTES }, &threads) {
+            match open_all(Kind::ContextSwitch, Scope { kernel, stack_bytes: SWITCH_STACK_BYTES }, &threads, pages) {
                 Ok(switches) => {
-                    switches_are_seen = true;
-                    opened.events.extend(switches.events);
+                    switch_events = switches.events;
                     opened.rings.extend(switches.rings);
                     opened.owners.extend(switches.owners);
                 }
@@ -160,9 +147,9 @@ pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSamp
                     .to_owned(),
             );
         }
-        Ok((opened, switches_are_seen))
+        Ok((opened, switch_events))
     })();
-    let (opened, off_cpu) = match opened {
+    let (opened, switches) = match opened {
         Ok(opened) => opened,
         Err(message) => {
             let _ = send_rings.send(None);
@@ -170,7 +157,7 @@ pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSamp
         }
     };
     let start_ns = clock::now_ns();
-    for event in &opened.events {
+    for event in opened.events.iter().chain(&switches) {
         if let Err(error) = event::enable(event) {
             let _ = send_rings.send(None);
             return Err(refusal("enabling", &error));
@@ -178,11 +165,12 @@ pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSamp
     }
     let _ = send_rings.send(Some(Readable { rings: opened.rings, owners: opened.owners }));
     Ok(PerfSampler {
-        events: opened.events,
+        off_cpu: !switches.is_empty(),
+        clocks: opened.events,
+        switches,
         reader,
         stop,
         frequency_hz,
-        off_cpu,
         kernel,
         start_ns,
         modules,
@@ -237,7 +225,7 @@ fn threads() -> Vec<libc::pid_t> {
         .collect()
 }
 
-fn open_all(kind: Kind, scope: Scope, threads: &[libc::pid_t]) -> io::Result<Opened> {
+fn open_all(kind: Kind, scope: Scope, threads: &[libc::pid_t], pages: &[usize]) -> io::Result<Opened> {
     let mut opened = Opened { events: Vec::new(), rings: Vec::new(), owners: Vec::new() };
     for cpu in event::processors() {
         let mut owner: Option<OwnedFd> = None;
@@ -254,7 +242,7 @@ fn open_all(kind: Kind, scope: Scope, threads: &[libc::pid_t]) -> io::Result<Ope
                     opened.events.push(event);
                 }
                 None => {
-                    opened.rings.push(map(&event)?);
+                    opened.rings.push(map(&event, pages)?);
                     owner = Some(event);
                 }
             }
@@ -267,9 +255,20 @@ fn open_all(kind: Kind, scope: Scope, threads: &[libc::pid_t]) -> io::Result<Ope
     Ok(opened)
 }
 
-fn map(event: &OwnedFd) -> io::Result<Ring> {
+/// Sizes of a ring to try, the largest first.
+fn ring_pages() -> Result<Vec<usize>, String> {
+    let Ok(text) = env::var(RING_PAGES_VARIABLE) else { return Ok(RING_PAGES.to_vec()) };
+    match text.parse::<usize>() {
+        Ok(most) if most.is_power_of_two() => {
+            Ok([most].into_iter().chain(RING_PAGES.into_iter().filter(|pages| *pages < most)).collect())
+        }
+        _ => Err(format!("{RING_PAGES_VARIABLE} must be a power of two, not `{text}`")),
+    }
+}
+
+fn map(event: &OwnedFd, sizes: &[usize]) -> io::Result<Ring> {
     let mut last = io::Error::from_raw_os_error(libc::EPERM);
-    for pages in RING_PAGES {
+    for &pages in sizes {
         match Ring::map(event, pages) {
             Ok(ring) => return Ok(ring),
             Err(error) => last = error,
@@ -290,16 +289,7 @@ fn read_rings(
     mut unwinder: Unwinder,
     moments: bool,
 ) -> Collected {
-    let mut collected = Collected {
-        stacks: HashMap::new(),
-        samples: HashMap::new(),
-        moments: moments.then(Vec::new),
-        switches: Vec::new(),
-        lost: 0,
-        throttled: 0,
-        of_others: 0,
-        threads: HashMap::new(),
-    };
+    let mut collected = Collected::new(moments, ADDRESSES_MAX);
     let Ok(Some(mut readable)) = receive.recv() else { return collected };
     let mut frames = Vec::new();
     // The rings of processor time come first, those of switches after them.
@@ -324,42 +314,6 @@ fn read_rings(
     }
 }
 
-impl Collected {
-    fn take(&mut self, record: Record<'_>, of_switches: bool, unwinder: &mut Unwinder, frames: &mut Vec<u64>) {
-        let own = std::process::id();
-        match record {
-            Record::Sample(sample) if sample.pid != own => self.of_others += u64::from(!of_switches),
-            Record::Switch { pid, .. } | Record::Name { pid, .. } if pid != own => {}
-            Record::Sample(sample) => {
-                unwinder.unwind(sample.registers.map(Registers::new), &sample.user, sample.stack, frames);
-                let stack = Stack { tid: sample.tid, kernel: sample.kernel, user: frames.clone(), preempted: false };
-                let next = self.stacks.len() as u32;
-                let stack = *self.stacks.entry(stack).or_insert(next);
-                if of_switches {
-                    self.switch(Switch { time_ns: sample.time_ns, tid: sample.tid, what: What::Leaves { stack } });
-                } else {
-                    *self.samples.entry(stack).or_insert(0) += 1;
-                    if let Some(moments) = &mut self.moments {
-                        moments.push(Moment { time_ns: sample.time_ns, tid: sample.tid, stack });
-                    }
-                }
-            }
-            Record::Switch { tid, time_ns, out, preempted, .. } => {
-                self.switch(Switch { time_ns, tid, what: if out { What::Left { preempted } } else { What::Back } });
-            }
-            Record::Name { tid, name, .. } => {
-                self.threads.insert(tid, name);
-            }
-            Record::Lost { records } => self.lost += records,
-            Record::Throttled => self.throttled += 1,
-        }
-    }
-
-    fn switch(&mut self, switch: Switch) {
-        if self.switches.len() < SWITCHES_MAX { self.switches.push(switch) } else { self.lost += 1 }
-    }
-}
-
 impl RunningSampler for PerfSampler {
     fn name(&self) -> String {
         "perf cpu-clock".to_owned()
@@ -370,42 +324,32 @@ impl RunningSampler for PerfSampler {
     }
 
     fn stop(self: Box<Self>, tail: Option<&Tail>) -> Result<Profiled, String> {
-        for event in &self.events {
+        for event in self.clocks.iter().chain(&self.switches) {
             event::disable(event).map_err(|error| format!("sampling cannot be stopped: {error}"))?;
         }
         let end_ns = clock::now_ns();
         self.stop.store(true, Ordering::Release);
-        let collected = self.reader.join().map_err(|_| "the sampler's thread panicked".to_owned())?;
-        drop(self.events);
+        let mut collected = self.reader.join().map_err(|_| "the sampler's thread panicked".to_owned())?;
+        // A full ring says what it lost once there is room again, which after the last sample is never: the kernel's own
+        // count, where it keeps one, has that too.
+        let counted = |events: &[OwnedFd]| events.iter().map(event::lost).sum::<Option<u64>>().unwrap_or(0);
+        collected.lost = collected.lost.max(counted(&self.clocks));
+        collected.lost_switches = collected.lost_switches.max(counted(&self.switches));
+        drop((self.clocks, self.switches));
 
         let mut warnings = self.warnings;
-        if collected.throttled > 0 {
-            warnings.push(format!(
-                "the kernel paused sampling {} times because samples came too fast; sample less often",
-                collected.throttled
-            ));
-        }
-        if collected.of_others > 0 {
-            warnings.push(format!(
-                "{} samples of processes that the system started are left out: only the agent's own code has names here",
-                collected.of_others
-            ));
-        }
+        warnings.extend(complaints(&collected));
         // The newest name of each thread: as it is called now, as it called itself meanwhile, as it was called before.
-        let mut names = self.names;
-        names.extend(collected.threads);
-        names.extend(thread_names(&threads()));
+        let mut threads_named = self.names;
+        threads_named.extend(std::mem::take(&mut collected.threads));
+        threads_named.extend(thread_names(&threads()));
         let kernel =
             if self.kernel { KernelSymbols::read().map_err(|message| warnings.push(message)).ok() } else { None };
         // Read again: a library may have been loaded meanwhile.
         let modules = maps::modules().map_or(self.modules, |(modules, _)| modules);
-        let mut stacks = Stacks {
-            folder: Folder { user: UserSymbols::new(modules), kernel, threads: names },
-            by_index: vec![None; collected.stacks.len()],
-        };
-        for (stack, index) in collected.stacks {
-            stacks.by_index[index as usize] = Some(stack);
-        }
+        let folder =
+            Folder { user: UserSymbols::new(modules), kernel, threads: threads_named, names: Names::default() };
+        let mut stacks = Stacks::new(folder, &mut collected);
         let folded = stacks.on_cpu(&collected.samples);
         warnings.extend(folded.complaint());
         if folded.cut * 50 > folded.total {
@@ -415,74 +359,58 @@ impl RunningSampler for PerfSampler {
             ));
         }
         let away = self.off_cpu.then(|| off_cpu::stretches(collected.switches, end_ns));
-        let folded_off_cpu = away.as_ref().map(|away| stacks.off_cpu(&off_cpu::waits(away, off_cpu::whole)));
-        let tail = match (tail, &collected.moments) {
-            (Some(tail), Some(moments)) => Some(stacks.tail(tail, moments, away.as_deref())),
-            _ => None,
-        };
+        let tail = tail.zip(collected.moments.as_deref());
+        let texts = stacks.texts(&folded, away.as_deref(), tail, Limits::MESSAGE);
+        let put_together = texts.put_together.count;
+        warnings.extend(folded.complaint_of_others(put_together));
         Ok(Profiled {
             sampler: "perf cpu-clock".to_owned(),
             frequency_hz: self.frequency_hz,
             sample_ns: 1e9 / f64::from(self.frequency_hz),
-            symbolised_share: folded.named_share(),
-            folded: folded.text,
-            folded_off_cpu,
+            symbolised_share: folded.named_share(put_together),
+            frames: texts.frames,
+            folded: texts.on_cpu,
+            folded_off_cpu: texts.off_cpu,
             lost: Some(collected.lost),
             kernel_frames: self.kernel,
             duration_ns: end_ns.saturating_sub(self.start_ns),
             operations: 0,
             warnings,
-            tail,
+            tail: texts.tail,
         })
     }
 }
 
-/// All stacks that were seen, and what names them.
-struct Stacks {
-    folder: Folder,
-    by_index: Vec<Option<Stack>>,
-}
-
-impl Stacks {
-    fn on_cpu(&mut self, samples: &HashMap<u32, u64>) -> Folded {
-        let Self { folder, by_index } = self;
-        folder.fold(samples.iter().filter_map(|(index, count)| Some((by_index[*index as usize].as_ref()?, *count))))
+/// What the rings did not tell, each with its remedy.
+fn complaints(collected: &Collected) -> Vec<String> {
+    let mut said = Vec::new();
+    let taken: u64 = collected.samples.values().sum();
+    if collected.lost > 0 {
+        said.push(format!(
+            "{} of {} samples were lost because they came faster than they could be read: what ran then is missing; sample \
+             less often (--sampling-frequency)",
+            collected.lost,
+            collected.lost + taken
+        ));
     }
-
-    /// In microseconds.
-    fn off_cpu(&mut self, waits: &HashMap<(u32, bool), u64>) -> String {
-        let waits: Vec<(Stack, u64)> = waits
-            .iter()
-            .filter_map(|(&(index, preempted), wait_ns)| {
-                Some((Stack { preempted, ..self.by_index[index as usize].clone()? }, wait_ns / 1_000))
-            })
-            .collect();
-        self.folder.fold(waits.iter().map(|(stack, wait_us)| (stack, *wait_us))).text
+    if collected.lost_switches > 0 {
+        said.push(format!(
+            "{} records of threads that left or came back were lost: the waiting time of the threads is incomplete; \
+             sample for less time (--sampling-window)",
+            collected.lost_switches
+        ));
     }
-
-    fn tail(&mut self, tail: &Tail, moments: &[Moment], away: Option<&[Away]>) -> TailProfile {
-        let mut of = |calls: &Calls| {
-            let mut samples = HashMap::new();
-            for moment in moments.iter().filter(|moment| calls.holds(moment.tid, moment.time_ns)) {
-                *samples.entry(moment.stack).or_insert(0) += 1;
-            }
-            let within = |away: &Away| calls.overlap_ns(away.tid, away.from_ns, away.to_ns);
-            let stacks = CallStacks {
-                calls: calls.count(),
-                service_ns: calls.service_ns(),
-                folded: self.on_cpu(&samples).text,
-                folded_off_cpu: away.map(|away| self.off_cpu(&off_cpu::waits(away, within))),
-            };
-            (stacks, samples.values().sum::<u64>())
-        };
-        let ((slow, _), (all, samples)) = (of(&tail.slow), of(&tail.all));
-        TailProfile {
-            percentile: tail.percentile,
-            threshold_ns: tail.threshold_ns,
-            slow,
-            all,
-            calls_missed: tail.all.missed,
-            samples_elsewhere: moments.len() as u64 - samples,
-        }
+    if collected.throttled > 0 {
+        said.push(format!(
+            "the kernel paused sampling {} times because samples came too fast; sample less often",
+            collected.throttled
+        ));
     }
+    if collected.of_others > 0 {
+        said.push(format!(
+            "{} samples of processes that the system started are left out: only the agent's own code has names here",
+            collected.of_others
+        ));
+    }
+    said
 }

@@ -109,8 +109,12 @@ impl<'a> Drawn<'a> {
         let Some(first) = self.trials.first() else { return String::new() };
         let lost: Option<u64> = self.trials.iter().map(|one| one.lost).sum();
         let named: f64 = self.trials.iter().map(|one| one.symbolised_share).sum::<f64>() / self.trials.len() as f64;
+        let others = match self.cpu.other_stacks() {
+            none if none.samples == 0 => String::new(),
+            some => format!(", {:.1} % too many to be told apart", some.share * 100.0),
+        };
         format!(
-            "{}; {} Hz over {:.1} s, {} samples, {}; {:.2} cores used; {:.1} % of the stacks whole and named",
+            "{}; {} Hz over {:.1} s, {} samples, {}; {:.2} cores used; {:.1} % of the stacks whole and named{}",
             self.sampler(),
             first.frequency_hz,
             self.cpu.duration_ns as f64 / 1e9,
@@ -118,6 +122,7 @@ impl<'a> Drawn<'a> {
             lost.map_or_else(|| "losses not counted".to_owned(), |lost| format!("{lost} lost")),
             self.cpu.cores_used(),
             named * 100.0,
+            others,
         )
     }
 }
@@ -155,7 +160,8 @@ fn of_variant(run: &Run, drawn: &Drawn<'_>, files: &mut Vec<Artifact>) -> Result
     add("cpu.folded", folded::write(&cpu.stacks).into_bytes());
     if !cpu.stacks.is_empty() {
         let title = format!("processor time: {}, {}", drawn.scenario, drawn.variant);
-        add("cpu.svg", flamegraph::one(&title, &drawn.quality(), "samples", &cpu.stacks)?);
+        let subtitle = format!("{}; {}", drawn.quality(), flamegraph::COLOURS);
+        add("cpu.svg", flamegraph::one(&title, &subtitle, "samples", &cpu.stacks)?);
         add("cpu.pb.gz", pprof::encode(cpu, run.started_unix_s)?);
         add("cpu.firefox.json", firefox::encode(&title, cpu, run.started_unix_s)?);
     }
