@@ -64,7 +64,9 @@ fn headed(svg: &str, title: &str, subtitle: &str) -> String {
     }
     head = with_lines(&head, "title", &titles, HEAD + 14, TITLE_LINE);
     head = with_lines(&head, "subtitle", &subtitles, HEAD + titles.len() as u32 * TITLE_LINE + 12, SUBTITLE_LINE);
-    format!("{head}<svg id=\"frames\" y=\"{shift}\"{frames}")
+    // In one piece as well, for who does not see it.
+    let whole = escaped(&format!("{title}; {subtitle}"));
+    format!("{head}<desc>{whole}</desc><svg id=\"frames\" y=\"{shift}\"{frames}")
 }
 
 /// The whole part of an attribute of the first element that begins so.
@@ -88,13 +90,16 @@ fn with_lines(head: &str, id: &str, lines: &[String], y: u32, height: u32) -> St
     let start = format!("<text id=\"{id}\"");
     let Some((before, after)) = head.split_once(&start) else { return head.to_owned() };
     let Some((_, rest)) = after.split_once("</text>") else { return head.to_owned() };
-    let escaped = |line: &str| line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let spans: String = lines
         .iter()
         .zip(0..)
         .map(|(line, index)| format!("<tspan x=\"50%\" y=\"{}\">{}</tspan>", y + index * height, escaped(line)))
         .collect();
     format!("{before}{start} fill=\"rgb(0,0,0)\">{spans}</text>{rest}")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Lines of at most so many characters, broken between words; a longer word has a line of its own.
