@@ -58,6 +58,7 @@ const SWITCH_STACK_BYTES: u32 = 1 << 10;
 const RING_PAGES: [usize; 7] = [1024, 512, 256, 128, 64, 32, 16];
 /// The longest that a ring is left alone.
 const DRAIN_EVERY_MS: libc::c_int = 100;
+
 /// A sampler at work.
 pub struct PerfSampler {
     clocks: Vec<OwnedFd>,
