@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,7 @@ use uplift_target::{Description, SettingsError, TargetFactory};
 
 use crate::{
     args::SelectionArgs,
-    error::{CliError, suggestion},
+    error::{CliError, pointer, suggestion},
     overrides,
 };
 
@@ -156,14 +157,9 @@ fn select<'a>(
                 .iter()
                 .flat_map(|file| [Some(file.name.as_str()), file.name.split('/').next(), file.name.split('/').nth(1)])
                 .flatten();
-            let near = suggestion(word, known);
-            let near = near
-                .split("? known")
-                .next()
-                .map_or(near.clone(), |first| if first == near { String::new() } else { format!("{first}? ") });
             return Err(CliError::usage(
                 format!("there is no scenario `{word}`"),
-                &format!("{near}`uplift list` shows them all"),
+                &pointer(word, known, "`uplift list` shows them all"),
             ));
         }
         for file in matches {
@@ -180,9 +176,14 @@ fn has_target(file: &ScenarioFile, targets: &[&'static dyn TargetFactory]) -> bo
 }
 
 fn read_one(file: &ScenarioFile, sets: &[String], targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
-    let text = fs::read_to_string(&file.path)
-        .map_err(|error| CliError::environment(format!("`{}` cannot be read: {error}", file.path.display()), ""))?;
     let path = file.path.display().to_string();
+    let text = fs::read_to_string(&file.path).map_err(|error| {
+        let message = format!("the scenario `{path}` cannot be read: {error}");
+        match error.kind() {
+            ErrorKind::InvalidData => CliError::usage(message, "save it as UTF-8 text"),
+            _ => CliError::environment(message, "make it a file that can be read, or take it out of the folder"),
+        }
+    })?;
     let mut scenario = Scenario::parse(&file.name, &path, &text)?;
     overrides::apply(&mut scenario, sets)?;
     let Some(factory) = targets.iter().find(|factory| factory.name() == scenario.target) else {
@@ -240,6 +241,9 @@ fn pin(error: &SettingsError, variant: &str, path: &str, text: &str, sets: &[Str
         })
     };
     let place = places.iter().find(|keys| stands(keys)).unwrap_or(&places[0]);
+    if error.message.starts_with("unknown field") {
+        return ScenarioError::at_key(path, text, place, error.message.clone(), help).into();
+    }
     ScenarioError::at(path, text, place, message, help).into()
 }
 

@@ -97,7 +97,7 @@ enum State {
 impl Running {
     pub(crate) fn start(context: &BlockContext<'_>, plan: &BlockPlan, index: usize, position: u32) -> Self {
         let contender = &context.contenders[index];
-        let label = format!("{}-{}-{index}-{}", context.scenario.name.replace('/', "-"), plan.block, contender.name);
+        let label = format!("{}-{}-{index}-{}", context.scenario.name, plan.block, contender.name).replace('/', "-");
         let data_dir = context.data_root.join(&label);
         let started_unix_ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -21,8 +21,9 @@ impl ScenarioError {
     /// What the TOML reader or serde complained about.
     pub fn from_toml(path: &str, text: &str, error: &toml::de::Error) -> Self {
         let message = error.message().trim().to_owned();
-        let help = message
-            .contains("missing field")
+        let help = ["missing field", "unknown field", "unknown variant", "invalid type"]
+            .iter()
+            .any(|about_keys| message.starts_with(about_keys))
             .then(|| "scenarios/README.md lists every key; `uplift list --schema` prints the JSON Schema".to_owned());
         Self::new(path, text, error.span(), message, help)
     }
@@ -30,7 +31,14 @@ impl ScenarioError {
     /// A complaint about the value at `keys`, such as `["variants", "baseline", "fsync"]`; points at the nearest
     /// ancestor that stands in the file.
     pub fn at(path: &str, text: &str, keys: &[&str], message: impl Into<String>, help: &str) -> Self {
-        Self::new(path, text, span_of(text, keys), message.into(), (!help.is_empty()).then(|| help.to_owned()))
+        let span = span_of(text, keys).map(|place| place.value);
+        Self::new(path, text, span, message.into(), (!help.is_empty()).then(|| help.to_owned()))
+    }
+
+    /// The same where the key itself is wrong, and not its value.
+    pub fn at_key(path: &str, text: &str, keys: &[&str], message: impl Into<String>, help: &str) -> Self {
+        let span = span_of(text, keys).map(|place| place.key);
+        Self::new(path, text, span, message.into(), (!help.is_empty()).then(|| help.to_owned()))
     }
 
     fn new(path: &str, text: &str, span: Option<Range<usize>>, message: String, help: Option<String>) -> Self {
@@ -88,18 +96,25 @@ impl Diagnostic for ScenarioError {
     }
 }
 
-/// Where the value at `keys` stands in `text`, or its nearest ancestor; `None` where nothing of it does.
-fn span_of(text: &str, keys: &[&str]) -> Option<Range<usize>> {
+/// Where an entry of a table stands.
+struct Place {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// Where the entry at `keys` stands in `text`, or its nearest ancestor; `None` where nothing of it does.
+fn span_of(text: &str, keys: &[&str]) -> Option<Place> {
     let document = DeTable::parse(text).ok()?;
     let mut table = document.get_ref();
     let mut found = None;
     for key in keys {
         let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref().as_ref() == *key) else { break };
-        found = Some(match value.get_ref() {
+        let place = match value.get_ref() {
             // The span of a table is its whole body: the key is the better place to point at.
             DeValue::Table(_) => name.span(),
             _ => value.span(),
-        });
+        };
+        found = Some(Place { key: name.span(), value: place });
         match value.get_ref() {
             DeValue::Table(inner) => table = inner,
             _ => break,

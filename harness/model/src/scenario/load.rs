@@ -55,6 +55,66 @@ pub enum Arrival {
     Poisson,
 }
 
+/// The table as it is written: flat, so that a complaint about a value knows where the value stands.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LoadFile {
+    mode: Option<Mode>,
+    clients: Option<u32>,
+    think: Option<HumanDuration>,
+    batch: Option<u32>,
+    rate: Option<f64>,
+    arrival: Option<Arrival>,
+    batch_window: Option<HumanDuration>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    Closed,
+    Open,
+}
+
+impl LoadFile {
+    /// The load that is meant.
+    pub(super) fn load(self) -> Result<Load, Complaint> {
+        let only_open = "write `mode = \"open\"`, or leave the key out";
+        match self.mode {
+            Some(Mode::Open) if self.think.is_some() => Err((
+                "think",
+                "an open load does not pause between operations: they arrive at its rate".to_owned(),
+                "write `mode = \"closed\"`, or leave the key out",
+            )),
+            Some(Mode::Open) => Ok(Load::Open {
+                rate: self.rate.ok_or((
+                    "mode",
+                    "an open load needs a `rate`".to_owned(),
+                    "write `rate = 1000`: operations a second, over all clients",
+                ))?,
+                arrival: self.arrival.unwrap_or_default(),
+                clients: self.clients.unwrap_or(sixteen()),
+                batch: self.batch.unwrap_or(one()),
+                batch_window: self.batch_window,
+            }),
+            None | Some(Mode::Closed) => {
+                let of_open = [
+                    ("rate", self.rate.is_some()),
+                    ("arrival", self.arrival.is_some()),
+                    ("batch_window", self.batch_window.is_some()),
+                ];
+                if let Some((key, _)) = of_open.into_iter().find(|(_, stands)| *stands) {
+                    return Err((key, format!("a closed load has no `{key}`"), only_open));
+                }
+                Ok(Load::Closed {
+                    clients: self.clients.unwrap_or(one()),
+                    think: self.think,
+                    batch: self.batch.unwrap_or(one()),
+                })
+            }
+        }
+    }
+}
+
 const fn one() -> u32 {
     1
 }

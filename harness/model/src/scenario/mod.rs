@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::load::LoadFile;
 pub use self::{
     bound::{Bound, Comparison},
     error::ScenarioError,
@@ -265,7 +266,8 @@ struct ScenarioFile {
     workload: Table,
     /// The load.
     #[serde(default)]
-    load: Load,
+    #[schemars(with = "Load")]
+    load: LoadFile,
     /// How trials are taken.
     #[serde(default)]
     trial: TrialSpec,
@@ -332,11 +334,23 @@ impl Scenario {
                 "add a table such as `[variants.baseline]`",
             ));
         }
-        file.load.validate().map_err(|(key, message, help)| at(&["load", key], message, help))?;
+        let load = file.load.load().map_err(|(key, message, help)| at(&["load", key], message, help))?;
+        load.validate().map_err(|(key, message, help)| at(&["load", key], message, help))?;
         validate_trial(&file.trial).map_err(|(key, message, help)| at(&["trial", key], message, help))?;
 
         let mut variants = Vec::new();
         for (variant, settings) in &file.variants {
+            // It names folders and files of a run.
+            let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+            if !variant.chars().all(fits) || !variant.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+                return Err(ScenarioError::at_key(
+                    path,
+                    text,
+                    &["variants", variant],
+                    format!("`{variant}` cannot be a variant's name"),
+                    "write letters, digits, `-`, `_` and `.`, beginning with a letter or a digit",
+                ));
+            }
             let serde_json::Value::Object(own) = settings else {
                 return Err(at(
                     &["variants", variant],
@@ -406,7 +420,7 @@ impl Scenario {
             quick: file.quick,
             primary: file.primary,
             workload: file.workload,
-            load: file.load,
+            load,
             trial: file.trial,
             expect: file.expect,
             variants,

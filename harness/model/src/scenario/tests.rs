@@ -51,6 +51,27 @@ fn a_good_file_becomes_a_scenario() {
     assert_eq!(serde_json::from_str::<Scenario>(&stored).unwrap(), scenario);
 }
 
+/// What stands in [load] is pointed at exactly, although which keys there are depends on one of them; and where a key
+/// is wrong, at the key.
+#[test]
+fn errors_point_at_their_key() {
+    let cases = [
+        ("clients = 30", "clinets = 30", "unknown field `clinets`", (11, 1)),
+        ("clients = 30", "clients = \"many\"", "invalid type", (11, 11)),
+        ("clients = 30", "clients = 30\nrate = 5.0", "a closed load has no `rate`", (12, 8)),
+        ("mode = \"closed\"", "mode = \"open\"", "needs a `rate`", (10, 8)),
+        ("mode = \"closed\"", "mode = \"open\"\nrate = 1.0\nthink = \"1s\"", "does not pause", (12, 9)),
+        ("[variants.optimized]", "[variants.\"../up\"]", "cannot be a variant's name", (20, 11)),
+    ];
+    for (from, to, message, place) in cases {
+        let text = GOOD.replace(from, to);
+        assert_ne!(text, GOOD, "{from}");
+        let error = parse(&text).unwrap_err();
+        assert!(error.message().contains(message), "{to}: {}", error.message());
+        assert_eq!(error.line_column(), Some(place), "{to}");
+    }
+}
+
 /// Each error names what is wrong and stands on the line where it is wrong.
 #[test]
 fn errors_point_at_their_line() {
