@@ -1,20 +1,34 @@
-//! `--quick`: blocks so short that the fewest which make a verdict possible fit into a scenario's share of the time.
+//! `--quick`: blocks so short that the fewest which make a verdict possible fit into a scenario's share of the time, and
+//! no more blocks than those: what a scenario leaves over goes to those after it.
 
 use std::time::Duration;
 
 use uplift_engine::runner::BLOCKS_MIN;
 use uplift_model::scenario::TrialSpec;
 
-/// The part of a variant's time that is measured; the rest goes to its start, set-up, warm-up and check.
-const MEASURED_PART: f64 = 0.6;
+/// How many blocks a quick comparison takes of each scenario.
+pub const BLOCKS: u32 = BLOCKS_MIN;
+/// The most that one scenario gets on average, and all together: a look at everything takes less than three minutes,
+/// however much there is. Start and documents have the rest of the three minutes.
+const EACH: Duration = Duration::from_secs(30);
+const ALL: Duration = Duration::from_secs(165);
+
+/// The part of a variant's time that is measured. Start, set-up, warm-up, check and the last operations of each turn have
+/// the rest: half of a block and more where a set-up takes a second.
+const MEASURED_PART: f64 = 0.3;
 /// The fewest and most rounds.
 const ROUNDS: [u32; 2] = [8, 16];
 /// The most rounds where a turn is a number of operations: it cannot be made shorter.
-const COUNTED_ROUNDS_MAX: u32 = 4;
+const COUNTED_ROUNDS_MAX: u32 = 3;
 /// The shortest turn and window, and the longest window and warm-up.
 const TURN_MIN: Duration = Duration::from_millis(25);
 const WINDOW: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1500)];
-const WARMUP_MAX: Duration = Duration::from_millis(200);
+const WARMUP_MAX: Duration = Duration::from_millis(100);
+
+/// The time for a quick look at so many scenarios.
+pub fn budget(scenarios: u32) -> Duration {
+    (EACH * scenarios).min(ALL)
+}
 
 /// Shortens the blocks of a scenario with `variants` variants and `share` of the time. Nothing gets longer than the
 /// scenario says.
@@ -43,14 +57,20 @@ mod tests {
     #[test]
     fn six_blocks_fit_into_the_share() {
         for (turn_ms, rounds) in [(100, 10), (25, 40), (50, 20), (100, 20)] {
-            for share in [Duration::from_secs(6), Duration::from_secs(20)] {
+            for share in [Duration::from_secs(6), budget(7) / 7, EACH] {
                 let mut trial = spec(turn_ms, rounds);
                 shorten(&mut trial, share, 2);
                 let turns = trial.turn.0 * trial.rounds * 2 * BLOCKS_MIN;
-                assert!(turns <= share.mul_f64(0.75), "{turn_ms} ms x {rounds} in {share:?}: {turns:?}");
+                assert!(turns <= share.mul_f64(0.45), "{turn_ms} ms x {rounds} in {share:?}: {turns:?}");
                 assert!(trial.rounds >= 8 && trial.turn.0 >= TURN_MIN);
             }
         }
+    }
+
+    #[test]
+    fn a_look_at_everything_takes_less_than_three_minutes() {
+        assert_eq!(budget(1), EACH);
+        assert!((2..100).all(|scenarios| budget(scenarios) <= ALL));
     }
 
     #[test]
@@ -68,6 +88,6 @@ mod tests {
     fn a_turn_of_operations_keeps_its_length() {
         let mut trial = TrialSpec { turn_operations: Some(1), ..spec(25, 10) };
         shorten(&mut trial, Duration::from_secs(8), 2);
-        assert_eq!((trial.rounds, trial.turn_operations), (4, Some(1)));
+        assert_eq!((trial.rounds, trial.turn_operations), (3, Some(1)));
     }
 }

@@ -32,10 +32,6 @@ use crate::{
 
 /// The default budget of one scenario.
 const BUDGET_EACH: Duration = Duration::from_secs(60);
-/// The most that `--quick` gives to one scenario, and to all together: a look at everything takes less than three
-/// minutes, however much there is.
-const QUICK_EACH: Duration = Duration::from_secs(20);
-const QUICK_ALL: Duration = Duration::from_secs(150);
 
 /// A run that is ready to begin.
 pub struct Session<'a> {
@@ -140,15 +136,15 @@ impl Session<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.scenarios.len().max(1) as u32;
         let budget = self.trials.budget.map(|budget| budget.0).unwrap_or(if self.trials.quick {
-            (QUICK_EACH * count).min(QUICK_ALL)
+            quick::budget(count)
         } else {
             BUDGET_EACH * count
         });
-        let purse = Purse { total: budget, scenarios: count, hard: self.trials.quick && self.trials.budget.is_none() };
+        let purse = Purse { total: budget, scenarios: count, hard: self.is_bare_quick() };
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
-        let launchers = Launchers::resolve(&self.trials.launch, &id, profiling, scenarios)?;
+        let launchers = Launchers::resolve(&self.trials.setup.launch, &id, profiling, scenarios)?;
         let planned = self
             .scenarios
             .iter()
@@ -162,14 +158,14 @@ impl Session<'_> {
             started_unix_s: now.as_secs(),
             command: command_line(),
             // 53 bits: the seed survives readers that keep numbers as doubles.
-            seed: self.trials.seed.unwrap_or(now.as_nanos() as u64 & ((1 << 53) - 1)),
+            seed: self.trials.setup.seed.unwrap_or(now.as_nanos() as u64 & ((1 << 53) - 1)),
             budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
             environment: Default::default(),
             scenarios: planned,
             warnings: Vec::new(),
         };
-        let mut store = RunStore::create(&self.trials.out, &mut run)?;
-        let data_root = self.trials.data_dir.clone().unwrap_or_else(|| store.directory().join("data"));
+        let mut store = RunStore::create(&self.trials.setup.out, &mut run)?;
+        let data_root = self.trials.setup.data_dir.clone().unwrap_or_else(|| store.directory().join("data"));
         fs::create_dir_all(&data_root).map_err(|error| {
             CliError::environment(
                 format!("the data directory `{}` cannot be made: {error}", data_root.display()),
@@ -182,7 +178,7 @@ impl Session<'_> {
             run.warnings.push(warning);
         }
         if matches!(run.intent, Intent::Compare { .. } | Intent::Ledger { .. }) {
-            let known = archive::calibrations(&self.trials.out)?;
+            let known = archive::calibrations(&self.trials.setup.out)?;
             for planned in &mut run.scenarios {
                 let machine = run.environment.machine.as_deref();
                 planned.calibration =
@@ -196,6 +192,7 @@ impl Session<'_> {
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
         let memory = self
             .trials
+            .setup
             .memory_max
             .map(|mib| mib << 20)
             .or_else(|| environment::memory_bytes().map(|bytes| bytes / 4 * 3));
@@ -206,7 +203,7 @@ impl Session<'_> {
             judge: &mut judge,
             observer: &mut bars,
             memory_bytes_max: memory.unwrap_or(u64::MAX),
-            allow_debug: self.trials.allow_debug,
+            allow_debug: self.trials.setup.allow_debug,
         };
         let mut broken = None;
         let begun = Instant::now();
@@ -224,7 +221,7 @@ impl Session<'_> {
                 },
                 budget: purse.share(begun.elapsed(), index as u32),
                 may_overdraw: !purse.hard,
-                blocks: self.blocks.or(self.trials.blocks),
+                blocks: self.blocks(),
             };
             let measured = match self.profiling {
                 Profiling::Only(_) => Ok(()),
@@ -250,7 +247,7 @@ impl Session<'_> {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
-        if self.trials.data_dir.is_none() {
+        if self.trials.setup.data_dir.is_none() {
             let _ = fs::remove_dir_all(&data_root);
         }
         run.state = match (&broken, interrupt.is_set()) {
@@ -262,11 +259,17 @@ impl Session<'_> {
             (None, false) => RunState::Complete,
         };
         store.write_run(&run)?;
-        let verdicts = write_documents(store.directory(), &run, &trials)?;
+        let verdicts = write_documents(store.directory(), &run, &trials).map_err(|error| {
+            let run = store.directory().display();
+            CliError::environment(
+                error.report.to_string(),
+                &format!("the records are kept: `uplift show {run}` prints the results, and once it can be written `uplift report {run}` makes the documents"),
+            )
+        })?;
         if self.history
             && matches!(run.intent, Intent::Compare { .. } | Intent::Run { .. })
             && let Err(error) =
-                archive::append_history(&self.trials.out, &uplift_analysis::history::entries(&run, &trials))
+                archive::append_history(&self.trials.setup.out, &uplift_analysis::history::entries(&run, &trials))
         {
             // The run itself is complete and stored.
             self.terminal.say(&format!("warning: the history is not kept: {}", error.report));
@@ -274,11 +277,25 @@ impl Session<'_> {
         let finished = Finished { directory: store.directory().to_owned(), run, trials, profiles, verdicts };
         match broken {
             Some(error) => {
-                self.terminal.say(&format!("what was measured is kept in {}", finished.directory.display()));
+                if !finished.trials.is_empty() {
+                    self.terminal.say(&format!("what was measured is kept in {}", finished.directory.display()));
+                }
                 Err(error.into())
             }
             None => Ok(finished),
         }
+    }
+
+    /// Whether `--quick` alone says how long to measure.
+    fn is_bare_quick(&self) -> bool {
+        let TrialArgs { quick, budget, blocks, .. } = self.trials;
+        *quick && budget.is_none() && blocks.or(self.blocks).is_none()
+    }
+
+    /// How many blocks each scenario has, where that does not follow from the data and the budget.
+    fn blocks(&self) -> Option<u32> {
+        let compares = matches!(self.intent, Intent::Compare { .. });
+        self.blocks.or(self.trials.blocks).or((self.is_bare_quick() && compares).then_some(quick::BLOCKS))
     }
 
     fn plan(
@@ -321,7 +338,7 @@ impl Session<'_> {
             scenario,
             variants: variants.to_vec(),
             skipped: None,
-            blocks: self.blocks.or(self.trials.blocks),
+            blocks: self.blocks(),
             blocks_max: None,
             stopped: None,
             decided_early: false,

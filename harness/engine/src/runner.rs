@@ -145,9 +145,10 @@ pub struct ScenarioOrder<'a> {
     pub sampling: Vec<Option<Sampling>>,
     /// Its budget.
     pub budget: Duration,
-    /// Whether the budget may be overdrawn for the fewest blocks that make a verdict possible.
+    /// Whether the budget may be overdrawn: for the fewest blocks that make a verdict possible, or for `blocks`.
     pub may_overdraw: bool,
-    /// Exactly so many blocks; `None`: as the judge and the budget say.
+    /// So many blocks, whatever the judge says, and whatever the budget where it may be overdrawn; `None`: as the judge
+    /// and the budget say.
     pub blocks: Option<u32>,
 }
 
@@ -275,7 +276,8 @@ impl Engine<'_> {
                 self.store.append(&trial)?;
                 if let TrialOutcome::Failed(failure) = &trial.outcome {
                     whole = false;
-                    if failure.kind != FailureKind::Interrupted {
+                    // What is not there ends the scenario, whose end says so.
+                    if !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Unavailable) {
                         self.observer.progress(&Progress::TrialFailed(&trial));
                     }
                     if failure.kind == FailureKind::Unavailable {
@@ -285,7 +287,7 @@ impl Engine<'_> {
                 trials.push(trial);
             }
             if self.interrupt.is_set() {
-                return Ok(end(format!("interrupted after {} blocks", block + u32::from(whole)), blocks_max));
+                return Ok(end(format!("interrupted after {}", blocks_word(block + u32::from(whole))), blocks_max));
             }
             if let Some(message) = unavailable {
                 return Ok(ScenarioEnd { skipped: Some(message.clone()), ..end(message, blocks_max) });
@@ -307,11 +309,19 @@ impl Engine<'_> {
             });
             if let Some(blocks) = order.blocks {
                 if block >= blocks {
-                    return Ok(end(format!("the {blocks} blocks that were asked for are done"), blocks_max));
+                    return Ok(end(
+                        if blocks == 1 {
+                            "the one block is done".to_owned()
+                        } else {
+                            format!("all {blocks} blocks are done")
+                        },
+                        blocks_max,
+                    ));
                 }
-                continue;
-            }
-            if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
+                if order.may_overdraw {
+                    continue;
+                }
+            } else if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
                 let stopped = format!("decided after {block} blocks: {why}");
                 return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
             }
@@ -319,7 +329,7 @@ impl Engine<'_> {
             let needed = order.may_overdraw && block < BLOCKS_MIN && elapsed < 2 * order.budget;
             if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
                 return Ok(end(
-                    format!("the budget of {:.0} s was spent after {block} blocks", order.budget.as_secs_f64()),
+                    format!("the budget of {:.0} s was spent after {}", order.budget.as_secs_f64(), blocks_word(block)),
                     blocks_max,
                 ));
             }
@@ -335,6 +345,11 @@ impl Engine<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// "1 block", "6 blocks".
+fn blocks_word(blocks: u32) -> String {
+    format!("{blocks} block{}", if blocks == 1 { "" } else { "s" })
 }
 
 struct ScenarioEnd {

@@ -58,7 +58,7 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
     if found.is_empty() {
         terminal.say("nothing was calibrated: fewer than two blocks succeeded");
     } else {
-        let path = archive::store_calibrations(&args.trials.out, &found)?;
+        let path = archive::store_calibrations(&args.trials.setup.out, &found)?;
         terminal.say(&format!("kept in {}; `uplift compare` on this machine uses it", path.display()));
     }
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));

@@ -39,17 +39,7 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
             "`uplift list` shows the variants of each scenario",
         ));
     }
-    let trials = TrialArgs {
-        budget: args.budget,
-        quick: false,
-        blocks: None,
-        seed: args.seed,
-        out: args.out.clone(),
-        data_dir: args.data_dir.clone(),
-        memory_max: args.memory_max,
-        allow_debug: args.allow_debug,
-        launch: args.launch.clone(),
-    };
+    let trials = TrialArgs { budget: args.budget, quick: false, blocks: None, setup: args.setup.clone() };
     let intent = if args.cost {
         Intent::Compare { baseline: args.variant.clone(), candidate: sampled_name(args) }
     } else {

@@ -4,36 +4,31 @@
 //! sustained where most of its trials sustained it. On the way up a single trial is enough to go on; both ends of the
 //! interval are decided by all of them.
 
+mod found;
+
 use std::{
-    fmt::Write as _,
     fs,
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
-use serde_json::json;
-use uplift_analysis::{
-    metrics,
-    saturation::{Finding, SLICES_MIN, Search, examine},
-};
+use uplift_analysis::saturation::{SLICES_MIN, Search};
 use uplift_engine::store::write_whole;
 use uplift_model::{
-    Trial, Unit,
     duration::HumanDuration,
-    run::{Intent, PlannedScenario},
+    run::Intent,
     scenario::{Interleave, Load},
-    trial::{Event, Slice},
 };
-use uplift_report::number::with_unit;
 use uplift_target::TargetFactory;
 
+use self::found::{Found, Step};
 use crate::{
     args::{SaturateArgs, TrialArgs},
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     exit,
     output::Terminal,
-    session::{Finished, Profiling, Session, utc},
+    session::{Profiling, Session, utc},
 };
 
 /// The most rates of one search.
@@ -42,8 +37,6 @@ const STEPS_MAX: u32 = 24;
 const TRIALS: u32 = 3;
 /// What set-up, drain and check of a trial are thought to take, for the time that is shown.
 const OVERHEAD: Duration = Duration::from_secs(2);
-/// The percentiles that are shown of every rate.
-const SHOWN: [&str; 5] = ["throughput", "response_p50", "response_p99", "response_max", "service_p99"];
 
 /// Searches, and prints what was found.
 pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
@@ -65,8 +58,9 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
     };
     entry.scenario.trial.interleave = Interleave::Trials;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let folder = args.trials.out.join(format!("{}-saturate-{}", utc(now.as_secs()), args.variant));
-    let trials = TrialArgs { out: folder.clone(), ..args.trials.clone() };
+    let folder = args.trials.setup.out.join(format!("{}-saturate-{}", utc(now.as_secs()), args.variant));
+    let mut trials = args.trials.clone();
+    trials.setup.out.clone_from(&folder);
     let searching = Searching { args, entry, terminal, trials, begun: Instant::now() };
 
     let mut search = Search::new(start, args.precision / 100.0, STEPS_MAX);
@@ -230,219 +224,5 @@ impl Searching<'_> {
         Step::of(wanted, &finished, begun.elapsed())
             .map(Ok)
             .map_err(|message| CliError::usage(message, &format!("write a window of at least {SLICES_MIN}00 ms")))
-    }
-}
-
-/// One rate.
-struct Step {
-    rate: f64,
-    sustained: bool,
-    findings: Vec<Finding>,
-    /// Medians over the trials of what is shown.
-    shown: Vec<(&'static str, Unit, f64)>,
-    timeline: Timeline,
-    took: Duration,
-}
-
-impl Step {
-    fn of(rate: f64, finished: &Finished, took: Duration) -> Result<Self, String> {
-        let planned = &finished.run.scenarios[0];
-        let window_ns = planned.scenario.trial.window.as_nanos();
-        let mut findings = Vec::new();
-        for measured in finished.trials.iter().filter_map(|trial| trial.measured.as_ref()) {
-            let Some(turn) = measured.turns.get(measured.dropped_turns as usize) else { continue };
-            findings.push(examine(turn, &measured.slices, window_ns)?);
-        }
-        let sustained = 2 * findings.iter().filter(|finding| finding.is_sustained()).count() > findings.len();
-        let shown = SHOWN.iter().filter_map(|name| median(name, &finished.trials, planned)).collect();
-        let timeline = finished.trials.iter().find(|trial| trial.succeeded()).map(Timeline::of).unwrap_or_default();
-        Ok(Self { rate, sustained, findings, shown, timeline, took })
-    }
-
-    fn verdict(&self) -> String {
-        let count = self.findings.iter().filter(|finding| finding.is_sustained()).count();
-        let why = self.findings.iter().find_map(|finding| match finding {
-            Finding::Diverged(why) => Some(why.as_str()),
-            Finding::Sustained => None,
-        });
-        let word = if self.sustained { "sustained" } else { "diverged" };
-        let why = why.map_or_else(String::new, |why| format!("; {why}"));
-        format!("{word} ({count} of {} trials sustained it{why})", self.findings.len())
-    }
-
-    /// A percentile, where it was measured.
-    fn text(&self, name: &str) -> String {
-        let value = self.shown.iter().find(|(shown, ..)| *shown == name);
-        value.map_or("n/a".to_owned(), |(_, unit, value)| with_unit(*value, *unit))
-    }
-
-    fn line(&self) -> String {
-        format!("{}: {}", with_unit(self.rate, Unit::OpsPerSecond), self.verdict())
-    }
-
-    fn row(&self) -> String {
-        let mut row = format!("| {} |", with_unit(self.rate, Unit::OpsPerSecond));
-        for name in SHOWN {
-            let _ = write!(row, " {} |", self.text(name));
-        }
-        let _ = writeln!(row, " {} |", self.verdict());
-        row
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let shown: serde_json::Map<String, serde_json::Value> =
-            self.shown.iter().map(|(name, _, value)| ((*name).to_owned(), json!(value))).collect();
-        let diverged: Vec<Option<&str>> = self
-            .findings
-            .iter()
-            .map(|finding| match finding {
-                Finding::Sustained => None,
-                Finding::Diverged(why) => Some(why.as_str()),
-            })
-            .collect();
-        json!({
-            "rate": self.rate,
-            "sustained": self.sustained,
-            "trials_diverged": diverged,
-            "medians": shown,
-            "timeline": self.timeline.json(),
-        })
-    }
-}
-
-/// The median over the trials of one metric.
-fn median(name: &'static str, trials: &[Trial], planned: &PlannedScenario) -> Option<(&'static str, Unit, f64)> {
-    let values: Vec<_> = trials.iter().filter_map(|trial| metrics::named(trial, planned, name)).collect();
-    let unit = values.first()?.spec.unit;
-    let mut numbers: Vec<f64> = values.into_iter().filter_map(|value| value.value.ok()).collect();
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    let value = match numbers.len() {
-        0 => return None,
-        odd if odd % 2 == 1 => numbers[middle],
-        _ => f64::midpoint(numbers[middle - 1], numbers[middle]),
-    };
-    Some((name, unit, value))
-}
-
-/// Throughput and events of one trial on one line of time.
-#[derive(Default)]
-struct Timeline {
-    slices: Vec<Slice>,
-    events: Vec<Event>,
-}
-
-impl Timeline {
-    /// Of the window; what happened before and after it is left out.
-    fn of(trial: &Trial) -> Self {
-        let Some(measured) = &trial.measured else { return Self::default() };
-        let slices = measured.slices.clone();
-        let begin_ns = slices.first().map_or(0, |slice| slice.start_ns);
-        let end_ns = slices.last().map_or(0, |slice| slice.start_ns + slice.duration_ns);
-        let within = |event: &&Event| (begin_ns..end_ns).contains(&event.start_ns);
-        Self { events: measured.events.iter().filter(within).cloned().collect(), slices }
-    }
-
-    /// A row for each slice.
-    fn markdown(&self) -> String {
-        let mut text = String::from("| from | op/s | longest response | events that began |\n|---:|---:|---:|---|\n");
-        let origin_ns = self.slices.first().map_or(0, |slice| slice.start_ns);
-        for slice in &self.slices {
-            let rate = slice.ok as f64 / (slice.duration_ns as f64 / 1e9);
-            let end_ns = slice.start_ns + slice.duration_ns;
-            let began = self.events.iter().filter(|event| (slice.start_ns..end_ns).contains(&event.start_ns));
-            let events: Vec<String> = began
-                .map(|event| {
-                    let took = with_unit(event.duration_ns as f64, Unit::Nanoseconds);
-                    format!("{} {took} ({})", event.name, event.detail)
-                })
-                .collect();
-            let _ = writeln!(
-                text,
-                "| {:.1} s | {} | {} | {} |",
-                (slice.start_ns - origin_ns) as f64 / 1e9,
-                with_unit(rate, Unit::OpsPerSecond),
-                with_unit(slice.response_max_ns as f64, Unit::Nanoseconds),
-                events.join("; ")
-            );
-        }
-        text
-    }
-
-    fn json(&self) -> serde_json::Value {
-        json!({ "slices": self.slices, "events": self.events })
-    }
-}
-
-const TABLE_HEAD: &str = "| rate | throughput | response p50 | response p99 | longest response | service p99 | |
-|---:|---:|---:|---:|---:|---:|---|
-";
-
-/// What a search found.
-struct Found<'a> {
-    scenario: &'a str,
-    variant: &'a str,
-    sustained: Option<f64>,
-    diverged: Option<f64>,
-    steps: Vec<Step>,
-    half: Option<Step>,
-}
-
-impl Found<'_> {
-    fn headline(&self) -> String {
-        let rate = |rate: f64| with_unit(rate, Unit::OpsPerSecond);
-        match (self.sustained, self.diverged) {
-            (Some(low), Some(high)) => {
-                format!("{} is sustained, {} is not: saturation lies between", rate(low), rate(high))
-            }
-            (Some(low), None) => format!("{} is sustained; no higher rate was tried", rate(low)),
-            (None, Some(high)) => format!("{} is not sustained, and no lower rate was tried", rate(high)),
-            (None, None) => "no rate was tried".to_owned(),
-        }
-    }
-
-    fn markdown(&self) -> String {
-        let mut text =
-            format!("# Saturation of `{}`, variant `{}`\n\n{}.\n", self.scenario, self.variant, self.headline());
-        if let Some(half) = &self.half {
-            let _ = writeln!(
-                text,
-                "At half of the highest sustained rate a response took {} at the median and {} at the 99th percentile, \
-                 the longest {}.",
-                half.text("response_p50"),
-                half.text("response_p99"),
-                half.text("response_max")
-            );
-        }
-        text.push_str(
-            "\nA response runs from the intended start (the sojourn), a service time from the sending. Percentiles are \
-             medians over the trials of a rate; nothing is clamped.\n\n",
-        );
-        let mut steps: Vec<&Step> = self.steps.iter().collect();
-        steps.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-        text.push_str(TABLE_HEAD);
-        steps.iter().for_each(|step| text.push_str(&step.row()));
-        let highest = steps.into_iter().rfind(|step| Some(step.rate) == self.sustained);
-        if let Some(half) = &self.half {
-            let _ = write!(text, "\nAt half of the highest sustained rate:\n\n{TABLE_HEAD}{}", half.row());
-        }
-        for step in self.half.iter().chain(highest) {
-            let rate = with_unit(step.rate, Unit::OpsPerSecond);
-            let _ = write!(text, "\nThe first trial at {rate}:\n\n{}", step.timeline.markdown());
-        }
-        text
-    }
-
-    fn json(&self) -> String {
-        let found = json!({
-            "schema": 1,
-            "scenario": self.scenario,
-            "variant": self.variant,
-            "sustained": self.sustained,
-            "diverged": self.diverged,
-            "steps": self.steps.iter().map(Step::json).collect::<Vec<_>>(),
-            "half": self.half.as_ref().map(Step::json),
-        });
-        format!("{found:#}\n")
     }
 }

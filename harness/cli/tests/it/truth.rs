@@ -127,21 +127,12 @@ fn equal_seeds_make_equal_plans() {
 #[test]
 fn a_counted_slowdown_comes_back_exactly() {
     let bench = Bench::new();
-    let said = bench.uplift(&[
-        "compare",
-        "baseline",
-        "slower-10",
-        "reference/steady",
-        "--quick",
-        "--blocks",
-        "6",
-        "--format",
-        "json",
-    ]);
+    let said = bench.uplift(&["compare", "baseline", "slower-10", "reference/steady", "--quick", "--format", "json"]);
     said.code(0);
     let verdicts = said.json();
     let scenario = &verdicts["scenarios"][0];
     assert_eq!(scenario["status"], "compared");
+    assert_eq!(scenario["blocks"], 6, "{}", scenario["stopped"]);
     let metric = |name: &str| {
         let metrics = scenario["metrics"].as_array().unwrap();
         metrics.iter().find(|metric| metric["metric"] == name).unwrap().clone()

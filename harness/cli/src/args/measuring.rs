@@ -1,0 +1,213 @@
+//! The verbs that run trials.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use uplift_model::duration::HumanDuration;
+
+use super::{
+    Format,
+    trials::{PlaceArgs, ProfileMode, SamplingArgs, SelectionArgs, SetupArgs, TrialArgs, budget},
+};
+
+/// How two variants are compared: shared by the verbs that do.
+#[derive(Clone, Debug, Args)]
+pub struct ComparisonArgs {
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Profile both variants after they were measured, in trials of their own
+    #[arg(long, value_enum, default_value_t)]
+    pub profile: ProfileMode,
+    /// How stacks are sampled.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Another metric as the one that decides
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Binary of the baseline, instead of this one
+    #[arg(long, value_name = "PATH")]
+    pub baseline_bin: Option<PathBuf>,
+    /// Binary of the candidate, instead of this one
+    #[arg(long, value_name = "PATH")]
+    pub candidate_bin: Option<PathBuf>,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
+}
+
+/// `compare`.
+#[derive(Clone, Debug, Args)]
+pub struct CompareArgs {
+    /// The variant to compare against
+    pub baseline: String,
+    /// The variant in question
+    pub candidate: String,
+    /// Which scenarios [default: every scenario that has both variants]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// How they are compared.
+    #[command(flatten)]
+    pub how: ComparisonArgs,
+}
+
+/// `gate`.
+#[derive(Clone, Debug, Args)]
+pub struct GateArgs {
+    /// The variant to compare against, the variant in question, and which scenarios; with --base-ref scenarios only
+    #[arg(value_name = "NAME")]
+    pub variants_and_scenarios: Vec<String>,
+    /// Compare with this revision: it is built in a worktree, and both builds run interleaved on this machine
+    #[arg(long, value_name = "REVISION", conflicts_with = "baseline_bin")]
+    pub base_ref: Option<String>,
+    /// The variant of both builds with --base-ref
+    #[arg(long, value_name = "VARIANT", default_value = "optimized")]
+    pub variant: String,
+    /// Where scenarios are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How they are compared.
+    #[command(flatten)]
+    pub how: ComparisonArgs,
+    /// Answer 3 where a rule stays open
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `run`.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Which scenarios
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant; may be given several times
+    #[arg(long = "variant", value_name = "VARIANT", required_unless_present = "ledger")]
+    pub variants: Vec<String>,
+    /// Measure the steps of the scenario's `ledger` instead, and say what each brought against the one before it
+    #[arg(long, conflicts_with = "variants")]
+    pub ledger: bool,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
+}
+
+/// `profile`.
+#[derive(Clone, Debug, Args)]
+pub struct ProfileArgs {
+    /// Which scenarios
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: String,
+    /// Another variant: show what moved from it to the first
+    #[arg(long, value_name = "VARIANT")]
+    pub against: Option<String>,
+    /// What to sample
+    #[arg(long, value_enum, default_value_t = ProfileMode::Full)]
+    pub mode: ProfileMode,
+    /// How stacks are sampled.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Measure what sampling costs instead: the variant against itself under the sampler
+    #[arg(long, conflicts_with_all = ["against", "tail"])]
+    pub cost: bool,
+    /// Time for all scenarios together, with --cost
+    #[arg(long, value_name = "DURATION", requires = "cost", value_parser = budget)]
+    pub budget: Option<HumanDuration>,
+    /// What all verbs that run trials share.
+    #[command(flatten)]
+    pub setup: SetupArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `saturate`.
+#[derive(Clone, Debug, Args)]
+pub struct SaturateArgs {
+    /// Which scenario: one with an open load
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant
+    #[arg(long, value_name = "VARIANT")]
+    pub variant: String,
+    /// Rate of the first step, operations a second [default: the scenario's]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub from: Option<f64>,
+    /// How wide the interval may stay, in percent of the highest sustained rate
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = positive)]
+    pub precision: f64,
+    /// How trials are run; `--blocks` is the trials of each rate [default: 3]
+    #[command(flatten)]
+    pub trials: TrialArgs,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("write a positive number".to_owned()),
+    }
+}
+
+/// `verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Which scenarios [default: all]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// What all verbs that run trials share.
+    #[command(flatten)]
+    pub setup: SetupArgs,
+}
+
+/// `sweep`.
+#[derive(Clone, Debug, Args)]
+pub struct SweepArgs {
+    /// The scenario
+    pub scenario: String,
+    /// A parameter and its values; several make a grid. Names are those of --set: a bare key is a setting of the target
+    #[arg(long = "param", value_name = "NAME=A,B,C", required = true)]
+    pub parameters: Vec<String>,
+    /// The variant whose settings every point starts from
+    #[arg(long, value_name = "VARIANT", default_value = "baseline")]
+    pub variant: String,
+    /// Another metric as the one that decides
+    #[arg(long, value_name = "METRIC")]
+    pub metric: Option<String>,
+    /// Where scenarios are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `calibrate`.
+#[derive(Clone, Debug, Args)]
+pub struct CalibrateArgs {
+    /// Which scenarios [default: every scenario that has the variant]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// The variant that is compared with itself
+    #[arg(long, value_name = "VARIANT", default_value = "baseline")]
+    pub variant: String,
+    /// How trials are run.
+    #[command(flatten)]
+    pub trials: TrialArgs,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}

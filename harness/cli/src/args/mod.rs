@@ -1,0 +1,171 @@
+//! The command line as it is written. Resolution into something runnable is `session.rs`.
+
+mod measuring;
+mod stored;
+mod trials;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::{
+    measuring::{
+        CalibrateArgs, CompareArgs, ComparisonArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs, SweepArgs, VerifyArgs,
+    },
+    stored::{DiffArgs, ExportArgs, HistoryArgs, ReportArgs, RunArg, StoredArgs},
+    trials::{LaunchArgs, Launcher, PlaceArgs, ProfileMode, SelectionArgs, SetupArgs, TrialArgs},
+};
+
+/// Did my change make it faster, by how much, at what cost in durability, and where did the time go?
+#[derive(Debug, Parser)]
+#[command(name = "uplift", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "exit codes: 0 fine · 1 the gate found a regression · 2 usage or scenario error · 3 gate inconclusive (--strict) · 4 incomparable · 5 a target or the environment failed · 130 interrupted"
+)]
+pub struct Cli {
+    /// How results are shown.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Measure two variants in interleaved trials and say which is better: the main job
+    Compare(CompareArgs),
+    /// Compare, hold the result against thresholds, and answer with the exit code: for CI
+    Gate(GateArgs),
+    /// Measure variants without comparing them
+    Run(RunArgs),
+    /// Sample stacks and say where the time went, and against another variant what moved
+    Profile(ProfileArgs),
+    /// Search the highest rate that an open load sustains
+    Saturate(SaturateArgs),
+    /// Run every scenario once at its smallest and check that it is correct
+    Verify(VerifyArgs),
+    /// List scenarios, variants and targets
+    List(ListArgs),
+    /// Print a stored run
+    Show(StoredArgs),
+    /// Rebuild the documents of a stored run from its records
+    Report(ReportArgs),
+    /// Print a stored run in the format of another tool
+    Export(ExportArgs),
+    /// Look after what uplift keeps on a Docker engine
+    Docker(DockerArgs),
+    /// Measure a variant against itself: the noise floor of this machine, kept for later comparisons
+    Calibrate(CalibrateArgs),
+    /// Show a metric over many runs, and where its level changed
+    History(HistoryArgs),
+    /// Put two stored runs side by side, as far as they may be compared
+    Diff(DiffArgs),
+    /// Measure a grid of settings in random order and find its best point
+    Sweep(SweepArgs),
+    /// Say what this machine can measure, and how to make it measure more
+    Doctor(DoctorArgs),
+    /// Print shell completions
+    Completions(CompletionsArgs),
+}
+
+/// How results are shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// When to use colours; NO_COLOR is obeyed
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+    /// Print no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more about what happens
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The form of the results on standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// The report as markdown.
+    Markdown,
+    /// verdicts.json.
+    Json,
+}
+
+/// `list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// Which scenarios [default: all]
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// List the targets with their settings instead
+    #[arg(long)]
+    pub targets: bool,
+    /// Print the JSON Schema of scenario files and of every target's settings
+    #[arg(long)]
+    pub schema: bool,
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `docker`.
+#[derive(Clone, Debug, Args)]
+pub struct DockerArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DockerCommand,
+}
+
+/// What can be done.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DockerCommand {
+    /// Remove containers, volumes and images that killed runs left behind; those of a run that is alive stay
+    Prune(PruneArgs),
+}
+
+/// `docker prune`.
+#[derive(Clone, Debug, Args)]
+pub struct PruneArgs {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove also what belongs to runs of which it cannot be told from here whether they are alive
+    #[arg(long)]
+    pub unknown: bool,
+}
+
+/// `doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// The folder whose disk is tried
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub data_dir: PathBuf,
+    /// Form of the results on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}

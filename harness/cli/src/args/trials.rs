@@ -1,0 +1,200 @@
+//! What the verbs that run trials share: which scenarios, for how long, where, and how agents are started and sampled.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use uplift_docker::parse_size;
+use uplift_engine::{ProfilePlan, Sampling};
+use uplift_model::{duration::HumanDuration, scenario::LaunchKind};
+
+/// Where scenarios are, and which are meant.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Scenarios")]
+pub struct SelectionArgs {
+    /// Scenarios: `target/name`, `name` where it is unique, or `target` for all of a target
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Where they are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where scenarios are, and what of them is changed.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Scenarios")]
+pub struct PlaceArgs {
+    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
+    #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
+    pub scenario_dir: Option<PathBuf>,
+    /// Override a value: `key=v` for a setting of every variant, `workload.key=v`, `load.key=v`, `trial.key=v`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// How long trials are run, and how: shared by every verb that measures.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Trials")]
+pub struct TrialArgs {
+    /// Time for all scenarios together, such as 5m [default: 1m for each]
+    #[arg(long, value_name = "DURATION", value_parser = budget)]
+    pub budget: Option<HumanDuration>,
+    /// A first impression: six short blocks of each scenario, under three minutes for everything
+    #[arg(long)]
+    pub quick: bool,
+    /// Exactly so many blocks of each scenario instead of a budget
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: Option<u32>,
+    /// What does not depend on how long.
+    #[command(flatten)]
+    pub setup: SetupArgs,
+}
+
+/// A time above nothing.
+pub fn budget(text: &str) -> Result<HumanDuration, String> {
+    match text.parse::<HumanDuration>()? {
+        HumanDuration(Duration::ZERO) => {
+            Err("a budget of nothing measures nothing; write a time such as 5m".to_owned())
+        }
+        budget => Ok(budget),
+    }
+}
+
+/// What all verbs that run trials share: the seed, folders, limits, and how agents are started.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Trials")]
+pub struct SetupArgs {
+    /// Seed of the plan, the load and the data [default: from the clock, recorded in the run]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Folder for the data of trials; its disk is what is measured [default: inside the run's folder]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The most memory of one trial, in MiB [default: three quarters of the machine's]
+    #[arg(long, value_name = "MIB")]
+    pub memory_max: Option<u64>,
+    /// Take builds with debug assertions too
+    #[arg(long)]
+    pub allow_debug: bool,
+    /// How agents are started.
+    #[command(flatten)]
+    pub launch: LaunchArgs,
+}
+
+/// How agents are started: shared by every verb that runs trials.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Launch")]
+pub struct LaunchArgs {
+    /// How agents are started, where a variant does not say so itself [default: process]
+    #[arg(long, value_enum)]
+    pub launch: Option<Launcher>,
+    /// A label that nodes of a swarm must have for trials to run on them
+    #[arg(long = "swarm-label", value_name = "KEY=VALUE", value_parser = node_label)]
+    pub swarm_labels: Vec<String>,
+    /// Image below the agent's container, such as one with a server that the target needs [default: nothing]
+    #[arg(long, value_name = "IMAGE")]
+    pub docker_base: Option<String>,
+    /// Processors of a container, such as 1.5 [default: all]
+    #[arg(long, value_name = "N", value_parser = processors)]
+    pub cpus: Option<f64>,
+    /// Memory of a container, such as 512m; there is no swap [default: as --memory-max]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
+    /// An option of `docker run` for containers, such as --docker-arg=--device-write-iops=/dev/sda:50
+    #[arg(long = "docker-arg", value_name = "OPTION", allow_hyphen_values = true)]
+    pub docker_args: Vec<String>,
+}
+
+/// The ways to start an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Launcher {
+    /// A child process.
+    Process,
+    /// A container of the engine that DOCKER_HOST names.
+    Docker,
+    /// Jobs of the swarm whose manager DOCKER_HOST names, each pair of trials on one of its nodes.
+    Swarm,
+}
+
+impl From<Launcher> for LaunchKind {
+    fn from(launcher: Launcher) -> Self {
+        match launcher {
+            Launcher::Process => Self::Process,
+            Launcher::Docker => Self::Docker,
+            Launcher::Swarm => Self::Swarm,
+        }
+    }
+}
+
+fn node_label(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("write KEY=VALUE, such as disk=ssd".to_owned()),
+    }
+}
+
+fn processors(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.01..=4096.0).contains(&number) => Ok(number),
+        _ => Err("write a number of processors between 0.01 and 4096".to_owned()),
+    }
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        bytes if bytes < 6 << 20 => Err("a container has at least 6m".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// What profile trials sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProfileMode {
+    /// Nothing: there are none.
+    #[default]
+    Off,
+    /// Threads that run.
+    Cpu,
+    /// Threads that run and threads that wait.
+    Full,
+}
+
+/// How stacks are sampled.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Profiles")]
+pub struct SamplingArgs {
+    /// Samples a second of every running thread
+    #[arg(long = "sampling-frequency", value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub frequency: u32,
+    /// How long each profile trial samples
+    #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s")]
+    pub window: HumanDuration,
+    /// Profile trials of each variant; their samples are added up
+    #[arg(long = "sampling-repeats", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub repeats: u32,
+    /// Show the calls slower than this percentile apart from all: p99, p99.9
+    #[arg(long = "tail", value_name = "PERCENTILE", value_parser = percentile)]
+    pub tail: Option<f64>,
+}
+
+impl SamplingArgs {
+    /// The plan of profile trials that these arguments ask for.
+    pub fn plan(&self, mode: ProfileMode) -> ProfilePlan {
+        ProfilePlan { sampling: self.sampling(mode), window: self.window.0, repeats: self.repeats }
+    }
+
+    /// How agents are to be sampled.
+    pub fn sampling(&self, mode: ProfileMode) -> Sampling {
+        Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full, tail_percentile: self.tail }
+    }
+}
+
+/// `p99.9` → 99.9.
+fn percentile(text: &str) -> Result<f64, String> {
+    match text.strip_prefix('p').unwrap_or(text).parse::<f64>() {
+        Ok(number) if (50.0..100.0).contains(&number) => Ok(number),
+        _ => Err("write a percentile from p50 to below p100, as p99 or p99.9".to_owned()),
+    }
+}
