@@ -245,7 +245,8 @@ fn judge_status(
     for trial in trials.iter().filter(|trial| trial.scenario == planned.scenario.name) {
         attempted += 1;
         if let TrialOutcome::Failed(failure) = &trial.outcome
-            && failure.kind != FailureKind::Interrupted
+            // Why a scenario was skipped is its reason.
+            && !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Unavailable)
         {
             failures.entry((&trial.variant, failure.kind)).or_insert((0, &failure.message)).0 += 1;
         }
@@ -377,6 +378,9 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
 
 fn expectations(planned: &PlannedScenario, trials: &[Trial], variants: [&str; 2]) -> Vec<ExpectationVerdict> {
     let mut verdicts = Vec::new();
+    if planned.skipped.is_some() {
+        return verdicts;
+    }
     for (metric, bound) in planned.scenario.expect.iter().filter(|(_, bound)| !bound.relative) {
         let mut seen = Vec::new();
         for variant in variants {

@@ -41,11 +41,14 @@ pub fn build(reference: &str, terminal: &Terminal) -> Result<PathBuf, CliError> 
     };
     let builds = profile_folder.parent().unwrap_or(profile_folder).join("base-ref");
     let worktree = builds.join(revision.get(..12).unwrap_or(&revision));
-    if !worktree.join("Cargo.toml").is_file() {
+    // A checkout that was interrupted, or whose repository is another one by now (a cache of CI), is made again.
+    let whole = worktree.join(".git").is_file()
+        && git(&worktree, &["rev-parse", "HEAD"]).is_ok_and(|head| head == revision)
+        && git(&worktree, &["diff", "--quiet", "HEAD"]).is_ok();
+    if !whole {
         terminal.say(&format!("checking out {reference} ({revision})"));
         fs::create_dir_all(&builds)
             .map_err(|error| CliError::environment(format!("`{}` cannot be made: {error}", builds.display()), ""))?;
-        // What a killed checkout left behind is in the way of a new one.
         let _ = fs::remove_dir_all(&worktree);
         let place = worktree.display().to_string();
         git(&root, &["worktree", "prune"])

@@ -64,7 +64,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::Diff(args) => cmd::diff::run(args, &terminal),
         Verb::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
         Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
-        Verb::Completions(args) => cmd::completions::run(args),
+        Verb::Completions(args) => cmd::completions::run(args, &terminal),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, IsTerminal as _, Write as _},
     path::Path,
+    process,
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -15,6 +16,7 @@ use uplift_report::{ReportInput, html, markdown, plots, profile, terminal, verdi
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
     error::CliError,
+    exit,
 };
 
 /// What the two streams can show.
@@ -54,7 +56,8 @@ impl Terminal {
         }
     }
 
-    /// Prints results. A reader that has gone away (`| head`) is no error.
+    /// Prints results. A reader that has gone away (`| head`) is no error; a full disk behind a redirection ends the
+    /// command, whose documents are written by then.
     pub fn print(&self, text: &str) {
         self.print_bytes(text.as_bytes());
         if !text.ends_with('\n') {
@@ -65,8 +68,12 @@ impl Terminal {
     /// Prints results that are not text.
     pub fn print_bytes(&self, bytes: &[u8]) {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(bytes);
-        let _ = stdout.flush();
+        if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush())
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            eprintln!("standard output cannot be written: {error}");
+            process::exit(exit::FAILED.into());
+        }
     }
 
     /// Says something that is not a result.
@@ -99,7 +106,7 @@ fn terminal_width() -> Option<u16> {
         let mut size: libc::winsize = std::mem::zeroed();
         (libc::ioctl(1, libc::TIOCGWINSZ, &raw mut size) == 0).then_some(size)
     }?;
-    (size.ws_col >= 60).then_some(size.ws_col)
+    (size.ws_col > 0).then_some(size.ws_col)
 }
 
 /// The verdicts of a stored or finished run.

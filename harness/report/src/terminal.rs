@@ -86,7 +86,9 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
     for note in &scenario.notes {
         text.push_str(&format!("  note: {note}\n"));
     }
-    if let Some(stopped) = &scenario.stopped {
+    if let Some(stopped) = &scenario.stopped
+        && scenario.reason.as_ref() != Some(stopped)
+    {
         text.push_str(&format!("  {stopped}\n"));
     }
     text.push('\n');
@@ -118,51 +120,80 @@ pub fn is_first(metric: &MetricVerdict) -> bool {
             && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed))
 }
 
+/// A metric as its row shows it: name, both values, change, interval, p, blocks, verdict.
+type Row = [String; 8];
+
 fn metric_table(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: Style) -> String {
+    let rows: Vec<(&MetricVerdict, Row)> = scenario
+        .metrics
+        .iter()
+        .filter(|metric| style.all_metrics || is_first(metric))
+        .filter(|metric| metric.baseline.is_some() || metric.candidate.is_some() || metric.primary || style.all_metrics)
+        .map(|metric| (metric, row(metric)))
+        .collect();
+    let header = ["metric", baseline, candidate, "change", "interval", "p", "n", "verdict"];
+    // Each column has its cells, two spaces and a line; what does not fit would be broken within words.
+    let width_of = |column: usize| {
+        let cells = rows.iter().map(|(_, row)| row[column].chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let width = (0..header.len()).map(|column| width_of(column) + 3).sum::<usize>() + 1;
+    if style.width.is_some_and(|most| width > usize::from(most)) {
+        return metric_list(&rows, style);
+    }
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     if style.colour {
         table.enforce_styling();
     }
-    match style.width {
-        Some(width) => {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-            table.set_width(width);
-        }
-        None => {
-            table.set_content_arrangement(ContentArrangement::Disabled);
-        }
-    }
-    table.set_header(vec!["metric", baseline, candidate, "change", "interval", "p", "n", "verdict"]);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.to_vec());
     for column in 1..=6 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    for metric in scenario.metrics.iter().filter(|metric| style.all_metrics || is_first(metric)) {
-        if metric.baseline.is_none() && metric.candidate.is_none() && !metric.primary && !style.all_metrics {
-            continue;
-        }
-        let ours = |estimate: &Option<Estimate>| {
-            estimate.as_ref().map_or_else(|| "n/a".to_owned(), |estimate| value_with_spread(estimate, metric))
+    for (metric, row) in rows {
+        let [values @ .., verdict] = row;
+        let verdict = match colour_of(metric) {
+            Some(colour) if style.colour => Cell::new(verdict).fg(colour),
+            _ => Cell::new(verdict),
         };
-        let name = format!("{}{}{}", if metric.primary { "* " } else { "  " }, metric.metric, arrow(metric.better));
-        table.add_row(vec![
-            Cell::new(name),
-            Cell::new(ours(&metric.baseline)),
-            Cell::new(ours(&metric.candidate)),
-            Cell::new(metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier))),
-            Cell::new(metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier))),
-            Cell::new(if metric.tier == Tier::Info {
-                String::new()
-            } else {
-                metric.p.map_or_else(|| "n/a".to_owned(), p_value)
-            }),
-            Cell::new(metric.baseline.as_ref().map_or(0, |estimate| estimate.n)),
-            verdict_cell(metric, style.colour),
-        ]);
+        table.add_row(values.into_iter().map(Cell::new).chain([verdict]));
     }
     table.to_string()
+}
+
+/// The same for a narrow terminal: two lines for each metric.
+fn metric_list(rows: &[(&MetricVerdict, Row)], style: Style) -> String {
+    let mut lines = Vec::new();
+    for (metric, [name, baseline, candidate, change, interval, p, n, verdict]) in rows {
+        let verdict = match colour_of(metric) {
+            Some(colour) if style.colour => format!("\x1b[{}m{verdict}\x1b[0m", sgr(colour)),
+            _ => verdict.clone(),
+        };
+        lines.push(format!("{name}: {verdict}"));
+        let interval = if metric.ci.is_some() { format!(" {interval}") } else { String::new() };
+        let p = if metric.p.is_some() && !p.is_empty() { format!(", p {p}") } else { String::new() };
+        lines.push(format!("    {baseline} → {candidate}, {change}{interval}{p}, n {n}"));
+    }
+    lines.join("\n")
+}
+
+fn row(metric: &MetricVerdict) -> Row {
+    let ours = |estimate: &Option<Estimate>| {
+        estimate.as_ref().map_or_else(|| "n/a".to_owned(), |estimate| value_with_spread(estimate, metric))
+    };
+    [
+        format!("{}{}{}", if metric.primary { "* " } else { "  " }, metric.metric, arrow(metric.better)),
+        ours(&metric.baseline),
+        ours(&metric.candidate),
+        metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
+        metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier)),
+        if metric.tier == Tier::Info { String::new() } else { metric.p.map_or_else(|| "n/a".to_owned(), p_value) },
+        metric.baseline.as_ref().map_or(0, |estimate| estimate.n).to_string(),
+        verdict_word(metric).to_owned(),
+    ]
 }
 
 /// A p value.
@@ -195,17 +226,23 @@ pub fn verdict_word(metric: &MetricVerdict) -> &'static str {
     if metric.tier == Tier::Info && metric.verdict == Verdict::Inconclusive { "–" } else { metric.verdict.word() }
 }
 
-fn verdict_cell(metric: &MetricVerdict, colour: bool) -> Cell {
-    let cell = Cell::new(verdict_word(metric));
-    if !colour {
-        return cell;
-    }
+const fn colour_of(metric: &MetricVerdict) -> Option<Color> {
     match metric.verdict {
-        Verdict::Improved => cell.fg(Color::Green),
-        Verdict::Regressed => cell.fg(Color::Red),
-        Verdict::Incomparable => cell.fg(Color::Magenta),
-        Verdict::Inconclusive if metric.tier != Tier::Info => cell.fg(Color::Yellow),
-        Verdict::Unchanged | Verdict::Inconclusive => cell,
+        Verdict::Improved => Some(Color::Green),
+        Verdict::Regressed => Some(Color::Red),
+        Verdict::Incomparable => Some(Color::Magenta),
+        Verdict::Inconclusive if !matches!(metric.tier, Tier::Info) => Some(Color::Yellow),
+        Verdict::Unchanged | Verdict::Inconclusive => None,
+    }
+}
+
+/// The number of a colour in an escape sequence.
+const fn sgr(colour: Color) -> u8 {
+    match colour {
+        Color::Green => 32,
+        Color::Red => 31,
+        Color::Magenta => 35,
+        _ => 33,
     }
 }
 

@@ -23,6 +23,23 @@ fn snapshot(name: &str) {
     insta::assert_snapshot!(format!("{name}-measurement"), terminal::measurement(&alone, terminal::Style::default()));
 }
 
+/// Where a table does not fit, nothing is broken within a word: each metric has lines of its own.
+#[test]
+fn a_narrow_terminal_gets_lines() {
+    let (run, trials) = load("slower");
+    let verdicts = uplift_analysis::judge(&run, &trials);
+    let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() };
+    let drawn = |width| terminal::comparison(&input, terminal::Style { width, ..terminal::Style::default() });
+    let (free, wide, narrow) = (drawn(None), drawn(Some(200)), drawn(Some(80)));
+    assert_eq!(free, wide);
+    assert!(free.contains('┌') && !narrow.contains('┌'), "{narrow}");
+    assert_eq!(free.matches("regressed").count(), narrow.matches("regressed").count(), "{narrow}");
+    assert!(narrow.contains("* throughput ↑: "), "{narrow}");
+    let coloured =
+        terminal::comparison(&input, terminal::Style { width: Some(80), colour: true, ..terminal::Style::default() });
+    assert!(coloured.contains("\x1b[31mregressed\x1b[0m"), "{coloured}");
+}
+
 /// A sync left out: faster by weakening durability.
 #[test]
 fn weaker_durability() {

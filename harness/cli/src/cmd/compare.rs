@@ -6,10 +6,13 @@ use uplift_target::TargetFactory;
 use crate::{
     args::{CompareArgs, ProfileMode},
     catalogue::{Catalogue, Entry},
-    error::{CliError, suggestion},
+    error::{CliError, pointer, suggestion},
     output::{Terminal, render_with},
     session::{Finished, Profiling, Session},
 };
+
+/// Where variants are to be seen.
+const LISTED: &str = "`uplift list` shows the variants of each scenario";
 
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
@@ -107,13 +110,13 @@ fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<Str
             if !all.contains(wanted) {
                 return Err(CliError::usage(
                     format!("no scenario has a variant `{wanted}`"),
-                    &suggestion(wanted, all.iter().map(String::as_str)),
+                    &pointer(wanted, all.iter().map(String::as_str), LISTED),
                 ));
             }
         }
         return Err(CliError::usage(
             format!("no scenario has both `{}` and `{}`", args.baseline, args.candidate),
-            "`uplift list` shows the variants of each scenario",
+            LISTED,
         ));
     }
     Ok(chosen)

@@ -6,10 +6,14 @@ use crate::{
     args::{Cli, CompletionsArgs},
     error::CliError,
     exit,
+    output::Terminal,
 };
 
 /// Prints the completions.
-pub fn run(args: &CompletionsArgs) -> Result<u8, CliError> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "uplift", &mut std::io::stdout());
+pub fn run(args: &CompletionsArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    // Not to standard output at once: the generator panics where its reader has gone away.
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "uplift", &mut text);
+    terminal.print_bytes(&text);
     Ok(exit::OK)
 }

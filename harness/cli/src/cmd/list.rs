@@ -1,6 +1,6 @@
 //! `uplift list`: scenarios, targets, schemas.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use uplift_target::TargetFactory;
 
 use crate::{
@@ -78,6 +78,21 @@ pub fn run(args: &ListArgs, targets: &[&'static dyn TargetFactory], terminal: &T
     Ok(exit::OK)
 }
 
+/// The words that a property may be, where there are only so many; `schema` holds what it refers to.
+fn values<'a>(schema: &'a Value, property: &'a Value) -> Vec<&'a str> {
+    let words = |key: &str| property.get(key).and_then(Value::as_array).into_iter().flatten();
+    let referred = property
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|path| schema.pointer(path.trim_start_matches('#')))
+        .map(|definition| values(schema, definition));
+    let mut found: Vec<&str> = words("enum").filter_map(Value::as_str).collect();
+    found.extend(property.get("const").and_then(Value::as_str));
+    found.extend(referred.into_iter().flatten());
+    found.extend(["oneOf", "anyOf"].into_iter().flat_map(words).flat_map(|inner| values(schema, inner)));
+    found
+}
+
 fn list_targets(targets: &[&'static dyn TargetFactory], terminal: &Terminal) {
     let mut text = String::new();
     for target in targets {
@@ -88,8 +103,14 @@ fn list_targets(targets: &[&'static dyn TargetFactory], terminal: &Terminal) {
             for (key, property) in schema.get("properties").and_then(|value| value.as_object()).into_iter().flatten() {
                 let about =
                     property.get("description").and_then(|value| value.as_str()).unwrap_or("").replace('\n', " ");
-                let default = property.get("default").map_or_else(String::new, |value| format!(" [default: {value}]"));
-                text.push_str(&format!("    {key:<24} {about}{default}\n"));
+                let values = values(schema, property);
+                let values =
+                    if values.is_empty() { String::new() } else { format!(" [one of: {}]", values.join(", ")) };
+                let default = match property.get("default") {
+                    None | Some(Value::Null) => String::new(),
+                    Some(value) => format!(" [default: {value}]"),
+                };
+                text.push_str(&format!("    {key:<24} {about}{values}{default}\n"));
             }
         }
         let metrics: Vec<String> = description
@@ -104,4 +125,25 @@ fn list_targets(targets: &[&'static dyn TargetFactory], terminal: &Terminal) {
         text.push('\n');
     }
     terminal.print(text.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_property_are_found_wherever_they_stand() {
+        let schema = json!({
+            "properties": {
+                "named": { "$ref": "#/$defs/Named" },
+                "perhaps": { "anyOf": [{ "$ref": "#/$defs/Named" }, { "type": "null" }] },
+                "plain": { "enum": ["x", "y"] },
+                "number": { "type": "integer" },
+            },
+            "$defs": { "Named": { "oneOf": [{ "const": "a" }, { "const": "b" }] } },
+        });
+        let of = |name: &str| values(&schema, &schema["properties"][name]);
+        assert_eq!((of("named"), of("perhaps")), (vec!["a", "b"], vec!["a", "b"]));
+        assert_eq!((of("plain"), of("number")), (vec!["x", "y"], vec![]));
+    }
 }

@@ -6,7 +6,7 @@ use uplift_target::TargetFactory;
 use crate::{
     args::RunArgs,
     catalogue::Catalogue,
-    error::{CliError, suggestion},
+    error::{CliError, pointer, suggestion},
     output::{Terminal, render},
     session::{Profiling, Session},
 };
@@ -36,7 +36,11 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
     if scenarios.is_empty() {
         return Err(CliError::usage(
             format!("no scenario has the variants {}", args.variants.join(", ")),
-            &suggestion(&args.variants[0], all.iter().map(String::as_str)),
+            &pointer(
+                &args.variants[0],
+                all.iter().map(String::as_str),
+                "`uplift list` shows the variants of each scenario",
+            ),
         ));
     }
     let finished = Session {

@@ -12,10 +12,13 @@ use uplift_engine::{
 
 use crate::{
     args::{Format, RunArg, StoredArgs},
-    error::{CliError, suggestion},
+    error::CliError,
     exit,
     output::{Terminal, render_with, verdicts_of},
 };
+
+/// How many runs are named where the one that was meant is not there.
+const NEWEST: usize = 5;
 
 /// Prints the run as the verb that made it did.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
@@ -58,20 +61,28 @@ fn find(word: &str, out: &Path) -> Result<PathBuf, CliError> {
         })
         .unwrap_or_default();
     names.sort();
+    let Some(newest) = names.last() else {
+        let message = match word {
+            "latest" => format!("`{}` holds no run", out.display()),
+            _ => format!("there is no run `{word}`: `{}` holds none", out.display()),
+        };
+        return Err(CliError::usage(
+            message,
+            "make one with `uplift compare baseline optimized --quick`, or name the folder with --out",
+        ));
+    };
     if word == "latest" {
-        return names.last().map(|name| out.join(name)).ok_or_else(|| {
-            CliError::usage(
-                format!("`{}` holds no run", out.display()),
-                "make one with `uplift compare baseline optimized --quick`, or name the folder with --out",
-            )
-        });
+        return Ok(out.join(newest));
     }
     let matches: Vec<&String> = names.iter().filter(|name| name.starts_with(word)).collect();
     match matches[..] {
         [only] => Ok(out.join(only)),
         [] => Err(CliError::usage(
             format!("there is no run `{word}` in `{}`", out.display()),
-            &format!("{}; `latest` is the newest", suggestion(word, names.iter().map(String::as_str))),
+            &format!(
+                "the newest: {}; `latest` is the last of them",
+                names[names.len().saturating_sub(NEWEST)..].join(", ")
+            ),
         )),
         _ => Err(CliError::usage(format!("{} runs begin with `{word}`", matches.len()), "write more of the name")),
     }

@@ -83,6 +83,7 @@ fn what_is_not_there_is_skipped_with_its_remedy() {
     let (bench, said) = with_fault("unavailable", &[]);
     said.code(0);
     assert!(said.out().contains("remove `fault` from the variant"), "{}", said.out());
+    assert_eq!(said.err().matches("remove `fault`").count(), 1, "said once: {}", said.err());
     assert_eq!(kinds(&bench), ["unavailable"]);
 }
 

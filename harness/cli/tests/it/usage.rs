@@ -1,6 +1,6 @@
 //! What users do wrong: each is answered with a sentence that names the thing, the rule and the remedy.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 
 use crate::bench::{Bench, repository};
 
@@ -17,6 +17,10 @@ fn a_wrong_name_suggests_the_nearest() {
         .says("did you mean `throughput`?");
     bench.uplift(&["show", "nothing"]).code(2).says("there is no run `nothing`");
     bench.uplift(&["frobnicate"]).code(2);
+    bench.uplift(&["compare", "baseline", "same", "--budget", "0s"]).code(2).says("measures nothing");
+    let said = bench.uplift(&["compare", "baseline", "optimised"]);
+    said.code(2).says("did you mean `optimized`? `uplift list` shows");
+    assert!(!said.err().contains("baseline"), "a hundred names help nobody: {}", said.err());
     bench.uplift(&["compare", "baseline", "same", "--budget", "5"]).code(2).says("write a number with a unit");
     bench.uplift(&["compare", "baseline", "same", "steady", "--set", "wurk=3"]).code(2).says("unknown field `wurk`");
     bench
@@ -51,6 +55,16 @@ fn a_wrong_scenario_is_pointed_at() {
         said.code(2).says(message);
         assert!(said.err().contains(place), "{place}: {}", said.err());
     }
+}
+
+#[test]
+fn a_scenario_that_is_no_text_is_named() {
+    let bench = Bench::new();
+    let folder = bench.folder.path().join("scenarios/reference");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("binary.toml"), b"\xff\xfe").unwrap();
+    let scenarios = bench.folder.path().join("scenarios");
+    bench.uplift(&["list", "--scenario-dir", scenarios.to_str().unwrap()]).code(2).says("save it as UTF-8 text");
 }
 
 #[test]
@@ -143,6 +157,12 @@ fn help_completions_and_doctor_work_without_scenarios() {
     let help = bench.uplift(&["--help"]);
     help.code(0);
     assert!(help.out().contains("exit codes"), "{}", help.out());
+    // A reader that goes away (`| head`) is no error.
+    let mut child =
+        bench.command(&["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(bench.uplift(&["completions", shell]).code(0).out().contains("uplift"));
     }
