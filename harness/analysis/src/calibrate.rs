@@ -12,7 +12,7 @@ use uplift_model::{
 
 use crate::{
     FAMILY_ALPHA,
-    estimate::{Location, TRIM, TRIM_FROM, mean, robust_deviation},
+    estimate::{Location, TRIM_FROM, mean, robust_deviation},
     evidence::{Evidence, UNGUARDED_SHARE},
     judge_pair, metrics,
     pairing::{Pair, pairs, throughput_log_ratio},
@@ -122,15 +122,8 @@ fn detectable(values: &[f64], block_ns: Option<u64>) -> Vec<Detectable> {
     BUDGETS
         .into_iter()
         .map(|blocks| {
-            let n = blocks as usize;
-            let guarded = n >= TRIM_FROM;
-            let left = if guarded { n - 2 * (TRIM * n as f64).floor() as usize } else { n };
-            let location = Location {
-                center: 0.0,
-                error: known.error * (known.n as f64 / n as f64).sqrt(),
-                freedom: (left - 1) as f64,
-                n,
-            };
+            let location = known.over(blocks as usize);
+            let guarded = location.n >= TRIM_FROM;
             let alpha = if guarded { FAMILY_ALPHA } else { FAMILY_ALPHA * UNGUARDED_SHARE };
             Detectable {
                 blocks,

@@ -6,6 +6,8 @@ use uplift_model::{
     verdict::{ClaimOutcome, ClaimVerdict, Estimate, MetricVerdict},
 };
 
+use crate::BLOCKS_MIN;
+
 /// What becomes of `claim`, given the verdicts of the pair that was compared.
 pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[MetricVerdict]) -> ClaimVerdict {
     let mut verdict = blank(claim);
@@ -44,7 +46,13 @@ pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[Metric
     }
     let (Some(published), Some([low, high])) = (verdict.published, metric.ci) else {
         verdict.outcome = ClaimOutcome::Undecided;
-        verdict.reason = format!("there is no interval: {}", metric.reason);
+        let blocks = [&metric.baseline, &metric.candidate].into_iter().flatten().map(|own| own.n).min().unwrap_or(0);
+        // What is described and not judged has an interval as well, from as many blocks on.
+        verdict.reason = if metric.change.is_some() && (blocks as usize) < BLOCKS_MIN {
+            format!("there is no interval: {blocks} blocks are fewer than the {BLOCKS_MIN} that one needs")
+        } else {
+            format!("there is no interval: {}", metric.reason)
+        };
         return verdict;
     };
     (verdict.outcome, verdict.reason) = decide(published, low, high);
@@ -77,6 +85,14 @@ pub fn of_value(claim: &Claim, own: Option<&Estimate>) -> ClaimVerdict {
     verdict.outcome = outcome;
     verdict.reason = reason.to_owned();
     with_note(verdict, claim)
+}
+
+/// What becomes of a claim that was checked in a scenario whose variants must not be compared.
+pub fn of_incomparable(verdict: ClaimVerdict, reason: &str) -> ClaimVerdict {
+    if verdict.outcome == ClaimOutcome::NotMeasured {
+        return verdict;
+    }
+    not_comparable(ClaimVerdict { measured: None, ci: None, ..verdict }, reason.to_owned())
 }
 
 /// A claim of which nothing is known yet.

@@ -11,7 +11,10 @@ use uplift_model::{
 };
 
 use crate::{
-    estimate::{median, median_interval},
+    BLOCKS_MIN, FAMILY_ALPHA,
+    estimate::{Location, median, median_interval},
+    evidence::UNGUARDED_SHARE,
+    judge::direction,
     metrics, shape,
     strict::{self, Strict},
 };
@@ -77,7 +80,7 @@ pub struct MetricDiff {
     pub first: Estimate,
     /// In the second.
     pub second: Estimate,
-    /// second / first − 1; `None` where the first is 0.
+    /// second / first − 1, `None` where the first is 0; of proportions the difference.
     pub change: Option<f64>,
     /// What may be said.
     pub verdict: Verdict,
@@ -144,8 +147,14 @@ pub fn diff(first: Side<'_>, second: Side<'_>) -> RunDiff {
         }
     }
     for planned in &second.run.scenarios {
-        if !first.run.scenarios.iter().any(|other| other.scenario.name == planned.scenario.name) {
-            result.left_out.push(format!("`{}` is only in {}", planned.scenario.name, second.run.id));
+        let name = &planned.scenario.name;
+        match first.run.scenarios.iter().find(|other| &other.scenario.name == name) {
+            None => result.left_out.push(format!("`{name}` is only in {}", second.run.id)),
+            Some(other) => {
+                for variant in planned.variants.iter().filter(|variant| !other.variants.contains(variant)) {
+                    result.left_out.push(format!("variant `{variant}` of `{name}` is only in {}", second.run.id));
+                }
+            }
         }
     }
     result
@@ -215,7 +224,10 @@ fn metrics_of(sides: [(Side<'_>, &PlannedScenario); 2], variant: &str, times: &(
                 unit: spec.unit,
                 better: spec.better,
                 tier: spec.tier,
-                change: (x.median != 0.0).then(|| y.median / x.median - 1.0),
+                change: match spec.tier {
+                    Tier::Proportion => Some(y.median - x.median),
+                    _ => (x.median != 0.0).then(|| y.median / x.median - 1.0),
+                },
                 first: x,
                 second: y,
                 verdict,
@@ -226,19 +238,36 @@ fn metrics_of(sides: [(Side<'_>, &PlannedScenario); 2], variant: &str, times: &(
 }
 
 fn counter(a: &[f64], b: &[f64], better: Better) -> (Verdict, String) {
+    let blocks = a.len().min(b.len());
+    if blocks < BLOCKS_MIN {
+        let reason = format!("{blocks} blocks are fewer than the {BLOCKS_MIN} that a verdict needs");
+        return (Verdict::Inconclusive, reason);
+    }
     match strict::compare(a, b) {
         Strict::Same => (Verdict::Unchanged, "a near-deterministic counter with equal values".to_owned()),
-        Strict::Differ(change) => {
-            let up = change.is_none_or(|change| change > 0.0);
-            let verdict = match (better, up) {
-                (Better::Higher, true) | (Better::Lower, false) => Verdict::Improved,
-                (Better::Higher, false) | (Better::Lower, true) => Verdict::Regressed,
-                (Better::Neither, _) => Verdict::Inconclusive,
-            };
-            (verdict, "a near-deterministic counter with other values".to_owned())
-        }
+        Strict::Differ(change) if is_beyond_chance(a, b) => (
+            direction(better, change.is_none_or(|change| change > 0.0)),
+            "a near-deterministic counter with other values".to_owned(),
+        ),
+        Strict::Differ(_) => (
+            Verdict::Inconclusive,
+            "a near-deterministic counter whose values lie apart by no more than chance may bring".to_owned(),
+        ),
         Strict::NotStrict => {
             (Verdict::Inconclusive, format!("the counter varies within a run, and runs are not interleaved; {REMEDY}"))
         }
     }
+}
+
+/// Whether the means of two runs differ by more than the spreads within them explain, with the fewer degrees of freedom
+/// of the two.
+fn is_beyond_chance(a: &[f64], b: &[f64]) -> bool {
+    let (Some(a), Some(b)) = (Location::mean(a), Location::mean(b)) else { return false };
+    let difference = Location {
+        center: b.center - a.center,
+        error: a.error.hypot(b.error),
+        freedom: a.freedom.min(b.freedom),
+        n: a.n.min(b.n),
+    };
+    difference.p(0.0) < FAMILY_ALPHA * UNGUARDED_SHARE
 }

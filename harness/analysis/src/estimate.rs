@@ -1,11 +1,14 @@
 //! Location and its interval: medians, trimmed means and t intervals.
 
-use statrs::distribution::{ContinuousCDF as _, StudentsT};
+use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// From how many values on the trimmed mean is used; below, trimming would leave too little to estimate a spread.
 pub const TRIM_FROM: usize = 10;
 /// The share trimmed at each end.
 pub const TRIM: f64 = 0.2;
+
+/// Up to how many values the interval of a median is exact.
+const EXACT_MEDIAN_UP_TO: usize = 1_000;
 
 /// The median; `None` of nothing. Values must not be NaN.
 pub fn median(values: &[f64]) -> Option<f64> {
@@ -41,6 +44,12 @@ pub fn median_interval(values: &[f64], level: f64) -> Option<[f64; 2]> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let n = sorted.len();
+    if n > EXACT_MEDIAN_UP_TO {
+        // Beyond, 2⁻ⁿ is no number any more, and the normal approximation is as good as exact.
+        let half = Normal::standard().inverse_cdf((1.0 + level) / 2.0) * (n as f64).sqrt() / 2.0;
+        let lower = (n as f64 / 2.0 - half).floor().max(0.0) as usize;
+        return Some([sorted[lower], sorted[n - 1 - lower]]);
+    }
     // P(fewer than `lower` of n fair coins are heads) for growing `lower`.
     let mut tail = 0.5f64.powi(i32::try_from(n).ok()?);
     let mut term = tail;
@@ -129,6 +138,17 @@ impl Location {
             return if difference == 0.0 { 1.0 } else { 0.0 };
         }
         (2.0 * t_upper_tail(difference / self.error, self.freedom)).min(1.0)
+    }
+
+    /// What `n` values of the same spread would be known by: the error shrinks with the root of their number.
+    pub fn over(&self, n: usize) -> Self {
+        let left = if n < TRIM_FROM { n } else { n - 2 * (TRIM * n as f64).floor() as usize };
+        Self {
+            error: self.error * (self.n as f64 / n as f64).sqrt(),
+            freedom: left.saturating_sub(1) as f64,
+            n,
+            ..*self
+        }
     }
 
     /// The smallest true difference from 0 that a test at `alpha` would find with probability `power`: the sum of both

@@ -16,6 +16,9 @@ use crate::{
 /// orchestration variant with itself, one was called a regression (p = 0.002, 6 blocks).
 pub const UNGUARDED_SHARE: f64 = 0.2;
 
+/// More blocks than this are no advice.
+pub const BLOCKS_MOST: usize = 10_000;
+
 /// The evidence of one sample of block differences.
 #[derive(Clone, Debug)]
 pub struct Evidence {
@@ -58,8 +61,9 @@ impl Evidence {
         if self.walsh.is_some() { alpha } else { alpha * UNGUARDED_SHARE }
     }
 
-    /// The interval of the change at error probability `alpha`, of which few blocks use a part only. Where `alpha` is finer than so few values can show with
-    /// ranks, the hull spans all values: then every block must agree in direction for a change to count.
+    /// The interval of the change at error probability `alpha`, of which few blocks use a part only. Where `alpha` is finer
+    /// than so few values can show with ranks, the hull spans all values: then every block must agree in direction for a
+    /// change to count.
     pub fn interval(&self, alpha: f64) -> [f64; 2] {
         let alpha = self.usable(alpha);
         let [low, high] = self.location.interval(alpha);
@@ -70,6 +74,17 @@ impl Evidence {
                 [low.min(rank_low), high.max(rank_high)]
             }
         }
+    }
+
+    /// How many blocks with the same spread would find a change of `wanted` with probability `power` at error probability
+    /// `alpha`; `None`: more than [`BLOCKS_MOST`].
+    pub fn blocks_to_detect(&self, wanted: f64, alpha: f64, power: f64) -> Option<usize> {
+        // One block more or less decides nothing: sizes grow by a tenth.
+        let sizes = std::iter::successors(Some(self.n().max(2)), |n| Some((n + n.div_ceil(10)).min(BLOCKS_MOST + 1)));
+        sizes.take_while(|n| *n <= BLOCKS_MOST).find(|&n| {
+            let usable = if n < TRIM_FROM { alpha * UNGUARDED_SHARE } else { alpha };
+            self.location.over(n).minimum_detectable(usable, power) <= wanted
+        })
     }
 
     /// Whether the interval at `alpha` excludes no change.

@@ -118,8 +118,10 @@ fn absolute(metric: &MetricVerdict, bound: &Bound) -> (GateOutcome, String) {
     };
     let reason = format!("the candidate has {}", estimate.median);
     match estimate.ci {
-        Some([low, high]) => (held(bound, &[low, high]), reason),
-        None => (held(bound, &[estimate.median]), reason),
+        Some([low, high]) => (held(bound, &[low, high]), format!("{reason} [{low}, {high}]")),
+        // What does not depend on the machine's speed needs no interval to be told.
+        None if metric.tier != Tier::Time => (held(bound, &[estimate.median]), reason),
+        None => (GateOutcome::Open, format!("{reason}: {} values are too few for an interval", estimate.n)),
     }
 }
 

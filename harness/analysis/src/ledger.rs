@@ -8,7 +8,7 @@
 use uplift_model::{
     Durability, Trial,
     run::PlannedScenario,
-    trial::Measured,
+    trial::{FailureKind, Measured, TrialOutcome},
     verdict::{Estimate, Ledger, LedgerStep, MetricVerdict, Parity, SettingRow, Verdict},
 };
 
@@ -42,7 +42,14 @@ pub fn ledger(planned: &PlannedScenario, trials: &[Trial]) -> Option<Ledger> {
     let cumulative = rest.iter().skip(1).map(|variant| [first.as_str(), variant.as_str()]);
     let comparisons: Vec<[&str; 2]> = marginal.chain(cumulative).collect();
     let durability = |variant: &str| measured(variant).map(|measured| measured.durability);
-    let judged = family(planned, trials, &comparisons, durability);
+    let mut judged = family(planned, trials, &comparisons, durability);
+    for (verdict, pair) in judged.iter_mut().zip(&comparisons) {
+        let wrong = pair.iter().find_map(|variant| Some((variant, failed_check(planned, trials, variant)?)));
+        if let (Some(verdict), Some((variant, message))) = (verdict, wrong) {
+            verdict.verdict = Verdict::Incomparable;
+            verdict.reason = format!("`{variant}` failed its correctness check: {message}");
+        }
+    }
     let of = |before: &str, after: &str| -> Option<MetricVerdict> {
         let index = comparisons.iter().position(|pair| *pair == [before, after])?;
         judged[index].clone()
@@ -115,6 +122,15 @@ fn family(
             test.map(|test| test.finish(SHARE, weaker.as_deref()))
         })
         .collect()
+}
+
+/// What was wrong with a step whose correctness check failed in some trial.
+fn failed_check<'a>(planned: &PlannedScenario, trials: &'a [Trial], variant: &str) -> Option<&'a str> {
+    let mut own = trials.iter().filter(|trial| trial.scenario == planned.scenario.name && trial.variant == variant);
+    own.find_map(|trial| match &trial.outcome {
+        TrialOutcome::Failed(failure) if failure.kind == FailureKind::Check => Some(failure.message.as_str()),
+        _ => None,
+    })
 }
 
 /// The settings that a step asked for, or brought into force, otherwise than the step before it.

@@ -293,7 +293,10 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
         push(
             values,
             MetricSpec::new(name, Unit::Nanoseconds, Better::Lower, Tier::Info, "how long one sync call takes"),
-            latency.quantile(q).map(|ns| ns as f64).ok_or_else(|| "no sync call was made".to_owned()),
+            latency.quantile(q).map(|ns| ns as f64).ok_or_else(|| match &measured.syncs.collector {
+                Some(_) => "no sync call was made".to_owned(),
+                None => uncounted(),
+            }),
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Blocks and rounds paired: what of the records is compared with what.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use uplift_model::{Trial, trial::TurnRecord};
 
@@ -20,23 +20,22 @@ pub struct Pair<'a> {
 /// Where a variant is compared with itself, the block's seed says which of its two trials is the baseline's: the order
 /// in which they were started must not.
 pub fn pairs<'a>(trials: &'a [Trial], scenario: &str, baseline: &str, candidate: &str) -> Vec<Pair<'a>> {
-    let of = |block: u32, variant: &str| -> Vec<&'a Trial> {
-        trials
-            .iter()
-            .filter(|trial| {
-                trial.block == block && trial.scenario == scenario && trial.variant == variant && trial.succeeded()
-            })
-            .collect()
-    };
-    let blocks: BTreeSet<u32> =
-        trials.iter().filter(|trial| trial.scenario == scenario).map(|trial| trial.block).collect();
-    blocks
-        .into_iter()
-        .filter_map(|block| {
-            if baseline != candidate {
-                return Some(Pair { baseline: of(block, baseline).first()?, candidate: of(block, candidate).first()? });
+    // The trials of each block that count, of the baseline and of the candidate, in the order of the record.
+    let mut blocks: BTreeMap<u32, [Vec<&Trial>; 2]> = BTreeMap::new();
+    for trial in trials.iter().filter(|trial| trial.scenario == scenario && trial.succeeded()) {
+        for (side, variant) in [baseline, candidate].into_iter().enumerate() {
+            if trial.variant == variant {
+                blocks.entry(trial.block).or_default()[side].push(trial);
             }
-            match of(block, baseline)[..] {
+        }
+    }
+    blocks
+        .into_values()
+        .filter_map(|[own, other]| {
+            if baseline != candidate {
+                return Some(Pair { baseline: own.first()?, candidate: other.first()? });
+            }
+            match own[..] {
                 [first, second, ..] if first.seed & 1 == 0 => Some(Pair { baseline: first, candidate: second }),
                 [first, second, ..] => Some(Pair { baseline: second, candidate: first }),
                 _ => None,

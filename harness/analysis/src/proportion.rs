@@ -11,6 +11,12 @@ pub fn rule_of_three(n: u64) -> f64 {
     if n == 0 { 1.0 } else { (3.0 / n as f64).min(1.0) }
 }
 
+/// The upper bound of a rate when nothing was seen in `n` independent tries: the exact one of a two-sided interval at error
+/// probability `alpha` (Clopper and Pearson 1934, no hits).
+pub fn none_below(n: u64, alpha: f64) -> f64 {
+    if n == 0 { 1.0 } else { -((alpha / 2.0).ln() / n as f64).exp_m1() }
+}
+
 /// The differences candidate − baseline of each block's rates, as a location; `None` of fewer than two blocks.
 pub fn difference(pairs: &[(f64, f64)]) -> Option<Location> {
     let differences: Vec<f64> = pairs.iter().map(|(baseline, candidate)| candidate - baseline).collect();

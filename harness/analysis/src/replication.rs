@@ -8,7 +8,7 @@ use uplift_model::{
     ProfileTrial, Scenario, Tier, Trial, Unit,
     run::{Intent, PlannedScenario, Run, RunState},
     scenario::Claim,
-    verdict::{ClaimOutcome, ClaimVerdict, Estimate},
+    verdict::{ClaimOutcome, ClaimVerdict, Estimate, Status},
 };
 
 use crate::{
@@ -79,6 +79,9 @@ pub struct Row {
     pub kind: Option<(Unit, Tier)>,
     /// The run that spoke.
     pub run: Option<String>,
+    /// Whether another row is about the same figure and counts for it: a scenario may try a figure on ground that its
+    /// source did not have.
+    pub echo: bool,
 }
 
 /// What becomes of every figure that `scenarios` carry, in their order.
@@ -86,8 +89,18 @@ pub fn replicate(scenarios: &[Scenario], runs: &[StoredRun<'_>]) -> Vec<Row> {
     scenarios
         .iter()
         .flat_map(|scenario| scenario.claims.iter().map(move |claim| (scenario, claim)))
-        .map(|(scenario, claim)| row(&scenario.name, claim, runs))
+        .map(|(scenario, claim)| Row { echo: is_echo(scenarios, claim), ..row(&scenario.name, claim, runs) })
         .collect()
+}
+
+/// Whether another claim states the same published pair of values and is the one that counts: that which repeats the
+/// source's words, else the first. What the runs found has no say in it.
+fn is_echo(scenarios: &[Scenario], claim: &Claim) -> bool {
+    let (Some(_), Some(_)) = (claim.baseline, claim.candidate) else { return false };
+    let figure = |claim: &Claim| (claim.source.clone(), claim.metric.clone(), claim.baseline, claim.candidate);
+    let all = scenarios.iter().flat_map(|scenario| &scenario.claims);
+    let counts = all.filter(|other| figure(other) == figure(claim)).min_by_key(|other| other.figure.is_empty());
+    counts.is_some_and(|counts| !std::ptr::eq(counts, claim))
 }
 
 fn row(scenario: &str, claim: &Claim, runs: &[StoredRun<'_>]) -> Row {
@@ -99,6 +112,7 @@ fn row(scenario: &str, claim: &Claim, runs: &[StoredRun<'_>]) -> Row {
         candidate: None,
         kind: None,
         run: None,
+        echo: false,
     };
     // What cannot be compared has a value of ours beside it all the same, where there is one.
     if !claim.profile.is_empty() {
@@ -162,8 +176,12 @@ fn of_pair(row: &mut Row, runs: &[StoredRun<'_>]) {
         row.candidate.clone_from(&metric.candidate);
         row.kind = Some((metric.unit, metric.tier));
     }
-    if let Some(reason) = &scenario.reason {
-        row.verdict.reason = format!("{}; {reason}", row.verdict.reason);
+    match (scenario.status, &scenario.reason) {
+        (Status::Incomparable, Some(reason)) => {
+            row.verdict = claims::of_incomparable(std::mem::replace(&mut row.verdict, claims::blank(claim)), reason);
+        }
+        (_, Some(reason)) => row.verdict.reason = format!("{}; {reason}", row.verdict.reason),
+        _ => {}
     }
     row.run = Some(stored.run.id.clone());
 }

@@ -6,6 +6,8 @@
 
 use uplift_model::trial::{Slice, TurnRecord};
 
+use crate::estimate::median;
+
 /// Response times have grown where those of the last third are this many times those of the first …
 const GROWTH: f64 = 2.0;
 /// … and longer by this share of the window: a difference that no single stall makes.
@@ -47,15 +49,16 @@ pub fn examine(turn: &TurnRecord, slices: &[Slice], window_ns: u64) -> Result<Fi
         )));
     }
     // A slice in which nothing ended says nothing by itself; what was stalled ends in a later one.
-    let longest_ns: Vec<u64> = slices.iter().filter(|slice| slice.ok > 0).map(|slice| slice.response_max_ns).collect();
+    let longest_ns: Vec<f64> =
+        slices.iter().filter(|slice| slice.ok > 0).map(|slice| slice.response_max_ns as f64).collect();
     if slices.len() < SLICES_MIN {
         return Err(format!("{} slices are too few to tell growth; {SLICES_MIN} are needed", slices.len()));
     }
     let third = longest_ns.len() / 3;
-    if third == 0 {
+    let ends = median(&longest_ns[..third]).zip(median(&longest_ns[longest_ns.len() - third..]));
+    let Some((first_ns, last_ns)) = ends else {
         return Ok(Finding::Diverged("in most slices nothing was done".to_owned()));
-    }
-    let (first_ns, last_ns) = (median(&longest_ns[..third]), median(&longest_ns[longest_ns.len() - third..]));
+    };
     if last_ns > GROWTH * first_ns && last_ns - first_ns > GROWTH_SHARE * window_ns as f64 {
         return Ok(Finding::Diverged(format!(
             "the longest response grew from {:.1} ms to {:.1} ms",
@@ -64,17 +67,6 @@ pub fn examine(turn: &TurnRecord, slices: &[Slice], window_ns: u64) -> Result<Fi
         )));
     }
     Ok(Finding::Sustained)
-}
-
-fn median(values: &[u64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle] as f64
-    } else {
-        (sorted[middle - 1] as f64 + sorted[middle] as f64) / 2.0
-    }
 }
 
 /// From one rate to the next, while nothing bounds the search on that side: as many steps up to the capacity of a fast

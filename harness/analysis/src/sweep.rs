@@ -84,12 +84,12 @@ pub fn sweep(planned: &PlannedScenario, trials: &[Trial]) -> Option<Sweep> {
     }
     .map(|(index, _)| index);
     if let Some(best) = best {
-        compare_with_best(&mut points, &values, best, spec.tier);
+        compare_with_best(&mut points, &values, best, spec.tier, spec.better);
     }
     Some(Sweep { metric: primary.clone(), unit: spec.unit, better: spec.better, points, best })
 }
 
-fn compare_with_best(points: &mut [Point], values: &[Vec<(u32, f64)>], best: usize, tier: Tier) {
+fn compare_with_best(points: &mut [Point], values: &[Vec<(u32, f64)>], best: usize, tier: Tier, better: Better) {
     let evidence: Vec<Option<Evidence>> = values
         .iter()
         .enumerate()
@@ -117,7 +117,9 @@ fn compare_with_best(points: &mut [Point], values: &[Vec<(u32, f64)>], best: usi
         if let Some(place) = judged.iter().position(|&one| one == index) {
             let alpha = corrected[place].alpha;
             point.ci = Some(evidence.interval(alpha).map(f64::exp_m1));
-            point.told_apart = evidence.excludes_zero(alpha);
+            // The best by its median may be behind in the paired changes; then nothing is told.
+            let ahead = (evidence.location.center > 0.0) == (better == Better::Higher);
+            point.told_apart = ahead && evidence.excludes_zero(alpha);
         }
     }
 }

@@ -79,6 +79,21 @@ proptest! {
     }
 }
 
+/// The interval of a median has a width however many values there are: near 2,000 values, 0.5ⁿ is no number.
+#[test]
+fn intervals_of_medians_shrink_with_the_root() {
+    let width = |n: usize| {
+        let values: Vec<f64> = (0..n).map(|index| index as f64 / n as f64).collect();
+        let [low, high] = median_interval(&values, 0.95).unwrap();
+        assert!(low < 0.5 && 0.5 < high);
+        high - low
+    };
+    for n in [100, 999, 1_001, 2_000, 50_000] {
+        let wanted = 1.96 / (n as f64).sqrt();
+        assert!((width(n) / wanted - 1.0).abs() < 0.1, "{n}: {} is not {wanted}", width(n));
+    }
+}
+
 /// A normal number (Box and Muller 1958).
 fn normal(random: &mut ChaCha8Rng) -> f64 {
     let (u, v): (f64, f64) = (random.random(), random.random());

@@ -117,7 +117,8 @@ pub struct Measured {
     pub setup_ns: u64,
     /// Every measured turn in order, the dropped ones included. In `trials` mode there is one: the window.
     pub turns: Vec<TurnRecord>,
-    /// How many turns at the beginning were dropped as warm-up; everything below counts the others only.
+    /// How many turns at the beginning were dropped as warm-up. Operations, resources, sync calls, counters and slices
+    /// count the others only; stages, distributions and events cannot be taken apart by turns and hold all of them.
     pub dropped_turns: u32,
     /// Per operation kind and group.
     pub operations: Vec<OperationRecord>,

@@ -1,0 +1,256 @@
+//! What stands around the metrics of a scenario: settings, durability, whether it may be compared at all, and what the
+//! reader must know about the measuring.
+
+use std::collections::BTreeMap;
+
+use uplift_model::{
+    Trial,
+    run::{PlannedScenario, Run},
+    scenario::Interleave,
+    trial::{FailureKind, IDLE_CPU_SHARE_MAX, Idle, Sentinels, TrialOutcome},
+    verdict::{ExpectationVerdict, ScenarioVerdict, SettingRow, SettingValue, Status},
+};
+
+use crate::{
+    DEFAULT_MARGIN,
+    estimate::median,
+    metrics,
+    pairing::{Pair, kept, throughput_log_ratio},
+    settings,
+};
+
+/// A difference between the ratio of totals and the median over rounds above which it is said.
+const STALL_GAP: f64 = 0.05;
+/// The share of the machine's processor time, taken by others, above which a block is called disturbed.
+const DISTURBED_SHARE: f64 = 0.1;
+
+/// Fills in everything of a verdict but its metrics and claims.
+pub(super) fn describe(
+    verdict: &mut ScenarioVerdict,
+    run: &Run,
+    planned: &PlannedScenario,
+    trials: &[Trial],
+    pairs: &[Pair<'_>],
+    variants: [&str; 2],
+) {
+    describe_settings(verdict, planned, trials, variants);
+    judge_status(verdict, planned, trials, pairs, variants);
+    note_calibration(verdict, run, planned);
+    note_conditions(verdict, pairs);
+    verdict.expectations = expectations(planned, trials, variants);
+}
+
+fn describe_settings(
+    verdict: &mut ScenarioVerdict,
+    planned: &PlannedScenario,
+    trials: &[Trial],
+    [baseline, candidate]: [&str; 2],
+) {
+    let first = |variant: &str| {
+        trials
+            .iter()
+            .filter(|trial| trial.scenario == planned.scenario.name && trial.variant == variant)
+            .find_map(|trial| trial.measured.as_ref())
+    };
+    let (a, b) = (first(baseline), first(candidate));
+    let empty = uplift_model::Table::new();
+    let requested = |name: &str| planned.scenario.variant(name).map_or(&empty, |variant| &variant.settings);
+    verdict.settings = settings::rows(
+        [requested(baseline), requested(candidate)],
+        [a.map(|measured| &measured.effective), b.map(|measured| &measured.effective)],
+    );
+    if !same_launch(planned) {
+        let launcher = |name: &str| SettingValue { requested: None, effective: planned.launchers.get(name).cloned() };
+        verdict.settings.push(SettingRow {
+            key: "launcher".to_owned(),
+            baseline: launcher(baseline),
+            candidate: launcher(candidate),
+        });
+    }
+    verdict.ceiling = a.and_then(|measured| measured.ceiling.clone()).or_else(|| b.and_then(|m| m.ceiling.clone()));
+    if let (Some(a), Some(b)) = (a, b) {
+        (verdict.durability, verdict.durability_reason) = settings::parity(a.durability, b.durability);
+    }
+}
+
+fn judge_status(
+    verdict: &mut ScenarioVerdict,
+    planned: &PlannedScenario,
+    trials: &[Trial],
+    pairs: &[Pair<'_>],
+    variants: [&str; 2],
+) {
+    let mut failures: BTreeMap<(&str, FailureKind), (u32, &str)> = BTreeMap::new();
+    let mut attempted = 0;
+    for trial in trials.iter().filter(|trial| trial.scenario == planned.scenario.name) {
+        attempted += 1;
+        if let TrialOutcome::Failed(failure) = &trial.outcome
+            // Why a scenario was skipped is its reason.
+            && !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Unavailable)
+        {
+            failures.entry((&trial.variant, failure.kind)).or_insert((0, &failure.message)).0 += 1;
+        }
+    }
+    for ((variant, _), (count, message)) in &failures {
+        verdict.notes.push(format!("{count} of {attempted} trials failed, with `{variant}`: {message}"));
+    }
+    // Another variant of the same run may be wrong without touching these two.
+    let wrong = failures.iter().find(|((variant, kind), _)| *kind == FailureKind::Check && variants.contains(variant));
+    if let Some(reason) = &planned.skipped {
+        verdict.status = Status::Skipped;
+        verdict.reason = Some(reason.clone());
+    } else if let Some(((variant, _), (count, message))) = wrong {
+        verdict.status = Status::Incomparable;
+        verdict.reason = Some(format!("`{variant}` failed its correctness check in {count} trials: {message}"));
+    } else if pairs.is_empty() {
+        verdict.status = Status::Failed;
+        let own = failures.iter().find(|((variant, _), _)| variants.contains(variant));
+        verdict.reason = Some(own.map_or_else(
+            || "no block was measured".to_owned(),
+            |((variant, _), (_, message))| format!("`{variant}` failed: {message}"),
+        ));
+    } else if settings::differ_only_on_paper(&verdict.settings) && planned.binaries.is_empty() && same_launch(planned) {
+        verdict.status = Status::Incomparable;
+        verdict.reason = Some(format!(
+            "`{}` and `{}` differ in nothing that is in force: what was asked for differently was ignored or has no effect; see the settings table, and ask for something that the target accepts",
+            variants[0], variants[1]
+        ));
+    } else if planned.scenario.trial.interleave == Interleave::Turns
+        && let Some(reason) = not_idle(pairs)
+    {
+        verdict.status = Status::Incomparable;
+        verdict.reason = Some(reason);
+    }
+}
+
+fn same_launch(planned: &PlannedScenario) -> bool {
+    let mut names = planned.launchers.values();
+    let first = names.next();
+    names.all(|name| Some(name) == first)
+}
+
+/// Whether a resident variant worked while the other was measured, in most blocks.
+fn not_idle(pairs: &[Pair<'_>]) -> Option<String> {
+    let sides: [Vec<&Trial>; 2] =
+        [pairs.iter().map(|pair| pair.baseline).collect(), pairs.iter().map(|pair| pair.candidate).collect()];
+    for trials in sides {
+        let Some(variant) = trials.first().map(|trial| &trial.variant) else { continue };
+        let idle: Vec<Idle> = trials.iter().filter_map(|trial| Some(trial.measured.as_ref()?.idle)).collect();
+        let shares: Vec<f64> = idle.iter().filter_map(Idle::cpu_share).collect();
+        let share = median(&shares).unwrap_or(0.0);
+        let syncing = idle.iter().filter(|idle| idle.synced()).count();
+        let remedy = "let the target's quiesce stop its background work, or measure with `interleave = \"trials\"`";
+        if share >= IDLE_CPU_SHARE_MAX {
+            return Some(format!(
+                "`{}` used {:.1} % of a core while it should have been idle (the rule: under 2 %), so it disturbed the other variant; {remedy}",
+                variant,
+                share * 100.0
+            ));
+        }
+        if 2 * syncing > idle.len() {
+            return Some(format!(
+                "`{}` made sync calls while it should have been idle, in {syncing} of {} blocks, so it disturbed the other variant; {remedy}",
+                variant,
+                idle.len()
+            ));
+        }
+    }
+    None
+}
+
+/// What the margins are from, and how old that is.
+fn note_calibration(verdict: &mut ScenarioVerdict, run: &Run, planned: &PlannedScenario) {
+    let Some(calibration) = &planned.calibration else { return };
+    let hours = run.started_unix_s.saturating_sub(calibration.measured_unix_s) as f64 / 3600.0;
+    let age = if hours < 48.0 { format!("{hours:.1} hours") } else { format!("{:.0} days", hours / 24.0) };
+    let Some(noise) = calibration.noise.get(&calibration.primary) else { return };
+    verdict.notes.push(format!(
+        "calibrated {age} before this run ({} blocks of `{}` against itself, run {}): copies differed by up to {:.1} % in {}, which sets its margin to {:.1} %; margins of other times follow in the same way",
+        calibration.blocks,
+        calibration.variant,
+        calibration.run,
+        noise.floor * 100.0,
+        calibration.primary,
+        calibration.margin(&calibration.primary).unwrap_or(DEFAULT_MARGIN) * 100.0,
+    ));
+}
+
+fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
+    let totals = |pair: &Pair<'_>| -> Option<f64> {
+        let rate = |trial: &Trial| {
+            let turns = kept(trial);
+            let (ok, ns) = turns.iter().fold((0, 0), |(ok, ns), turn| (ok + turn.ok, ns + turn.wall_ns));
+            (ok > 0 && ns > 0).then(|| ok as f64 / ns as f64)
+        };
+        Some((rate(pair.candidate)? / rate(pair.baseline)?).ln())
+    };
+    let rounds: Vec<f64> = pairs.iter().filter_map(throughput_log_ratio).collect();
+    let whole: Vec<f64> = pairs.iter().filter_map(totals).collect();
+    if let (Some(rounds), Some(whole)) = (median(&rounds), median(&whole))
+        && (whole - rounds).abs() > STALL_GAP
+    {
+        verdict.notes.push(format!(
+            "over whole blocks the throughput changed by {:+.1} %, in the median round by {:+.1} %: the variants stall differently",
+            whole.exp_m1() * 100.0,
+            rounds.exp_m1() * 100.0
+        ));
+    }
+    type Share = fn(&Sentinels) -> Option<f64>;
+    let sentinels: [(Share, &str); 2] = [
+        (|sentinels| sentinels.steal_share, "stolen by the hypervisor"),
+        (|sentinels| sentinels.foreign_cpu_share, "used by other processes"),
+    ];
+    for (share, what) in sentinels {
+        // A block is disturbed where either of its trials was; in turns both ran at the same time.
+        let worst = |pair: &Pair<'_>| -> Option<f64> {
+            [pair.baseline, pair.candidate].into_iter().filter_map(|trial| share(&trial.sentinels)).reduce(f64::max)
+        };
+        let known: Vec<f64> = pairs.iter().filter_map(worst).collect();
+        let disturbed = known.iter().filter(|share| **share > DISTURBED_SHARE).count();
+        if disturbed > 0 {
+            verdict.notes.push(format!(
+                "in {disturbed} of {} blocks more than 10 % of the machine's processor time was {what}",
+                known.len()
+            ));
+        }
+    }
+    let unsent: u64 =
+        pairs.iter().flat_map(|pair| [pair.baseline, pair.candidate]).flat_map(kept).map(|turn| turn.unsent).sum();
+    if unsent > 0 {
+        verdict.notes.push(format!(
+            "{unsent} arrivals of the open load could not be sent before their turn was given up: the rate is beyond what the system sustains"
+        ));
+    }
+}
+
+fn expectations(planned: &PlannedScenario, trials: &[Trial], variants: [&str; 2]) -> Vec<ExpectationVerdict> {
+    let mut verdicts = Vec::new();
+    if planned.skipped.is_some() {
+        return verdicts;
+    }
+    for (metric, bound) in planned.scenario.expect.iter().filter(|(_, bound)| !bound.relative) {
+        let mut seen = Vec::new();
+        for variant in variants {
+            if seen.contains(&variant) {
+                continue;
+            }
+            seen.push(variant);
+            let values: Vec<f64> = trials
+                .iter()
+                .filter(|trial| {
+                    trial.scenario == planned.scenario.name && trial.variant == variant && trial.succeeded()
+                })
+                .filter_map(|trial| metrics::named(trial, planned, metric)?.value.ok())
+                .collect();
+            let value = median(&values);
+            verdicts.push(ExpectationVerdict {
+                metric: metric.clone(),
+                rule: bound.to_string(),
+                variant: variant.to_owned(),
+                value,
+                held: value.is_some_and(|value| bound.holds(value)),
+            });
+        }
+    }
+    verdicts
+}
