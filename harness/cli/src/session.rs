@@ -99,13 +99,15 @@ impl Finished {
             self.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).map(|scenario| scenario.status).collect();
         let failed = match &self.verdicts {
             Some(_) => statuses.contains(&Status::Failed),
-            None => self.run.scenarios.iter().any(|planned| {
-                planned.skipped.is_none()
-                    && !self
-                        .trials
-                        .iter()
-                        .chain(self.profiles.iter().map(|profile| &profile.trial))
-                        .any(|trial| trial.scenario == planned.scenario.name && trial.succeeded())
+            // Each variant was asked for: one that never succeeded was not measured.
+            None => self.run.scenarios.iter().filter(|planned| planned.skipped.is_none()).any(|planned| {
+                let succeeded = |variant: &String| {
+                    let trials = self.trials.iter().chain(self.profiles.iter().map(|profile| &profile.trial));
+                    trials
+                        .filter(|trial| trial.scenario == planned.scenario.name && &trial.variant == variant)
+                        .any(Trial::succeeded)
+                };
+                !planned.variants.iter().all(succeeded)
             }),
         };
         if missing || failed {

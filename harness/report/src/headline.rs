@@ -76,11 +76,13 @@ pub fn warnings(scenario: &ScenarioVerdict) -> Vec<String> {
 }
 
 /// The geometric mean of the changes of each primary metric over the scenarios that have it, where there are several.
-/// It describes: no verdict hangs on it, since scenarios are no sample of anything.
+/// It describes: no verdict hangs on it, since scenarios are no sample of anything. Gains that were bought with durability
+/// are left out.
 pub fn geomeans(verdicts: &Verdicts) -> Vec<String> {
     let mut changes: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let compared = verdicts.scenarios.iter().filter(|scenario| scenario.status == Status::Compared);
-    for metric in compared.filter_map(ScenarioVerdict::primary) {
+    let comparable = |metric: &&MetricVerdict| metric.verdict != Verdict::Incomparable;
+    for metric in compared.filter_map(ScenarioVerdict::primary).filter(comparable) {
         // Proportions change by differences, which have no geometric mean.
         if let (Some(change), false) = (metric.change, metric.tier == Tier::Proportion) {
             changes.entry(&metric.metric).or_default().push(change.ln_1p());
@@ -114,5 +116,10 @@ mod tests {
             scenario.metrics[0].change = Some(change);
         }
         assert_eq!(geomeans(&verdicts), ["geomean of throughput over 2 scenarios: +0.0 %"]);
+        let mut bought = verdicts.scenarios[0].clone();
+        bought.metrics[0].verdict = Verdict::Incomparable;
+        bought.metrics[0].change = Some(99.0);
+        verdicts.scenarios.push(bought);
+        assert_eq!(geomeans(&verdicts), ["geomean of throughput over 2 scenarios: +0.0 %"], "bought with durability");
     }
 }

@@ -101,13 +101,28 @@ fn scaled(value: f64, unit: Unit) -> (f64, &'static str) {
     }
 }
 
-/// A change with its sign: `+35.1 %`; differences of proportions in points.
+/// A change with its sign: `+35.1 %`; differences of proportions in points. Where hardly anything is left, or hardly
+/// anything changed, there are digits enough to see it.
 pub fn change(value: f64, tier: Tier) -> String {
     let percent = value * 100.0;
     if tier == Tier::Proportion {
-        return format!("{percent:+.2} pt");
+        return signed(percent, 2, "pt");
     }
-    if percent >= 1000.0 { format!("×{}", significant(1.0 + value)) } else { format!("{percent:+.1} %") }
+    if percent >= 1000.0 {
+        return format!("×{}", significant(1.0 + value));
+    }
+    // Two digits of what is left, or of what changed.
+    let small = if percent <= -99.0 { 100.0 + percent } else { percent.abs() };
+    let digits = if small > 0.0 { 1.0 - small.log10().floor() } else { 1.0 };
+    let is_small = percent <= -99.0 || (0.0005..0.05).contains(&percent.abs());
+    let digits = if is_small { digits.clamp(1.0, 4.0) as usize } else { 1 };
+    signed(percent, digits, "%")
+}
+
+/// A figure with its sign; what rounds to nothing has that of nothing.
+fn signed(value: f64, digits: usize, unit: &str) -> String {
+    let text = format!("{value:+.digits$} {unit}");
+    if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { text } else { text.replace('-', "+") }
 }
 
 /// An interval of a change: `[+31.0 %, +39.2 %]`.
@@ -136,5 +151,25 @@ mod tests {
         assert_eq!(change(0.351, Tier::Time), "+35.1 %");
         assert_eq!(change(24.0, Tier::Time), "×25");
         assert_eq!(change(0.0018, Tier::Proportion), "+0.18 pt");
+    }
+
+    /// 17.18 ms → 3.8 µs is not "-100.0 %", and nothing is not "-0.0 %".
+    #[test]
+    fn changes_keep_the_digits_that_matter() {
+        for (value, wanted) in [
+            (-0.999_778, "-99.978 %"),
+            (-0.9912, "-99.12 %"),
+            (-0.99, "-99.0 %"),
+            (-1.0, "-100.0 %"),
+            (-0.987, "-98.7 %"),
+            (0.0, "+0.0 %"),
+            (-0.0, "+0.0 %"),
+            (-0.0003, "-0.030 %"),
+            (-0.000_000_01, "+0.0 %"),
+            (0.0005, "+0.1 %"),
+        ] {
+            assert_eq!(change(value, Tier::Time), wanted, "{value}");
+        }
+        assert_eq!(change(-0.000_001, Tier::Proportion), "+0.00 pt");
     }
 }

@@ -51,7 +51,7 @@ fn summary(rows: &[Row], sources: &BTreeSet<&str>, text: &mut String) {
     head.extend(OUTCOMES.map(outcome_word));
     header(&head, text);
     for source in sources {
-        let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source).collect();
+        let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source && !row.echo).collect();
         let mut cells = vec![(*source).to_owned(), own.len().to_string()];
         cells.extend(
             OUTCOMES.map(|outcome| own.iter().filter(|row| row.verdict.outcome == outcome).count().to_string()),
@@ -80,14 +80,21 @@ fn cells(figure: &Row) -> [String; 7] {
         (Some(value), None) => change(value, tier),
         _ => "–".to_owned(),
     };
+    let outcome = outcome_word(figure.verdict.outcome);
+    // A figure that was tried on other ground as well is counted once.
+    let (outcome, reason) = if figure.echo {
+        (outcome.to_owned(), format!("(not counted: the figure has a row of its own) {}", figure.verdict.reason))
+    } else {
+        (format!("**{outcome}**"), figure.verdict.reason.clone())
+    };
     [
         escape(&published(figure, tier)),
         escape(&place),
         ours(&figure.baseline),
         ours(&figure.candidate),
         measured,
-        format!("**{}**", outcome_word(figure.verdict.outcome)),
-        escape(&figure.verdict.reason),
+        outcome,
+        escape(&reason),
     ]
 }
 

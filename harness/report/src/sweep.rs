@@ -21,7 +21,11 @@ pub fn headline(sweep: &Sweep) -> String {
         return format!("no point is best: {} was not measured or has no good direction", sweep.metric);
     };
     let others: Vec<&Point> = sweep.points.iter().filter(|point| point.variant != best.variant).collect();
-    let tied: Vec<&str> = others.iter().filter(|point| !point.told_apart).map(|point| point.variant.as_str()).collect();
+    let of = |wanted: &dyn Fn(&Point) -> bool| -> Vec<&str> {
+        others.iter().filter(|point| wanted(point)).map(|point| point.variant.as_str()).collect()
+    };
+    let tied = of(&|point| !point.told_apart && point.value.is_some());
+    let missing = of(&|point| point.value.is_none());
     let value = best.value.as_ref().map_or_else(
         || "n/a".to_owned(),
         |estimate| match estimate.ci {
@@ -41,6 +45,7 @@ pub fn headline(sweep: &Sweep) -> String {
     } else {
         format!("not told apart from {}", tied.join("; "))
     };
+    let rest = if missing.is_empty() { rest } else { format!("{rest}; not measured: {}", missing.join("; ")) };
     format!("best {}: {} with {value}; {rest}", sweep.metric, best.variant)
 }
 
@@ -65,10 +70,11 @@ pub fn section(sweep: &Sweep) -> String {
                 (with_unit(value.median, sweep.unit), interval, value.n)
             },
         );
-        let word = match (best, point.told_apart) {
-            (true, _) => "**best**",
-            (false, true) => "worse",
-            (false, false) => "not told apart",
+        let word = match (best, point.told_apart, &point.value) {
+            (true, ..) => "**best**",
+            (_, true, _) => "worse",
+            (_, false, Some(_)) => "not told apart",
+            (_, false, None) => "not measured",
         };
         let _ = writeln!(
             text,

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
-use uplift_analysis::history::Trend;
-use uplift_model::{Better, Unit};
+use uplift_analysis::{change_points::ChangePoint, history::Trend};
+use uplift_model::{Better, Tier, Unit};
 
 use crate::{
     calibration::trend_axis,
@@ -23,12 +23,11 @@ pub fn table(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> 
     text.push_str("| run | revision | median | 95 % interval | n |\n|---|---|---:|---:|---:|\n");
     for (index, (entry, value)) in trend.runs.iter().enumerate() {
         if let Some(point) = trend.changes.iter().find(|point| point.index == index) {
-            let relative = if point.before == 0.0 { 0.0 } else { point.after / point.before - 1.0 };
             let _ = writeln!(
                 text,
-                "| **{}** | level changes by {} | {} → {} | p = {:.3} | |",
-                word(relative, newest.better),
-                change(relative, newest.tier),
+                "| **{}** | level changes{} | {} → {} | p = {:.3} | |",
+                word(point, newest.better),
+                step(point, newest.tier).map_or_else(String::new, |step| format!(" by {step}")),
                 with_unit(point.before, newest.unit),
                 with_unit(point.after, newest.unit),
                 point.p
@@ -58,8 +57,16 @@ pub fn table(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> 
     text
 }
 
-fn word(relative: f64, better: Better) -> &'static str {
-    match (better, relative > 0.0) {
+/// How far the level moved; `None` where it was 0 before and has no ratio.
+fn step(point: &ChangePoint, tier: Tier) -> Option<String> {
+    match tier {
+        Tier::Proportion => Some(change(point.after - point.before, tier)),
+        _ => (point.before != 0.0).then(|| change(point.after / point.before - 1.0, tier)),
+    }
+}
+
+fn word(point: &ChangePoint, better: Better) -> &'static str {
+    match (better, point.after > point.before) {
         (Better::Higher, true) | (Better::Lower, false) => "better",
         (Better::Higher, false) | (Better::Lower, true) => "worse",
         (Better::Neither, _) => "other",
@@ -126,10 +133,7 @@ pub fn plot(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> O
         marks: trend
             .changes
             .iter()
-            .map(|point| Mark {
-                x: point.index as f64 - 0.5,
-                word: change(point.after / point.before - 1.0, newest.tier),
-            })
+            .map(|point| Mark { x: point.index as f64 - 0.5, word: step(point, newest.tier).unwrap_or_default() })
             .collect(),
     };
     let description =

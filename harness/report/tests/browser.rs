@@ -96,7 +96,7 @@ fn pages_work_in_a_browser() {
         assert!(seen["error"].is_null(), "{said}");
         assert_eq!(seen["console"].as_array().map(Vec::len), Some(0), "console: {said}");
         assert_eq!(seen["requests"].as_array().map(Vec::len), Some(0), "requests: {said}");
-        for view in ["narrow", "wide", "dark"] {
+        for view in ["narrow", "middle", "wide", "dark"] {
             let view = &seen["views"][view];
             assert!(view["overflow"].as_i64().unwrap() <= 0, "wider than the window: {said}");
             for list in ["wide", "nameless"] {
@@ -106,6 +106,12 @@ fn pages_work_in_a_browser() {
                 assert_eq!(view[number], 0, "{number}: {said}");
             }
             assert_eq!(view["lang"], "en");
+        }
+        assert_eq!(seen["followed"], true, "a figure leads to its records: {said}");
+        let graphs = seen["graphs"].as_array().unwrap();
+        assert!(!graphs.is_empty(), "flame graphs are on the page: {said}");
+        for graph in graphs {
+            assert!(graph["frames"].as_u64().is_some_and(|frames| frames > 1) && graph["grown"] == true, "{said}");
         }
         assert!(seen["pdf_bytes"].as_u64().unwrap() > 20_000, "{said}");
     }

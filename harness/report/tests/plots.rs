@@ -94,6 +94,43 @@ fn words_stay_apart_on_every_plot() {
     }
 }
 
+/// However many variants there are, no two lines of a plot look alike, and what has none is named.
+#[test]
+fn every_line_can_be_told_from_the_others() {
+    let (mut run, trials) = load("claims");
+    let first = trials.iter().find(|trial| trial.succeeded()).unwrap();
+    for variants in [4, 8, 12] {
+        let names: Vec<String> = (0..variants).map(|nth| format!("step-{nth}")).collect();
+        let many: Vec<Trial> = names.iter().map(|name| Trial { variant: name.clone(), ..first.clone() }).collect();
+        run.scenarios[0].variants = names;
+        run.intent = Intent::Run { variants: run.scenarios[0].variants.clone() };
+        let plots = plots::all(&ReportInput { run: &run, trials: &many, profiles: &[], verdicts: None });
+        let plot = plots.iter().find(|plot| plot.path.ends_with("-latency.svg")).unwrap();
+        let svg = plot.file();
+        let attribute = |head: &str, name: &str| {
+            head.split(&format!("{name}=\"")).nth(1).map(|rest| rest.split('"').next().unwrap().to_owned())
+        };
+        let mut lines: Vec<_> = svg
+            .split("<polyline")
+            .skip(1)
+            .map(|part| {
+                (attribute(part, "stroke"), attribute(part, "stroke-dasharray"), attribute(part, "stroke-width"))
+            })
+            // Curves are wider than axes, and the legend repeats them wider still.
+            .filter(|(.., width)| width.as_deref() == Some("4"))
+            .collect();
+        let drawn = lines.len();
+        lines.sort();
+        lines.dedup();
+        assert_eq!((lines.len(), drawn), (variants.min(8), variants.min(8)), "{variants}: {lines:?}");
+        let mut dashes: Vec<_> = lines.iter().map(|(_, dashes, _)| dashes).collect();
+        dashes.sort();
+        dashes.dedup();
+        assert_eq!(dashes.len(), drawn, "without colours too");
+        assert_eq!(plot.description.contains("Without step-7, step-8, step-9, step-10:"), variants == 12);
+    }
+}
+
 /// Long names, latencies over nine decades, events, and four variants.
 #[test]
 fn words_stay_apart_where_it_is_hard() {

@@ -8,7 +8,7 @@ use uplift_model::{
     run::Intent,
     scenario::{Interleave, Variant, Work},
 };
-use uplift_report::sweep as draw;
+use uplift_report::{ReportInput, markdown::failure_lines, sweep as draw};
 use uplift_target::TargetFactory;
 
 use crate::{
@@ -76,6 +76,15 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
         }
         (Some(found), _) => terminal.print(&draw::section(found)),
         (None, _) => terminal.say("nothing was measured"),
+    }
+    if let Some(planned) = finished.run.scenarios.first() {
+        let input = ReportInput { run: &finished.run, trials: &finished.trials, profiles: &[], verdicts: None };
+        for line in failure_lines(&input, planned) {
+            terminal.say(&line);
+        }
+        if let Some(stopped) = &planned.stopped {
+            terminal.say(stopped);
+        }
     }
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
     Ok(finished.exit())

@@ -7,6 +7,9 @@ use uplift_model::verdict::Verdict;
 use super::{Attachment, badge, frame, record_anchor, slug};
 use crate::{ReportInput, plots::Plot};
 
+/// Tables of more columns than this become cards on a telephone.
+const CARDS_FROM: usize = 4;
+
 /// What became of the document.
 pub struct Body {
     /// Its title, without markup.
@@ -189,6 +192,18 @@ impl<'a> Writer<'a> {
             matches!(columns.get(column), Some(Alignment::Right)) && 2 * figures.count() >= rows.len().max(1)
         };
         let class = |column: usize| if numeric(column) { Some("n") } else { None };
+        // On a telephone a row of a wide table becomes a card, whose figures bear the names of their columns.
+        let names: Vec<String> = head.iter().map(|cell| plain_text(cell)).collect();
+        let cards = names.len() > CARDS_FROM;
+        let cell_class = |column: usize, cell: &[Event<'_>]| {
+            let empty = cards && matches!(plain_text(cell).as_str(), "" | "–");
+            match (numeric(column), empty) {
+                (true, true) => Some("n o"),
+                (true, false) => Some("n"),
+                (false, true) => Some("o"),
+                (false, false) => None,
+            }
+        };
         let label = match (self.scenario, self.topic.as_str()) {
             (Some(scenario), "") => scenario.to_owned(),
             (Some(scenario), topic) => format!("{topic}: {scenario}"),
@@ -196,7 +211,7 @@ impl<'a> Writer<'a> {
             (None, topic) => topic.to_owned(),
         };
         let markup = html! {
-            div.scroll role="region" tabindex="0" aria-label=(label) {
+            div.scroll.cards[cards] role="region" tabindex="0" aria-label=(label) {
                 table {
                     thead { tr { @for (column, cell) in head.iter().enumerate() {
                         th scope="col" class=[class(column)] { (PreEscaped(rendered(cell))) }
@@ -206,7 +221,9 @@ impl<'a> Writer<'a> {
                             @if column == 0 {
                                 th scope="row" { (PreEscaped(rendered(cell))) }
                             } @else {
-                                td class=[class(column)] { (self.cell(row, column, cell)) }
+                                td class=[cell_class(column, cell)] data-l=[names.get(column).filter(|_| cards)] {
+                                    (self.cell(row, column, cell))
+                                }
                             }
                         }
                     } } }
@@ -235,8 +252,7 @@ impl<'a> Writer<'a> {
         let word = |index: usize| row.get(index).map(|cell| plain_text(cell)).unwrap_or_default();
         let metric = |text: &str| text.trim_end_matches([' ', '↑', '↓']).to_owned();
         match self.topic.as_str() {
-            // A table right under a scenario's heading is that of its metrics.
-            "" | "Detailed comparison" => Some(record_anchor(scenario, &metric(&word(0)))),
+            "Measurements" | "Detailed comparison" => Some(record_anchor(scenario, &metric(&word(0)))),
             "p95 by operation" => Some(record_anchor(
                 scenario,
                 &match word(0).as_str() {
@@ -245,7 +261,13 @@ impl<'a> Writer<'a> {
                 },
             )),
             "Published figures" if column == 4 => Some(record_anchor(scenario, &word(2))),
-            "Per operation" | "Per group" | "Sync calls" | "Where the time went" | "Inside the system"
+            "Per operation"
+            | "Per group"
+            | "Sync calls"
+            | "Where the time went"
+            | "Inside the system"
+            | "Sprint ledger"
+            | "Sweep"
                 if column > 1 =>
             {
                 Some(format!("records-{}", slug(scenario)))

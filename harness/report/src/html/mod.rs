@@ -156,7 +156,7 @@ fn frame(attachment: &Attachment, words: &str) -> Markup {
     let height = attribute_of(&attachment.svg, "height").unwrap_or(600).clamp(120, 1_600);
     html! {
         figure.wide {
-            iframe sandbox="allow-scripts" loading="lazy" title=(words) height=(height + 8)
+            iframe sandbox="allow-scripts" title=(words) height=(height + 8)
                 src={ "data:image/svg+xml;base64," (STANDARD.encode(guarded(&attachment.svg))) } {}
             figcaption { (words) " (" a href=(attachment.path) { (attachment.path) } ")" }
         }

@@ -53,7 +53,7 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
         );
     }
     text.push_str(
-        "\nValues are medians over blocks with their 95 % interval; the change is the paired estimate with its corrected interval; MDE is the smallest change that this many blocks would have found 8 times in 10. ↑ more is better, ↓ less is better, – described and not judged.\n\n",
+        "\nValues are medians over blocks with their 95 % interval; the change is the paired estimate with its corrected interval; p is before correction; MDE is the smallest change that this many blocks would have found 8 times in 10. ↑ more is better, ↓ less is better, – described and not judged.\n\n",
     );
     let reasons: Vec<_> = verdict.metrics.iter().filter(|metric| metric.tier != Tier::Info).collect();
     if !reasons.is_empty() && verdict.status == Status::Compared {

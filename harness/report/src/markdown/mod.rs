@@ -8,9 +8,13 @@ mod validation;
 
 use std::fmt::Write as _;
 
-use uplift_analysis::{estimate::median, metrics};
+use uplift_analysis::{
+    estimate::median,
+    metrics,
+    sweep::{Sweep, sweep},
+};
 use uplift_model::{
-    Tier, Trial,
+    MetricSpec, Tier, Trial,
     run::{Intent, PlannedScenario, Run, RunState},
     verdict::ScenarioVerdict,
 };
@@ -75,6 +79,9 @@ fn summary(input: &ReportInput<'_>, text: &mut String) {
                 for warning in headline::warnings(scenario) {
                     let _ = writeln!(text, "  - ⚠ {}", escape(&warning));
                 }
+                if let Some(ledger) = &scenario.ledger {
+                    let _ = writeln!(text, "  - {}", escape(&crate::ledger::headline(ledger)));
+                }
             }
             for line in headline::geomeans(verdicts) {
                 let _ = writeln!(text, "- {line}");
@@ -89,6 +96,9 @@ fn summary(input: &ReportInput<'_>, text: &mut String) {
                     + input.profiles.iter().filter(|profile| profile.trial.scenario == planned.scenario.name).count();
                 let _ =
                     writeln!(text, "- {}: {trials} trials of {}", planned.scenario.name, planned.variants.join(", "));
+                if let Some(sweep) = sweep_of(input, planned) {
+                    let _ = writeln!(text, "  - {}", escape(&crate::sweep::headline(&sweep)));
+                }
             }
             for warning in &input.run.warnings {
                 let _ = writeln!(text, "\n> {}", escape(warning));
@@ -111,6 +121,10 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
         (Some(verdict), Some(verdicts)) => {
             let _ = writeln!(text, "**{}**\n", escape(&headline::of_scenario(verdict)));
             plots_of(input, planned, Some(verdict), text);
+            if let Some(ledger) = &verdict.ledger {
+                let _ = writeln!(text, "### Sprint ledger\n\n{}", crate::ledger::section(ledger));
+            }
+            calibration_and_sweep(input, planned, text);
             comparison_table(verdict, &verdicts.baseline, &verdicts.candidate, text);
             latency_table(verdict, &verdicts.baseline, &verdicts.candidate, text);
             if let Some(ceiling) = &verdict.ceiling {
@@ -129,13 +143,10 @@ fn scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<
         _ if trials_of(input, planned).next().is_none() && !input.profiles.is_empty() => {}
         _ => {
             plots_of(input, planned, None, text);
+            calibration_and_sweep(input, planned, text);
             measurement_table(input, planned, text);
         }
     }
-    if let Some(ledger) = verdict.and_then(|verdict| verdict.ledger.as_ref()) {
-        let _ = writeln!(text, "### Sprint ledger\n\n{}", crate::ledger::section(ledger));
-    }
-    calibration_and_sweep(input, planned, text);
     operations_table(input, planned, text);
     groups_table(input, planned, text);
     syncs_table(input, planned, text);
@@ -158,12 +169,18 @@ fn calibration_and_sweep(input: &ReportInput<'_>, planned: &PlannedScenario, tex
                 let _ = writeln!(text, "### Calibration\n\n{}", crate::calibration::section(&calibration));
             }
         }
-        Intent::Sweep { .. } => {
-            if let Some(sweep) = uplift_analysis::sweep::sweep(planned, input.trials) {
+        _ => {
+            if let Some(sweep) = sweep_of(input, planned) {
                 let _ = writeln!(text, "### Sweep\n\n{}", crate::sweep::section(&sweep));
             }
         }
-        _ => {}
+    }
+}
+
+fn sweep_of(input: &ReportInput<'_>, planned: &PlannedScenario) -> Option<Sweep> {
+    match &input.run.intent {
+        Intent::Sweep { .. } => sweep(planned, input.trials),
+        _ => None,
     }
 }
 
@@ -210,28 +227,42 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// One row of medians for each metric, for each variant: for runs without a comparison.
 pub fn variant_rows(input: &ReportInput<'_>, planned: &PlannedScenario, all: bool) -> Vec<Vec<String>> {
-    let columns: Vec<Vec<&Trial>> =
-        variants(planned).into_iter().map(|variant| of_variant(input, planned, variant)).collect();
-    let mut rows = Vec::new();
-    let Some(first) = columns.iter().flatten().next() else { return rows };
-    for value in metrics::of_trial(first, planned) {
-        let spec = value.spec;
-        if !all && spec.tier == Tier::Info && !spec.name.starts_with("wall_per") && spec.name != "rss_peak" {
-            continue;
-        }
-        let mut cells = vec![format!("{}{}", spec.name, arrow(spec.better))];
-        let mut any = false;
-        for trials in &columns {
-            let values: Vec<f64> =
-                trials.iter().filter_map(|trial| metrics::named(trial, planned, &spec.name)?.value.ok()).collect();
-            any |= !values.is_empty();
-            cells.push(median(&values).map_or_else(|| "n/a".to_owned(), |value| with_unit(value, spec.unit)));
-        }
-        if any {
-            rows.push(cells);
+    // Every metric of every trial, computed once.
+    let columns: Vec<Vec<Vec<metrics::Value>>> = variants(planned)
+        .into_iter()
+        .map(|variant| {
+            of_variant(input, planned, variant).into_iter().map(|trial| metrics::of_trial(trial, planned)).collect()
+        })
+        .collect();
+    let mut specs: Vec<&MetricSpec> = Vec::new();
+    for value in columns.iter().flatten().flatten() {
+        if !specs.iter().any(|spec| spec.name == value.spec.name) {
+            specs.push(&value.spec);
         }
     }
-    rows
+    let is_shown = |spec: &&&MetricSpec| {
+        all || spec.tier != Tier::Info || spec.name.starts_with("wall_per") || spec.name == "rss_peak"
+    };
+    specs
+        .iter()
+        .filter(is_shown)
+        .filter_map(|spec| {
+            let medians: Vec<Option<f64>> = columns
+                .iter()
+                .map(|trials| {
+                    let own =
+                        trials.iter().filter_map(|values| values.iter().find(|value| value.spec.name == spec.name));
+                    median(&own.filter_map(|value| value.value.as_ref().ok().copied()).collect::<Vec<f64>>())
+                })
+                .collect();
+            medians.iter().any(Option::is_some).then(|| {
+                let written =
+                    |center: &Option<f64>| center.map_or_else(|| "n/a".to_owned(), |value| with_unit(value, spec.unit));
+                let name = format!("{}{}", spec.name, arrow(spec.better));
+                std::iter::once(name).chain(medians.iter().map(written)).collect()
+            })
+        })
+        .collect()
 }
 
 fn measurement_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
@@ -240,6 +271,7 @@ fn measurement_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &
         text.push_str("Nothing was measured.\n\n");
         return;
     }
+    text.push_str("### Measurements\n\n");
     let mut head = vec!["metric"];
     head.extend(variants(planned));
     header(&head, text);

@@ -157,8 +157,9 @@ pub fn groups_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &m
                     kinds.push(kind);
                 }
             }
-            let rate = if wall_ns > 0 { tally.attempts() as f64 / (wall_ns as f64 / 1e9) } else { 0.0 };
-            let mut cells = vec![count(tally.attempts()), significant(rate)];
+            let rate = (wall_ns > 0).then(|| tally.attempts() as f64 / (wall_ns as f64 / 1e9));
+            let rate = rate.map_or_else(|| "n/a".to_owned(), significant);
+            let mut cells = vec![count(tally.attempts()), rate];
             cells.extend([tally.ok, tally.nothing, tally.failed].map(count));
             cells.push(p95(&tally));
             rows.push(GroupRow { group, variant, cells, p95: own });

@@ -55,9 +55,11 @@ pub fn validation(
         let shares: Vec<f64> = measured.iter().filter_map(|measured| measured.idle.cpu_share()).collect();
         let idle = median(&shares)
             .map_or_else(String::new, |share| format!("; idle between turns: {:.2} % of a core", share * 100.0));
-        let owed: u64 = measured.iter().filter_map(|measured| measured.drain.owed).sum();
+        // A target that cannot tell what it owes does not owe nothing.
+        let owed = measured.iter().map(|measured| measured.drain.owed).sum::<Option<u64>>();
+        let owed = owed.map_or_else(|| "what was owed is not known".to_owned(), |owed| format!("owed {}", count(owed)));
         let drained = median(&measured.iter().map(|measured| measured.drain.duration_ns as f64).collect::<Vec<_>>())
-            .map_or_else(String::new, |ns| format!("; drain {} (owed {owed})", with_unit(ns, Unit::Nanoseconds)));
+            .map_or_else(String::new, |ns| format!("; drain {} ({owed})", with_unit(ns, Unit::Nanoseconds)));
         let _ = writeln!(
             text,
             "- `{variant}`: {} trials correct, {} checks; last: {}; {turns} turns kept, {dropped} dropped as warm-up{idle}{drained}",

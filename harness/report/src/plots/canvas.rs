@@ -38,13 +38,21 @@ pub enum Ink {
     Odd,
 }
 
-/// Colours of Okabe and Ito (2008), told apart with every kind of colour vision; lines also differ in their dashes.
-const SERIES: [(&str, &str, &str); 4] = [
+/// The first four are colours of Okabe and Ito (2008), told apart with every kind of colour vision; the others differ from
+/// them in lightness. No two lines have the same dashes, so colour is never all that tells them apart.
+const SERIES: [(&str, &str, &str); SERIES_MAX] = [
     ("#0072B2", "--series-1", ""),
     ("#D55E00", "--series-2", "14 7"),
     ("#009E73", "--series-3", "4 6"),
     ("#CC79A7", "--series-4", "18 6 4 6"),
+    ("#303030", "--series-5", "30 6"),
+    ("#8C564B", "--series-6", "8 4"),
+    ("#56B4E9", "--series-7", "18 5 4 5 4 5"),
+    ("#A58A00", "--series-8", "2 4 14 4"),
 ];
+
+/// How many lines can be told apart.
+pub const SERIES_MAX: usize = 8;
 
 const INKS: [(Ink, &str, &str); 7] = [
     (Ink::Paper, "#FFFFFF", "--paper"),

@@ -35,6 +35,14 @@ impl Plot {
         Self { path: format!("plots/{name}-{what}.svg"), description, svg }
     }
 
+    /// Says what the plot has no line for.
+    fn without(mut self, left_out: &[&str]) -> Self {
+        if !left_out.is_empty() {
+            self.description += &format!(" Without {}: more lines cannot be told apart.", left_out.join(", "));
+        }
+        self
+    }
+
     /// As a file of its own.
     pub fn file(&self) -> String {
         canvas::standalone(&self.svg, &self.description)
@@ -64,7 +72,8 @@ pub fn all(input: &ReportInput<'_>) -> Vec<Plot> {
 /// The plots of one scenario; those that have nothing to show are left out.
 pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: Option<&ScenarioVerdict>) -> Vec<Plot> {
     let scenario = &planned.scenario;
-    let trials: Vec<(&str, Vec<&Trial>)> = variants(planned)
+    let (shown, left_out) = told_apart(variants(planned));
+    let trials: Vec<(&str, Vec<&Trial>)> = shown
         .into_iter()
         .map(|variant| {
             let own = input
@@ -94,10 +103,20 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
     [
         special,
         verdict.and_then(change::plot),
-        latency::plot(&scenario.name, &responses, open),
-        timeline::plot(&scenario.name, &trials, scenario.trial.interleave),
+        latency::plot(&scenario.name, &responses, open).map(|plot| plot.without(&left_out)),
+        timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// As many variants as lines can be told apart, the first ones and the last one, and those that are left out.
+fn told_apart(mut variants: Vec<&str>) -> (Vec<&str>, Vec<&str>) {
+    let count = variants.len();
+    if count <= canvas::SERIES_MAX {
+        return (variants, Vec::new());
+    }
+    let left_out = variants.drain(canvas::SERIES_MAX - 1..count - 1).collect();
+    (variants, left_out)
 }

@@ -1,5 +1,6 @@
 // Opens a page in headless Chromium and says as JSON what it did: console messages, requests, what is wider than the
-// window, what a screen reader could not name. Speaks the DevTools protocol over a pipe, so it needs no package.
+// window, what a screen reader could not name, whether a figure leads to its records and a flame graph answers a click.
+// Speaks the DevTools protocol over a pipe, so it needs no package.
 //
 //   node check.mjs CHROMIUM PAGE [FOLDER]     screenshots and a PDF go into FOLDER
 
@@ -70,7 +71,28 @@ const inspect = `(() => {
   };
 })()`;
 
-const answer = { console: [], requests: [], views: {} };
+// A figure of a table is followed to its records, which lie in something folded.
+const follow = `new Promise((resolve) => {
+  document.querySelector('td a[href^="#r-"]').click();
+  setTimeout(() => {
+    const box = document.querySelector(':target')?.getBoundingClientRect();
+    resolve(!!box && box.width > 0 && box.bottom > 0 && box.top < innerHeight);
+  }, 300);
+})`;
+
+// A frame of a flame graph that is not as wide as the graph is clicked: the graph must show it alone.
+const zoom = `(() => {
+  const groups = [...document.querySelectorAll('#frames g')];
+  const width = (group) => group.querySelector('rect').getBoundingClientRect().width;
+  const widest = Math.max(...groups.map(width));
+  const part = groups.find((group) => width(group) > 4 && width(group) < widest / 2);
+  const before = part && width(part);
+  part?.dispatchEvent(new MouseEvent('click', { bubbles: true }));
+  return { frames: groups.length, grown: part ? width(part) > 1.5 * before : false };
+})()`;
+
+const answer = { console: [], requests: [], views: {}, graphs: [] };
+const frames = new Set();
 try {
   const { targetId } = await send('Target.createTarget', { url: 'about:blank' });
   const { sessionId } = await send('Target.attachToTarget', { targetId, flatten: true });
@@ -81,14 +103,17 @@ try {
     if (method === 'Log.entryAdded') answer.console.push(`${params.entry.level}: ${params.entry.text}`);
     if (method === 'Network.requestWillBeSent' && params.request.url !== url && !params.request.url.startsWith('data:'))
       answer.requests.push(params.request.url);
+    if (method === 'Target.detachedFromTarget') frames.delete(params.sessionId);
     // Frames are looked at like the page.
-    if (method === 'Target.attachedToTarget')
+    if (method === 'Target.attachedToTarget') {
+      if (params.targetInfo.type === 'iframe') frames.add(params.sessionId);
       for (const domain of ['Runtime', 'Log', 'Network'])
         send(`${domain}.enable`, {}, params.sessionId).catch(() => {});
+    }
   });
   for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`, {}, sessionId);
   await send('Target.setAutoAttach', { autoAttach: true, waitForDebuggerOnStart: false, flatten: true }, sessionId);
-  for (const [name, width, scheme] of [['narrow', 400, 'light'], ['wide', 1600, 'light'], ['dark', 1600, 'dark']]) {
+  for (const [name, width, scheme] of [['narrow', 400, 'light'], ['middle', 800, 'light'], ['wide', 1600, 'light'], ['dark', 1600, 'dark']]) {
     await send('Emulation.setDeviceMetricsOverride', { width, height: 1000, deviceScaleFactor: 1, mobile: width < 500 }, sessionId);
     await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] }, sessionId);
     const loaded = event('Page.loadEventFired', sessionId);
@@ -102,6 +127,19 @@ try {
       writeFileSync(join(folder, `${name}.png`), Buffer.from(shot.data, 'base64'));
     }
   }
+  const followed = await send('Runtime.evaluate', { expression: follow, awaitPromise: true, returnByValue: true }, sessionId);
+  answer.followed = followed.result.value;
+  // Frames that are closed to the page are a process of their own or not, as the browser likes.
+  const evaluate = async (expression, context, session) => {
+    const seen = await send('Runtime.evaluate', { expression, returnByValue: true, ...context }, session);
+    return seen.result.value ?? seen.exceptionDetails?.exception?.description;
+  };
+  const { frameTree } = await send('Page.getFrameTree', {}, sessionId);
+  for (const { frame } of frameTree.childFrames ?? []) {
+    const { executionContextId } = await send('Page.createIsolatedWorld', { frameId: frame.id }, sessionId);
+    answer.graphs.push(await evaluate(zoom, { contextId: executionContextId }, sessionId));
+  }
+  for (const own of frames) answer.graphs.push(await evaluate(zoom, {}, own));
   const pdf = await send('Page.printToPDF', { printBackground: true }, sessionId);
   answer.pdf_bytes = Buffer.from(pdf.data, 'base64').length;
   if (folder) writeFileSync(join(folder, 'print.pdf'), Buffer.from(pdf.data, 'base64'));
