@@ -9,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rounds=${1:-4}
 shift || true
-[ $# -gt 0 ] || set -- --quick --blocks 6
+# Without a name, `--quick` leaves out the scenarios that are too long for a quick look: all are named by their targets.
+[ $# -gt 0 ] || set -- docdb dataflow orchestration pipeline reference --quick --blocks 6
 uplift=${UPLIFT:-target/debug/uplift}
 [ -n "${UPLIFT:-}" ] || cargo build --quiet --bin uplift
 for round in $(seq "$rounds"); do

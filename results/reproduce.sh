@@ -44,7 +44,7 @@ for target in $targets; do
     orchestration)
       keep orchestration pragmas compare baseline optimized orchestration/fanout-2x2 orchestration/fanout-1x1 --budget 200s --profile cpu
       keep orchestration memory compare memory-baseline memory-optimized orchestration/fanout-memory --blocks 6
-      keep orchestration ledger run orchestration/ledger --variant baseline --variant one-connection --variant immediate --variant single-writer --variant batching --variant long-poll --variant notified --variant sharded --blocks 6 --set trial.window=2s
+      keep orchestration ledger run orchestration/ledger --ledger --blocks 6 --set trial.window=2s
       ;;
     pipeline)
       keep pipeline embedded compare baseline optimized pipeline/medium-copy pipeline/large-copy pipeline/small-transform pipeline/small-filter pipeline/medium-transform --budget 150s --profile cpu
