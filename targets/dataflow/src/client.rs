@@ -11,7 +11,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Zipf};
-use uplift_target::{Batch, Client, Outcome, OutcomeKind};
+use uplift_target::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown};
 
 use crate::{
     engine::{Engine, Packets},
@@ -161,6 +161,27 @@ impl Client for Voter<'_> {
         let write = self.votes * self.write_every <= self.operations;
         self.operations += u64::from(batch.operations);
         if write { self.vote(batch.operations) } else { self.read(batch.operations) }
+    }
+}
+
+/// A client whose operations are made slower, for testing the harness.
+#[derive(Debug)]
+pub struct Slowed<C> {
+    client: C,
+    slowdown: Slowdown,
+}
+
+impl<C> Slowed<C> {
+    /// `client`, slower by `percent` of each operation's own time.
+    pub fn new(client: C, percent: f64) -> Self {
+        Self { client, slowdown: Slowdown::new(percent) }
+    }
+}
+
+impl<C: Client> Client for Slowed<C> {
+    #[inline]
+    fn operate(&mut self, batch: Batch) -> Outcome {
+        self.slowdown.around(|| self.client.operate(batch))
     }
 }
 

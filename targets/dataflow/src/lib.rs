@@ -17,7 +17,6 @@ pub mod persist;
 pub mod row;
 pub mod settings;
 pub mod shard;
-pub mod slowdown;
 pub mod view;
 
 mod target;

@@ -16,12 +16,11 @@ use uplift_target::{
 
 use crate::{
     check::{Told, check},
-    client::{Articles, Tally, Voter, failure, kind, user},
+    client::{Articles, Slowed, Tally, Voter, failure, kind, user},
     engine::{Engine, EngineError, Packets},
     persist::Storage,
     row::{Article, Vote},
     settings::{Settings, Workload, WorkloadKind},
-    slowdown::Slowed,
 };
 
 /// The client number of votes that are cast before anything is timed.
