@@ -11,6 +11,7 @@ use uplift_target::{Durability, Samples, disk::Disk, model::Histogram, stage::St
 use crate::{
     counters::Counters,
     graph::Graph,
+    memory::Preparer,
     persist::{self, PersistError, Place, Recovered, Storage, Stored},
     row::{ARTICLES_MAX, Article, Table, Vote},
     settings::{Settings, State},
@@ -62,6 +63,8 @@ pub enum EngineError {
 /// The engine, open.
 pub struct Engine {
     shards: Vec<Shard>,
+    /// Prepares memory as long as the engine is open.
+    _memory: Option<Preparer>,
     view: Arc<View>,
     counters: Arc<Counters>,
     stages: StageTable,
@@ -82,12 +85,17 @@ impl Engine {
     ) -> Result<(Self, Vec<Recovered>), EngineError> {
         refuse_other_shards(directory, settings.shards, &*storage.disk)?;
         let (view, counters) = (Arc::<View>::default(), Arc::<Counters>::default());
+        let memory = (settings.state() == State::Memory)
+            .then(Preparer::start)
+            .transpose()
+            .map_err(|error| EngineError::Io { doing: "starting the thread that prepares memory", error })?;
+        let chunks = memory.as_ref().map(Preparer::chunks);
         let stages = StageTable::new(Stage::NAMES);
         let (mut shards, mut found) = (Vec::new(), Vec::new());
         let (mut in_force, mut survives) = (BTreeMap::new(), Durability::PowerLoss);
         for shard in 0..settings.shards {
             let activity = Activity::new(&stages, &format!("shard-{shard}"), events.clone());
-            let mut graph = Graph::new(Arc::clone(&view), settings.shards, settings.state() == State::Memory);
+            let mut graph = Graph::new(Arc::clone(&view), settings.shards, chunks.cloned());
             let place = Place {
                 directory,
                 shard,
@@ -117,7 +125,7 @@ impl Engine {
         ] {
             in_force.insert(key.to_owned(), value);
         }
-        Ok((Self { shards, view, counters, stages, in_force, survives }, found))
+        Ok((Self { shards, _memory: memory, view, counters, stages, in_force, survives }, found))
     }
 
     /// The shard that holds `article`.

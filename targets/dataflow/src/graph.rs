@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use crate::{
+    memory::{CHUNK_BYTES, Chunk, Chunks},
     row::{self, Article, Table, Vote},
     view::View,
 };
 
 const PAGE_ROWS: usize = 4096;
-const CHUNK_ROWS: usize = 1 << 16;
+const CHUNK_ROWS: usize = CHUNK_BYTES / STORED_BYTES;
 /// No vote.
 const NONE: u32 = u32::MAX;
 
@@ -26,11 +27,11 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph of one of `shards` shards over `view`; `keeps_base` where the base table is kept in memory.
-    pub fn new(view: Arc<View>, shards: u16, keeps_base: bool) -> Self {
+    /// An empty graph of one of `shards` shards over `view`; with `chunks` for the base table where it is kept in memory.
+    pub fn new(view: Arc<View>, shards: u16, chunks: Option<Chunks>) -> Self {
         Self {
             shards: u32::from(shards),
-            base: keeps_base.then(VoteTable::default),
+            base: chunks.map(VoteTable::new),
             count: CountByArticle::default(),
             join: LeftJoin { view, articles: Paged::new(false) },
             votes: 0,
@@ -81,36 +82,41 @@ impl Graph {
 /// row before it, as SQLite's variants have an index on the same column.
 #[derive(Debug)]
 pub struct VoteTable {
-    chunks: Vec<Box<[StoredVote]>>,
+    chunks: Vec<Chunk>,
+    more: Chunks,
     rows: u32,
     newest: Paged<u32>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct StoredVote {
-    user: u64,
-    article: u32,
-    /// The article's vote before this one.
-    previous: u32,
+/// Bytes of a vote in the base table: user u64, article u32, number of the article's vote before it u32, little endian.
+const STORED_BYTES: usize = 16;
+
+#[inline]
+fn store(vote: Vote, previous: u32) -> [u8; STORED_BYTES] {
+    (u128::from(vote.user) | u128::from(vote.article) << 64 | u128::from(previous) << 96).to_le_bytes()
 }
 
-impl Default for VoteTable {
-    fn default() -> Self {
-        Self { chunks: Vec::new(), rows: 0, newest: Paged::new(NONE) }
-    }
+#[inline]
+fn stored(bytes: [u8; STORED_BYTES]) -> (Vote, u32) {
+    let bits = u128::from_le_bytes(bytes);
+    (Vote { user: bits as u64, article: (bits >> 64) as u32 }, (bits >> 96) as u32)
 }
 
 impl VoteTable {
+    fn new(more: Chunks) -> Self {
+        Self { chunks: Vec::new(), more, rows: 0, newest: Paged::new(NONE) }
+    }
+
     #[inline]
     fn insert(&mut self, vote: Vote, local: usize) {
         let at = self.rows as usize;
         if at.is_multiple_of(CHUNK_ROWS) {
-            let empty = StoredVote { user: 0, article: 0, previous: NONE };
-            self.chunks.push(vec![empty; CHUNK_ROWS].into_boxed_slice());
+            self.chunks.push(self.more.take());
         }
         let newest = self.newest.get_mut(local);
         let previous = std::mem::replace(newest, self.rows);
-        self.chunks[at / CHUNK_ROWS][at % CHUNK_ROWS] = StoredVote { user: vote.user, article: vote.article, previous };
+        let chunk = self.chunks[at / CHUNK_ROWS].bytes_mut().as_chunks_mut().0;
+        chunk[at % CHUNK_ROWS] = store(vote, previous);
         assert!(self.rows < NONE - 1, "a shard's base table in memory holds at most 2^32 - 2 votes");
         self.rows += 1;
     }
@@ -119,24 +125,25 @@ impl VoteTable {
     pub fn votes(&self) -> impl Iterator<Item = Vote> + '_ {
         self.chunks
             .iter()
-            .flat_map(|chunk| chunk.iter())
+            .flat_map(|chunk| chunk.bytes().as_chunks().0)
             .take(self.rows as usize)
-            .map(|stored| Vote { article: stored.article, user: stored.user })
+            .map(|&bytes| stored(bytes).0)
     }
 
     /// The votes for `article`, newest first; `shards` as the graph has them.
     pub fn votes_for(&self, article: u32, shards: u16) -> impl Iterator<Item = Vote> + '_ {
         let mut next = self.newest.get((article / u32::from(shards)) as usize);
         std::iter::from_fn(move || {
-            let stored = self.chunks.get(next as usize / CHUNK_ROWS)?.get(next as usize % CHUNK_ROWS)?;
-            next = stored.previous;
-            Some(Vote { article: stored.article, user: stored.user })
+            let chunk = self.chunks.get(next as usize / CHUNK_ROWS)?.bytes().as_chunks().0;
+            let (vote, previous) = stored(*chunk.get(next as usize % CHUNK_ROWS)?);
+            next = previous;
+            Some(vote)
         })
     }
 
     /// Memory, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.chunks.len() * CHUNK_ROWS * size_of::<StoredVote>() + self.newest.memory_bytes()
+        self.chunks.len() * CHUNK_BYTES + self.newest.memory_bytes()
     }
 }
 
@@ -243,7 +250,7 @@ mod tests {
     #[test]
     fn votes_before_their_article_count_once_it_is_there() {
         let view = Arc::new(View::default());
-        let mut graph = Graph::new(Arc::clone(&view), 1, true);
+        let mut graph = Graph::new(Arc::clone(&view), 1, Some(Chunks::default()));
         graph.process(Table::Vote, &packet(&[Vote { article: 9, user: 1 }, Vote { article: 9, user: 2 }]));
         assert_eq!(view.read(9), None);
         graph.process(Table::Article, &article(9, "nine"));
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_base_table_finds_votes_by_article() {
-        let mut graph = Graph::new(Arc::default(), 2, true);
+        let mut graph = Graph::new(Arc::default(), 2, Some(Chunks::default()));
         // Enough for a second chunk.
         let votes: Vec<Vote> = (0..150_000).map(|user| Vote { article: 2 * (user as u32 % 7), user }).collect();
         graph.process(Table::Vote, &packet(&votes));

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod engine;
 pub mod graph;
 pub mod log;
+pub mod memory;
 pub mod persist;
 pub mod row;
 pub mod settings;

@@ -72,6 +72,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// What the system says; what was written since the last sync must then be taken for lost.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Says that `length` bytes from `offset` on, which are synced, will not be read soon, so that the system need not
+    /// keep them in memory. A hint, without consequence for what is read or survives.
+    fn release(&self, offset: u64, length: u64) {
+        let _ = (offset, length);
+    }
+
     /// The file's length in bytes.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
+    os::fd::AsRawFd as _,
     path::Path,
     sync::Arc,
 };
@@ -68,6 +69,12 @@ impl DiskFile for File {
 
     fn sync_data(&self) -> io::Result<()> {
         File::sync_data(self)
+    }
+
+    fn release(&self, offset: u64, length: u64) {
+        let (Ok(offset), Ok(length)) = (offset.try_into(), length.try_into()) else { return };
+        // SAFETY: the descriptor is open as long as `self`; advice changes no content.
+        unsafe { libc::posix_fadvise(self.as_raw_fd(), offset, length, libc::POSIX_FADV_DONTNEED) };
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -18,6 +18,8 @@ pub const FILE_HEADER_BYTES: usize = 20;
 const FILE_MARK: &[u8; 8] = b"UPLIFTL1";
 /// How much is read from the file at once.
 const READ_BYTES: usize = 1 << 20;
+/// How much of the end stays in the page cache, and how much of the rest is released at once.
+const KEPT_BYTES: u64 = 1 << 20;
 
 /// A log that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +84,8 @@ pub struct Log {
     file: Arc<dyn DiskFile>,
     path: String,
     end: u64,
+    /// The page cache need not hold what lies before.
+    released: u64,
     next_sequence: u64,
 }
 
@@ -100,7 +104,7 @@ impl Log {
         let io_failed = |error: io::Error| failed(error.into());
         let file = disk.open(path, true).map_err(io_failed)?;
         let header = file_header(shard, shards);
-        let mut log = Self { file, path: path.display().to_string(), end: FILE_HEADER_BYTES as u64, next_sequence: 1 };
+        let mut log = Self::at_start(file, path.display().to_string());
         let length = log.file.length().map_err(io_failed)?;
         let mut present = [0; FILE_HEADER_BYTES];
         let read = log.file.read_at(&mut present, 0).map_err(io_failed)?;
@@ -129,7 +133,12 @@ impl Log {
             log.file.set_length(log.end).map_err(io_failed)?;
             log.file.sync_data().map_err(io_failed)?;
         }
+        log.released = log.end;
         Ok((log, found))
+    }
+
+    fn at_start(file: Arc<dyn DiskFile>, path: String) -> Self {
+        Self { file, path, end: FILE_HEADER_BYTES as u64, released: 0, next_sequence: 1 }
     }
 
     /// Reads records from the beginning to `length` or the first flaw, which is returned.
@@ -181,6 +190,16 @@ impl Log {
         self.file.sync_data().map_err(|error| self.failed(error))
     }
 
+    /// Lets the page cache forget what is synced, but for the end: it is read again only when the log is opened, and
+    /// pages that are used again cost less than new ones.
+    pub fn release(&mut self) {
+        let end = self.end.saturating_sub(KEPT_BYTES);
+        if end >= self.released + KEPT_BYTES {
+            self.file.release(self.released, end - self.released);
+            self.released = end;
+        }
+    }
+
     /// Its length, in bytes.
     pub const fn bytes(&self) -> u64 {
         self.end
@@ -196,12 +215,7 @@ impl Log {
     /// # Errors
     /// What the system says, or a record that is no longer sound.
     pub fn read_again(&self, each: &mut dyn FnMut(&Record<'_>)) -> Result<Found, LogError> {
-        let mut reader = Self {
-            file: Arc::clone(&self.file),
-            path: self.path.clone(),
-            end: FILE_HEADER_BYTES as u64,
-            next_sequence: 1,
-        };
+        let mut reader = Self::at_start(Arc::clone(&self.file), self.path.clone());
         let mut found = Found::default();
         let flaw =
             reader.scan(self.end, &mut found, each).map_err(|kind| LogError { path: self.path.clone(), kind })?;

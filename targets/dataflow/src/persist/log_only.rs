@@ -61,6 +61,11 @@ impl Persist for LogOnly {
         Ok(append_synced(&mut self.log, group, activity)?)
     }
 
+    fn acknowledged(&mut self, _: &Group, _: &mut Activity) -> Result<(), PersistError> {
+        self.log.release();
+        Ok(())
+    }
+
     fn places(&self) -> &'static [&'static str] {
         &[place::LOG]
     }

@@ -147,6 +147,7 @@ impl Persist for LogSqliteNosync {
     }
 
     fn acknowledged(&mut self, group: &Group, activity: &mut Activity) -> Result<(), PersistError> {
+        self.log.release();
         self.index.insert(group, activity).map(drop)
     }
 

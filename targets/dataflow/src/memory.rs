@@ -1,0 +1,194 @@
+//! Memory for base tables, prepared before it is needed.
+//!
+//! The first write to a page of new memory costs a fault, and where a host lends the machine its memory, a fault of the
+//! host as well: many times what the row itself costs, while the writer thread acknowledges nothing. So a thread of the
+//! engine has chunks ready whose pages are there: huge ones, where the system has them.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use memmap2::{Advice, MmapMut};
+
+/// Bytes of a chunk: a huge page of the usual size.
+pub const CHUNK_BYTES: usize = 2 << 20;
+
+/// The most chunks that are ready at once, for all tables of an engine together.
+pub const AHEAD_MAX: usize = 16;
+
+/// The smallest page that the system may have.
+const PAGE_BYTES_MIN: usize = 4096;
+/// The preparing thread's niceness: it takes what writers and clients leave.
+const NICENESS: libc::c_int = 10;
+
+/// A piece of memory, zeros at first.
+#[derive(Debug)]
+pub struct Chunk(MmapMut);
+
+impl Chunk {
+    /// A chunk whose pages come one by one as they are written.
+    ///
+    /// # Panics
+    /// Where the system has no more memory to give.
+    fn new() -> Self {
+        Self(MmapMut::map_anon(CHUNK_BYTES).expect("the system gives memory for a base table"))
+    }
+
+    /// A chunk whose pages are there.
+    fn prepared() -> Self {
+        let mut chunk = Self::new();
+        // A system that has no huge pages gives small ones.
+        let _ = chunk.0.advise(Advice::HugePage);
+        // Touched and not populated by advice, which would lock the process's address space for as long as it takes, and
+        // with it a writer that takes an unprepared chunk meanwhile.
+        chunk.0.iter_mut().step_by(PAGE_BYTES_MIN).for_each(|byte| *byte = 0);
+        chunk
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its bytes, to be written.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Where tables take their chunks from. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Chunks(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: Vec<Chunk>,
+    taken: usize,
+    closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chunks {
+    /// A chunk: a prepared one where there is one.
+    ///
+    /// # Panics
+    /// Where the system has no more memory to give.
+    pub fn take(&self) -> Chunk {
+        let mut state = self.0.lock();
+        state.taken += 1;
+        let ready = state.ready.pop();
+        drop(state);
+        self.0.changed.notify_one();
+        ready.unwrap_or_else(Chunk::new)
+    }
+
+    /// Chunks that were taken, and those that are ready.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.0.lock();
+        (state.taken, state.ready.len())
+    }
+
+    fn prepare(&self) {
+        // SAFETY: 0 is the calling thread; only its niceness changes. That it cannot is no failure.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+        loop {
+            let mut state = self.0.lock();
+            // Never more than is in use, so that small tables stay small.
+            while !state.closed && state.ready.len() >= state.taken.min(AHEAD_MAX) {
+                state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed {
+                return;
+            }
+            drop(state);
+            let chunk = Chunk::prepared();
+            self.0.lock().ready.push(chunk);
+        }
+    }
+}
+
+/// The thread that prepares chunks. Dropping it ends it; chunks can be taken all the same.
+#[derive(Debug)]
+pub struct Preparer {
+    chunks: Chunks,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Preparer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn start() -> std::io::Result<Self> {
+        let chunks = Chunks::default();
+        let theirs = chunks.clone();
+        let thread = thread::Builder::new().name("memory".to_owned()).spawn(move || theirs.prepare())?;
+        Ok(Self { chunks, thread: Some(thread) })
+    }
+
+    /// What it prepares.
+    pub const fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.chunks.0.lock().closed = true;
+        self.chunks.0.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many chunks become ready as are in use, up to the most; all are zeros of the same length and no two the same.
+    #[test]
+    fn chunks_are_ready_as_far_ahead_as_they_are_used() {
+        let preparer = Preparer::start().unwrap();
+        let mut taken: Vec<Chunk> = Vec::new();
+        for number in 1..=AHEAD_MAX + 4 {
+            taken.push(preparer.chunks().take());
+            while preparer.chunks().counts() != (number, number.min(AHEAD_MAX)) {
+                thread::yield_now();
+            }
+        }
+        for (chunk, number) in taken.iter_mut().zip(1..) {
+            assert_eq!(chunk.bytes().len(), CHUNK_BYTES);
+            assert!(chunk.bytes().iter().all(|&byte| byte == 0));
+            chunk.bytes_mut().fill(number);
+        }
+        for (chunk, number) in taken.iter().zip(1..) {
+            assert!(chunk.bytes().iter().all(|&byte| byte == number));
+        }
+    }
+
+    #[test]
+    fn without_a_thread_chunks_come_unprepared() {
+        let preparer = Preparer::start().unwrap();
+        let chunks = preparer.chunks().clone();
+        drop(preparer);
+        for number in 1..4 {
+            assert!(chunks.take().bytes().iter().all(|&byte| byte == 0));
+            assert_eq!(chunks.counts(), (number, 0));
+        }
+    }
+}
