@@ -258,6 +258,54 @@ fn a_mark_speaks_of_the_index_that_is_there() {
     }
 }
 
+/// A process is killed at any moment, its files are opened again, and then the power goes: what the first process left
+/// unsynced, names included, must not take with it what was acknowledged afterwards.
+#[test]
+fn a_kill_and_then_a_loss_of_power() {
+    for durability in [Mode::Log, Mode::SqliteCheckpointAfterAck, Mode::LogSqliteNosync] {
+        let settings = way(durability);
+        let first = Rig::new();
+        let history = history(&first, &settings, 1, 2);
+        for point in 0..=first.disk.acts() {
+            let killed = Rig::on(first.disk.after_kill(point));
+            let engine = killed.open(&settings).unwrap();
+            harness::insert_articles(&engine, ARTICLES);
+            let mut packets = Packets::new(&engine);
+            (0..PACKET_VOTES).for_each(|sequence| packets.add(&engine, vote(CLIENTS, sequence, ARTICLES)));
+            packets.send(&engine).unwrap();
+            let acts = killed.disk.acts();
+            drop(engine);
+            let mut told = history.told(point);
+            told.insert(CLIENTS, Told { acknowledged: PACKET_VOTES, unanswered_max: 0 });
+            let after = killed.after(acts, Loss::All);
+            let outcome = check(&after.open(&settings).unwrap(), ARTICLES, &told).unwrap();
+            assert!(outcome.passed, "{durability:?}, killed after {point} acts: {}", outcome.detail);
+        }
+    }
+}
+
+/// The same for the mark of an index: a process is killed while it takes the mark away, the next one finds none and fills
+/// the index anew, and the power goes. The mark must not come back beside an index that it does not speak of.
+#[test]
+fn a_mark_that_was_removed_stays_removed() {
+    let settings = way(Mode::LogSqliteNosync);
+    let first = Rig::new();
+    let history = history(&first, &settings, 1, 2);
+    let closed = first.disk.acts();
+    let _open = first.open(&settings).unwrap();
+    for kill in closed..=first.disk.acts() {
+        let killed = Rig::on(first.disk.after_kill(kill));
+        killed.open(&settings).unwrap().close().unwrap();
+        for point in kill..=killed.disk.acts() {
+            for seed in 0..12 {
+                let after = killed.after(point, Loss::Some(seed));
+                let outcome = check(&after.open(&settings).unwrap(), ARTICLES, &history.told(closed)).unwrap();
+                assert!(outcome.passed, "killed after {kill} acts, {point}, seed {seed}: {}", outcome.detail);
+            }
+        }
+    }
+}
+
 /// Votes that were acknowledged and are stored nowhere; all of them where the engine does not open.
 fn lost(rig: &Rig, settings: &Settings, told: &BTreeMap<u16, Told>) -> u64 {
     let acknowledged = |told: &BTreeMap<u16, Told>| told.values().map(|told| told.acknowledged).sum::<u64>();
@@ -318,12 +366,17 @@ fn a_disk_that_lies_about_syncs_is_found_out() {
 /// A full disk: clients hear that their packets failed, nobody is told of what is not there, and the engine opens again.
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
-    for durability in [Mode::Log, Mode::SqliteWal, Mode::SqliteCheckpointAfterAck] {
+    let logs = [Mode::Log, Mode::LogSqliteNosync].map(|mode| (mode, (1_000..3_000).step_by(100).collect::<Vec<u64>>()));
+    let others = [Mode::SqliteWal, Mode::SqliteCheckpointAfterAck].map(|mode| (mode, vec![100_000]));
+    let cases = logs.into_iter().chain(others);
+    for (durability, space) in cases.flat_map(|(mode, spaces)| spaces.into_iter().map(move |space| (mode, space))) {
         let settings = Settings { checkpoint_rows: 40, ..way(durability) };
         let rig = Rig::new();
         let engine = rig.open(&settings).unwrap();
         harness::insert_articles(&engine, ARTICLES);
-        rig.disk.limit_space(Some(if durability == Mode::Log { 2_000 } else { 100_000 }));
+        // What follows the acknowledgement of the articles needs its space.
+        engine.quiesce().unwrap();
+        rig.disk.limit_space(Some(space));
         let mut packets = Packets::new(&engine);
         let mut acknowledged = 0;
         let failed = loop {
@@ -343,7 +396,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         let engine = rig.open(&settings).unwrap();
         let told = BTreeMap::from([(0, Told { acknowledged, unanswered_max: PACKET_VOTES })]);
         let outcome = check(&engine, ARTICLES, &told).unwrap();
-        assert!(outcome.passed, "{durability:?}: {}", outcome.detail);
+        assert!(outcome.passed, "{durability:?}, {space} bytes: {}", outcome.detail);
     }
 }
 

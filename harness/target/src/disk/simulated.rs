@@ -172,6 +172,27 @@ impl SimulatedDisk {
         Self(Arc::new(Mutex::new(copy)))
     }
 
+    /// The disk as a process that is killed after the first `point` acts leaves it: everything is there, and what was not
+    /// synced may be lost by a later loss of power.
+    pub fn after_kill(&self, point: usize) -> Self {
+        let state = self.state();
+        let (names, contents) = state.base.clone();
+        let mut after = State {
+            directories: state.directories.clone(),
+            names,
+            contents,
+            base: state.base.clone(),
+            ..State::default()
+        };
+        after.contents.resize(state.contents.len(), Vec::new());
+        for act in &state.acts[..point.min(state.acts.len())] {
+            after.apply(act);
+            after.syncs += u64::from(matches!(act, Act::SyncData { .. } | Act::SyncDirectory { .. }));
+            after.acts.push(act.clone());
+        }
+        Self(Arc::new(Mutex::new(after)))
+    }
+
     /// The disk as a loss of power after the first `point` acts leaves it.
     ///
     /// What was synced by then survives; of the rest, names and content, what `loss` says.
@@ -428,6 +449,21 @@ mod tests {
         assert_eq!(content(&once.after_power_loss(once.acts(), Loss::Nothing)).unwrap(), b"syncedfirstnewagain");
         let copy = disk.settled_copy();
         assert_eq!(content(&copy.after_power_loss(0, Loss::All)).unwrap(), b"syncedfirstnewest");
+    }
+
+    #[test]
+    fn a_kill_loses_nothing_and_makes_nothing_durable() {
+        let disk = written();
+        let killed = disk.after_kill(disk.acts());
+        assert_eq!((killed.acts(), killed.syncs()), (disk.acts(), disk.syncs()));
+        assert_eq!(content(&killed).unwrap(), b"syncedfirstnewest");
+        assert_eq!(content(&killed.after_power_loss(killed.acts(), Loss::All)).unwrap(), b"synced");
+        assert_eq!(content(&disk.after_kill(2)).unwrap(), b"synced");
+        // Killed before the directory was synced.
+        let early = disk.after_kill(3);
+        assert_eq!(content(&early.after_power_loss(early.acts(), Loss::All)), None);
+        early.sync_directory(Path::new("/d")).unwrap();
+        assert_eq!(content(&early.after_power_loss(early.acts(), Loss::All)).unwrap(), b"synced");
     }
 
     #[test]

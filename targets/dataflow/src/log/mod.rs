@@ -108,11 +108,15 @@ impl Log {
         let length = log.file.length().map_err(io_failed)?;
         let mut present = [0; FILE_HEADER_BYTES];
         let read = log.file.read_at(&mut present, 0).map_err(io_failed)?;
-        if read < FILE_HEADER_BYTES || (present != header && length == FILE_HEADER_BYTES as u64) {
-            // Nothing is acknowledged before the header is synced.
+        let begun = read < FILE_HEADER_BYTES || (present != header && length == FILE_HEADER_BYTES as u64);
+        if begun {
             log.file.set_length(0).map_err(io_failed)?;
             log.file.write_all_at(&header, 0).map_err(io_failed)?;
             log.file.sync_data().map_err(io_failed)?;
+        }
+        if begun || length == FILE_HEADER_BYTES as u64 {
+            // Nothing is acknowledged before header and name are synced. Without a record the name may not be: whoever
+            // made the file may have been killed.
             disk.sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(io_failed)?;
             return Ok((log, Found::default()));
         }

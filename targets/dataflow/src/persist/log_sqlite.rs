@@ -51,10 +51,10 @@ impl LogSqliteNosync {
         let disk = &place.storage.disk;
         let mark = place.file("index-is-whole");
         let sequence_at_close = read_mark(&**disk, &mark);
-        if remove_if_there(&**disk, &mark)? {
-            disk.sync_directory(place.directory)
-                .map_err(PersistError::io(format!("syncing `{}`", place.directory.display())))?;
-        }
+        remove_if_there(&**disk, &mark)?;
+        // Where there was none too: whoever removed it may have been killed before the removal was synced.
+        disk.sync_directory(place.directory)
+            .map_err(PersistError::io(format!("syncing `{}`", place.directory.display())))?;
         if sequence_at_close.is_none() {
             for extension in ["db", "db-journal", "db-wal", "db-shm"] {
                 remove_if_there(&**disk, &place.file(extension))?;
@@ -100,11 +100,10 @@ fn read_mark(disk: &dyn Disk, mark: &Path) -> Option<u64> {
     std::str::from_utf8(&text).ok()?.parse().ok()
 }
 
-/// Whether it was there.
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<bool, PersistError> {
+fn remove_if_there(disk: &dyn Disk, path: &Path) -> Result<(), PersistError> {
     match disk.remove(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(PersistError::Io { doing: format!("removing `{}`", path.display()), error }),
     }
 }

@@ -14,7 +14,10 @@ use std::{
 
 use uplift_target::clock;
 
-use crate::{log::record::HEADER_BYTES, row::Table};
+use crate::{
+    log::record::{HEADER_BYTES, PAYLOAD_BYTES_MAX},
+    row::Table,
+};
 
 /// A merged packet.
 #[derive(Debug)]
@@ -119,7 +122,11 @@ impl<W> Inbox<W> {
         if let Some(failed) = &state.failed {
             return Err(failed.clone());
         }
-        let fits = |group: &Group| group.table == table && group.rows.saturating_add(rows) <= self.batch_rows_max;
+        let fits = |group: &Group| {
+            group.table == table
+                && group.rows.saturating_add(rows) <= self.batch_rows_max
+                && group.payload().len() + packet.len() <= PAYLOAD_BYTES_MAX
+        };
         if !state.groups.back().is_some_and(fits) {
             state.newest += 1;
             let mut bytes = state.spare.pop().unwrap_or_default();
@@ -277,6 +284,14 @@ mod tests {
         inbox.close();
         assert_eq!(rows(inbox.next()), (4, 1, 1), "closing does not wait for the timeout");
         assert!(matches!(inbox.next(), Work::Close));
+    }
+
+    #[test]
+    fn a_group_is_no_longer_than_a_record() {
+        let inbox: Inbox<()> = Inbox::new(u32::MAX, 0);
+        let half = vec![0; PAYLOAD_BYTES_MAX / 2];
+        let numbers = [&half[..], &half[..], &half[..1]].map(|packet| inbox.submit(Table::Article, packet, 1).unwrap());
+        assert_eq!(numbers, [1, 1, 2]);
     }
 
     #[test]
