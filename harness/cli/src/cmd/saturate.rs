@@ -1,8 +1,8 @@
 //! `uplift saturate SCENARIO --variant V`: the highest rate at which response times do not grow.
 //!
 //! Each rate is a run of its own, with its records and its report, in the folder of the search. A rate counts as
-//! sustained where most of its trials sustained it. On the way up a single trial is enough to go on; both ends of the
-//! interval are decided by all of them.
+//! sustained where every one of its trials sustained it: what holds most of the time does not hold. On the way up a
+//! single trial is enough to go on; both ends of the interval are decided by several.
 
 mod found;
 

@@ -59,7 +59,14 @@ fn saturation_is_what_a_closed_loop_reaches() {
     assert!(low < capacity * 2.0, "{low} op/s was sustained, a closed loop does {capacity}");
     let half = &found["half"];
     assert_eq!(half["rate"].as_f64().unwrap(), low / 2.0);
-    assert!(half["medians"]["response_p99"].as_f64().unwrap() > 0.0);
+    let p99_ns = half["medians"]["response_p99"].as_f64().unwrap();
+    assert!(p99_ns > 0.0);
+    assert_eq!(half["ranges"]["response_p99"], serde_json::json!([p99_ns, p99_ns]), "of a single trial");
+    let rates = found["steps"].as_array().unwrap();
+    for step in rates {
+        let held = step["trials_diverged"].as_array().unwrap().iter().all(Value::is_null);
+        assert_eq!(step["sustained"], held, "a rate is sustained where every trial sustained it: {step}");
+    }
     assert!(said.out().contains("| from | op/s |"), "the timeline is in the document:\n{}", said.out());
 }
 

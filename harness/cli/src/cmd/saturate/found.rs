@@ -23,12 +23,11 @@ const SHOWN: [&str; 5] = ["throughput", "response_p50", "response_p99", "respons
 pub struct Step {
     /// Operations a second that arrived.
     pub rate: f64,
-    /// Whether most of its trials sustained it.
+    /// Whether every one of its trials sustained it.
     pub sustained: bool,
     /// What each trial showed.
     pub findings: Vec<Finding>,
-    /// Medians over the trials of what is shown.
-    shown: Vec<(&'static str, Unit, f64)>,
+    shown: Vec<Shown>,
     timeline: Timeline,
     /// How long its trials took, set-up and all.
     pub took: Duration,
@@ -47,8 +46,8 @@ impl Step {
             let Some(turn) = measured.turns.get(measured.dropped_turns as usize) else { continue };
             findings.push(examine(turn, &measured.slices, window_ns)?);
         }
-        let sustained = 2 * findings.iter().filter(|finding| finding.is_sustained()).count() > findings.len();
-        let shown = SHOWN.iter().filter_map(|name| median(name, &finished.trials, planned)).collect();
+        let sustained = !findings.is_empty() && findings.iter().all(Finding::is_sustained);
+        let shown = SHOWN.iter().filter_map(|name| Shown::of(name, &finished.trials, planned)).collect();
         let timeline = finished.trials.iter().find(|trial| trial.succeeded()).map(Timeline::of).unwrap_or_default();
         Ok(Self { rate, sustained, findings, shown, timeline, took })
     }
@@ -66,8 +65,22 @@ impl Step {
 
     /// A percentile, where it was measured.
     fn text(&self, name: &str) -> String {
-        let value = self.shown.iter().find(|(shown, ..)| *shown == name);
-        value.map_or("n/a".to_owned(), |(_, unit, value)| with_unit(*value, *unit))
+        self.named(name).map_or("n/a".to_owned(), |shown| with_unit(shown.median, shown.unit))
+    }
+
+    fn named(&self, name: &str) -> Option<&Shown> {
+        self.shown.iter().find(|shown| shown.name == name)
+    }
+
+    /// From the least to the greatest trial, where there are several.
+    fn range(&self, name: &str) -> String {
+        match (self.named(name), self.findings.len()) {
+            (Some(shown), trials @ 2..) => {
+                let text = |value| with_unit(value, shown.unit);
+                format!(" ({} … {} over {trials} trials)", text(shown.low), text(shown.high))
+            }
+            _ => String::new(),
+        }
     }
 
     /// In one line.
@@ -85,8 +98,9 @@ impl Step {
     }
 
     fn json(&self) -> serde_json::Value {
-        let shown: serde_json::Map<String, serde_json::Value> =
-            self.shown.iter().map(|(name, _, value)| ((*name).to_owned(), json!(value))).collect();
+        let of_each = |value: fn(&Shown) -> serde_json::Value| -> serde_json::Map<String, serde_json::Value> {
+            self.shown.iter().map(|shown| (shown.name.to_owned(), value(shown))).collect()
+        };
         let diverged: Vec<Option<&str>> = self
             .findings
             .iter()
@@ -99,25 +113,38 @@ impl Step {
             "rate": self.rate,
             "sustained": self.sustained,
             "trials_diverged": diverged,
-            "medians": shown,
+            "medians": of_each(|shown| json!(shown.median)),
+            "ranges": of_each(|shown| json!([shown.low, shown.high])),
             "timeline": self.timeline.json(),
         })
     }
 }
 
-/// The median over the trials of one metric.
-fn median(name: &'static str, trials: &[Trial], planned: &PlannedScenario) -> Option<(&'static str, Unit, f64)> {
-    let values: Vec<_> = trials.iter().filter_map(|trial| metrics::named(trial, planned, name)).collect();
-    let unit = values.first()?.spec.unit;
-    let mut numbers: Vec<f64> = values.into_iter().filter_map(|value| value.value.ok()).collect();
-    numbers.sort_by(f64::total_cmp);
-    let middle = numbers.len() / 2;
-    let value = match numbers.len() {
-        0 => return None,
-        odd if odd % 2 == 1 => numbers[middle],
-        _ => f64::midpoint(numbers[middle - 1], numbers[middle]),
-    };
-    Some((name, unit, value))
+/// One metric over the trials of a rate.
+struct Shown {
+    name: &'static str,
+    unit: Unit,
+    median: f64,
+    /// Of the trial with the least.
+    low: f64,
+    /// Of the trial with the greatest.
+    high: f64,
+}
+
+impl Shown {
+    fn of(name: &'static str, trials: &[Trial], planned: &PlannedScenario) -> Option<Self> {
+        let values: Vec<_> = trials.iter().filter_map(|trial| metrics::named(trial, planned, name)).collect();
+        let unit = values.first()?.spec.unit;
+        let mut numbers: Vec<f64> = values.into_iter().filter_map(|value| value.value.ok()).collect();
+        numbers.sort_by(f64::total_cmp);
+        let (&low, &high) = (numbers.first()?, numbers.last()?);
+        let middle = numbers.len() / 2;
+        let median = match numbers.len() % 2 {
+            1 => numbers[middle],
+            _ => f64::midpoint(numbers[middle - 1], numbers[middle]),
+        };
+        Some(Self { name, unit, median, low, high })
+    }
 }
 
 /// Throughput and events of one trial on one line of time.
@@ -209,11 +236,13 @@ impl Found<'_> {
         if let Some(half) = &self.half {
             let _ = writeln!(
                 text,
-                "At half of the highest sustained rate a response took {} at the median and {} at the 99th percentile, \
-                 the longest {}.",
+                "At half of the highest sustained rate a response took {} at the median and {} at the 99th percentile{}, \
+                 the longest {}{}.",
                 half.text("response_p50"),
                 half.text("response_p99"),
-                half.text("response_max")
+                half.range("response_p99"),
+                half.text("response_max"),
+                if half.sustained { "" } else { "; not every trial sustained even that" }
             );
         }
         text.push_str(
