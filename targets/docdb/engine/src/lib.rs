@@ -10,6 +10,7 @@ pub mod classic;
 mod error;
 pub mod fast;
 mod json;
+mod place;
 pub mod stages;
 mod statistics;
 mod store;

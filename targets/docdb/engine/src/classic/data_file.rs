@@ -1,7 +1,8 @@
 //! The file that holds the documents.
 //!
-//! A record is `length u32 | crc32(document) u32 | document | verified u8`, little endian. The flag is written after the
-//! rest; a read returns a document only if length, flag and checksum are right.
+//! A record is `length u32 | crc32 u32 | document | verified u8`, little endian. The checksum covers database, id and the
+//! record's offset, which are not written down, and the document: a whole record in the place of another does not have it.
+//! The flag is written after the rest; a read returns a document only if length, flag and checksum are right.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,6 +30,7 @@ const VERIFIED: u8 = 1;
 #[derive(Debug)]
 pub struct DataFile {
     path: PathBuf,
+    database: u32,
     file: Arc<dyn DiskFile>,
     fsyncs: u8,
     locking: Locking,
@@ -40,13 +42,14 @@ pub struct DataFile {
 }
 
 impl DataFile {
-    /// Opens the data file in `directory` and cuts it to `length`, what a checkpoint vouches for.
+    /// Opens the data file of `database` in `directory` and cuts it to `length`, what a checkpoint vouches for.
     ///
     /// # Errors
     /// When it cannot be opened, or is shorter.
     pub fn open(
         disk: &Arc<dyn Disk>,
         directory: &Path,
+        database: u32,
         length: u64,
         fsyncs: u8,
         locking: Locking,
@@ -64,6 +67,7 @@ impl DataFile {
         }
         Ok(Self {
             path: path.clone(),
+            database,
             file,
             fsyncs,
             locking,
@@ -74,29 +78,38 @@ impl DataFile {
         })
     }
 
-    /// Appends a document, with the syncs that the settings say.
+    /// Appends the document of `id`, with the syncs that the settings say.
     ///
     /// # Errors
     /// When it could not be written or synced.
-    pub fn append(&self, document: &[u8]) -> Result<Location, StoreError> {
-        self.append_with(document, self.fsyncs)
+    pub fn append(&self, id: u64, document: &[u8]) -> Result<Location, StoreError> {
+        self.append_with(id, document, self.fsyncs)
     }
 
-    /// Appends a document without a sync, in recovery.
+    /// Appends the document of `id` without a sync, in recovery.
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn append_unsynced(&self, document: &[u8]) -> Result<Location, StoreError> {
-        self.append_with(document, 0)
+    pub fn append_unsynced(&self, id: u64, document: &[u8]) -> Result<Location, StoreError> {
+        self.append_with(id, document, 0)
     }
 
-    fn append_with(&self, document: &[u8], fsyncs: u8) -> Result<Location, StoreError> {
+    fn checksum(&self, id: u64, offset: u64, document: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.database.to_le_bytes());
+        hasher.update(&id.to_le_bytes());
+        hasher.update(&offset.to_le_bytes());
+        hasher.update(document);
+        hasher.finalize()
+    }
+
+    fn append_with(&self, id: u64, document: &[u8], fsyncs: u8) -> Result<Location, StoreError> {
         let length = HEADER_BYTES + document.len() + 1;
+        let offset = self.end.fetch_add(length as u64, Ordering::Relaxed);
         let mut record = Vec::with_capacity(length);
         record.extend_from_slice(&(document.len() as u32).to_le_bytes());
-        record.extend_from_slice(&crc32fast::hash(document).to_le_bytes());
+        record.extend_from_slice(&self.checksum(id, offset, document).to_le_bytes());
         record.extend_from_slice(document);
-        let offset = self.end.fetch_add(length as u64, Ordering::Relaxed);
         let flag_offset = offset + record.len() as u64;
         let write = |bytes: &[u8], at: u64| {
             let _alone = self.alone();
@@ -130,11 +143,11 @@ impl DataFile {
         Ok(Location { offset, length: document.len() as u32 })
     }
 
-    /// Reads the document at `location` into `document`.
+    /// Reads the document of `id` at `location` into `document`.
     ///
     /// # Errors
     /// When it cannot be read, or is not what was written.
-    pub fn read(&self, location: Location, document: &mut Vec<u8>) -> Result<(), StoreError> {
+    pub fn read(&self, id: u64, location: Location, document: &mut Vec<u8>) -> Result<(), StoreError> {
         let length = location.length as usize;
         document.clear();
         document.resize(HEADER_BYTES + length + 1, 0);
@@ -158,8 +171,8 @@ impl DataFile {
             Some(format!("the document should have {length} bytes, the record says {found}"))
         } else if document[HEADER_BYTES + length] != VERIFIED {
             Some("the verification flag is not set".to_owned())
-        } else if checksum != crc32fast::hash(&document[HEADER_BYTES..HEADER_BYTES + length]) {
-            Some("the document does not have its checksum".to_owned())
+        } else if checksum != self.checksum(id, location.offset, &document[HEADER_BYTES..HEADER_BYTES + length]) {
+            Some(format!("what is there does not have the checksum of the document of id {id}"))
         } else {
             None
         };

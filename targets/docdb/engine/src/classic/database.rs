@@ -68,15 +68,17 @@ impl Database {
     ) -> Result<(Self, Recovery), StoreError> {
         disk.create_directory(directory).map_err(|error| StoreError::io("making the directory", directory, &error))?;
         let index = Index::new(settings.index_shards);
-        let found = checkpoint::read(disk, directory, &index)?;
-        let from = found.unwrap_or(Checkpoint { segment: 1, transaction: 1, data_length: 0 });
-        let data = DataFile::open(disk, directory, from.data_length, settings.data_file_fsyncs, settings.locking)?;
+        let database = u32::from(number);
+        let found = checkpoint::read(disk, directory, database, &index)?;
+        let from = found.unwrap_or(Checkpoint { database, segment: 1, transaction: 1, data_length: 0 });
+        let Settings { data_file_fsyncs, locking, .. } = *settings;
+        let data = DataFile::open(disk, directory, database, from.data_length, data_file_fsyncs, locking)?;
         let mut rewritten = 0;
-        let replay = recovery::replay(disk, directory, u64::from(number), from.segment, |write| {
+        let replay = recovery::replay(disk, directory, database, from.segment, |write| {
             match write.kind {
                 RecordKind::Delete => index.remove(write.id),
                 _ => {
-                    index.set(write.id, data.append_unsynced(write.payload)?);
+                    index.set(write.id, data.append_unsynced(write.id, write.payload)?);
                     rewritten += 1;
                 }
             }
@@ -87,8 +89,9 @@ impl Database {
         // The checkpoint comes before its segment: a loss of power in between leaves a log that ends where it says.
         data.sync()?;
         disk.sync_directory(directory).map_err(|error| StoreError::io("syncing", directory, &error))?;
-        checkpoint::write(disk, directory, Checkpoint { segment, transaction, data_length: data.length() }, &index)?;
-        let wal = Wal::create(disk, directory, u64::from(number), segment, settings)?;
+        let checkpoint = Checkpoint { database, segment, transaction, data_length: data.length() };
+        checkpoint::write(disk, directory, checkpoint, &index)?;
+        let wal = Wal::create(disk, directory, database, segment, settings)?;
         let recovery = Recovery {
             documents: index.count() as u64,
             records: replay.records,
@@ -145,7 +148,7 @@ impl Database {
         let Some(location) = self.index.get(id) else { return Ok(Reply::NotFound) };
         drop(index);
         let _data_file = span::process(stages::DATA_FILE);
-        self.data.read(location, document)?;
+        self.data.read(id, location, document)?;
         Ok(Reply::Done)
     }
 
@@ -191,7 +194,7 @@ impl Database {
             return Ok(ticket);
         }
         let data_file = span::process(stages::DATA_FILE);
-        let location = self.data.append(request.document)?;
+        let location = self.data.append(request.id, request.document)?;
         drop(data_file);
         let ticket = log(request.document)?;
         let _index = span::process(stages::INDEX);
@@ -210,7 +213,8 @@ impl Database {
         let segment = self.wal.roll()?;
         self.data.sync()?;
         let transaction = self.next_transaction.load(Ordering::Relaxed);
-        let checkpoint = Checkpoint { segment, transaction, data_length: self.data.length() };
+        let database = u32::from(self.number);
+        let checkpoint = Checkpoint { database, segment, transaction, data_length: self.data.length() };
         checkpoint::write(&self.disk, &self.directory, checkpoint, &self.index)?;
         self.remove_segments_before(segment + 1 - SEGMENTS_KEPT)?;
         self.checkpoints.fetch_add(1, Ordering::Relaxed);

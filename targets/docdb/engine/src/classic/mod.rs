@@ -32,7 +32,7 @@ pub mod formats {
     pub use super::{
         checkpoint::parse as parse_checkpoint,
         index::Index,
-        record::{Record, RecordKind, decode as decode_record},
+        record::{Record, RecordKind, decode as decode_record, seal as seal_records},
     };
 }
 

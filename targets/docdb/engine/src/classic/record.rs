@@ -1,12 +1,17 @@
 //! The bytes of a log record.
 //!
-//! `total_length u64 | transaction u64 | database u64 | kind u8 | id u64 | payload_length u32 | payload | crc32`, little
-//! endian; the total length counts itself and the checksum, the checksum covers all before it.
+//! `total_length u64 | transaction u64 | database u32 | place u32 | kind u8 | id u64 | payload_length u32 | payload |
+//! crc32`, little endian; the total length counts itself and the checksum, the checksum covers all before it. The place is
+//! [`place::checksum`] of the segment's number and the record's offset: a whole record of another place is noticed, and yet
+//! is evidence that something was written after it.
+
+use crate::place;
 
 /// Bytes of a record before its payload.
 pub const HEADER_BYTES: usize = 37;
 /// Bytes of a record without payload.
 pub const RECORD_BYTES_MIN: usize = HEADER_BYTES + 4;
+const PLACE_AT: usize = 20;
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ pub struct Record<'a> {
     /// The transaction it belongs to; they count up within a database.
     pub transaction: u64,
     /// The database's number.
-    pub database: u64,
+    pub database: u32,
     /// What it says.
     pub kind: RecordKind,
     /// The document's id, or what the kind says.
@@ -50,21 +55,38 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Appends the record's bytes.
+    /// Appends the record's bytes but for place and checksum, which [`seal`] fills in.
     pub fn encode(&self, to: &mut Vec<u8>) {
-        let start = to.len();
         let total = RECORD_BYTES_MIN + self.payload.len();
         to.reserve(total);
         to.extend_from_slice(&(total as u64).to_le_bytes());
         to.extend_from_slice(&self.transaction.to_le_bytes());
         to.extend_from_slice(&self.database.to_le_bytes());
+        to.extend_from_slice(&[0; 4]);
         to.push(self.kind as u8);
         to.extend_from_slice(&self.id.to_le_bytes());
         to.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
         to.extend_from_slice(self.payload);
-        let checksum = crc32fast::hash(&to[start..]);
-        to.extend_from_slice(&checksum.to_le_bytes());
+        to.extend_from_slice(&[0; 4]);
     }
+}
+
+/// Fills in place and checksum of each of `records`, the first of which will be at byte `offset` of segment `segment`.
+pub fn seal(records: &mut [u8], segment: u64, offset: u64) {
+    let mut start = 0;
+    while let Some(total) = u64_at(records, start) {
+        let end = start + total as usize;
+        let place = place::checksum(segment, offset + start as u64);
+        records[start + PLACE_AT..start + PLACE_AT + 4].copy_from_slice(&place.to_le_bytes());
+        let checksum = crc32fast::hash(&records[start..end - 4]);
+        records[end - 4..end].copy_from_slice(&checksum.to_le_bytes());
+        start = end;
+    }
+}
+
+/// Whether the record that `bytes` begin with was sealed for byte `offset` of segment `segment`.
+pub fn is_in_place(bytes: &[u8], segment: u64, offset: u64) -> bool {
+    u32_at(bytes, PLACE_AT) == Some(place::checksum(segment, offset))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
@@ -87,7 +109,7 @@ pub fn decode(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
     }
     let record = Record {
         transaction: u64_at(bytes, 8)?,
-        database: u64_at(bytes, 16)?,
+        database: u32_at(bytes, 16)?,
         kind: RecordKind::from_code(bytes[24])?,
         id: u64_at(bytes, 25)?,
         payload: &bytes[HEADER_BYTES..HEADER_BYTES + payload_length],
@@ -104,7 +126,10 @@ mod tests {
         let mut bytes = Vec::new();
         let record = Record { transaction: 7, database: 1, kind: RecordKind::Create, id: 9, payload: b"{\"a\":1}" };
         record.encode(&mut bytes);
+        seal(&mut bytes, 3, 500);
         assert_eq!(decode(&bytes), Some((record, bytes.len())));
+        assert!(is_in_place(&bytes, 3, 500));
+        assert!(!is_in_place(&bytes, 3, 501) && !is_in_place(&bytes, 4, 500));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

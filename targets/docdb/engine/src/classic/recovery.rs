@@ -32,7 +32,7 @@ pub struct Replay {
 pub fn replay(
     disk: &Arc<dyn Disk>,
     directory: &Path,
-    database: u64,
+    database: u32,
     first: u64,
     mut apply: impl FnMut(Record<'_>) -> Result<(), StoreError>,
 ) -> Result<Replay, StoreError> {
@@ -62,7 +62,7 @@ pub fn replay(
 fn read_segment(
     bytes: &[u8],
     path: &Path,
-    database: u64,
+    database: u32,
     number: u64,
     is_last: bool,
     replay: &mut Replay,
@@ -78,12 +78,15 @@ fn read_segment(
     };
     let evidence = begin.payload.first().and_then(|&code| Evidence::from_code(code));
     let (RecordKind::Begin, true, true, Some(evidence)) =
-        (begin.kind, begin.id == number, begin.database == database, evidence)
+        (begin.kind, begin.id == number && record::is_in_place(bytes, number, 0), begin.database == database, evidence)
     else {
         return Err(StoreError::corrupt(path, 0, "the segment belongs to another log or place"));
     };
     let mut open: Option<(Record<'_>, usize)> = None;
     while let Some((found, length)) = record::decode(&bytes[position..]) {
+        if found.database != database || !record::is_in_place(&bytes[position..], number, position as u64) {
+            return Err(StoreError::corrupt(path, position as u64, "a record of another place"));
+        }
         replay.records += 1;
         let next = position + length;
         match found.kind {

@@ -15,7 +15,7 @@ use uplift_target::{
 };
 
 use super::{
-    record::{Record, RecordKind},
+    record::{self, Record, RecordKind},
     settings::{Acknowledge, Fsync, Settings},
 };
 use crate::{
@@ -71,7 +71,7 @@ pub struct Ticket(Option<u64>);
 pub struct Wal {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
-    database: u64,
+    database: u32,
     fsync: Fsync,
     acknowledge: Acknowledge,
     tail: Mutex<Tail>,
@@ -154,7 +154,7 @@ impl Wal {
     pub fn create(
         disk: &Arc<dyn Disk>,
         directory: &Path,
-        database: u64,
+        database: u32,
         number: u64,
         settings: &Settings,
     ) -> Result<Arc<Self>, StoreError> {
@@ -369,7 +369,7 @@ impl Tail {
     fn create(
         disk: &Arc<dyn Disk>,
         directory: &Path,
-        database: u64,
+        database: u32,
         number: u64,
         fsync: Fsync,
         counts: TailCounts,
@@ -399,6 +399,7 @@ impl Tail {
     fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), StoreError> {
         self.scratch.clear();
         encode(&mut self.scratch);
+        record::seal(&mut self.scratch, self.number, self.length);
         self.file
             .write_all_at(&self.scratch, self.length)
             .map_err(|error| StoreError::io("appending to the log", &self.path, &error))?;

@@ -4,11 +4,15 @@
 //! - group: `magic u32 | body bytes u32 | group u64 | records u32 | crc32 u32`, then its records;
 //! - record: `document bytes u32 | id u64 | database u16 | kind u8 | 0 u8 | crc32 u32`, then the document.
 //!
-//! A header's checksum covers the header before it; a record's covers its header before it and the document. Groups are
+//! A header's checksum covers the header before it; a record's covers its header before it and the document, and is
+//! written down mixed with [`place::checksum`] of the segment's number and the record's offset, so that a whole record in
+//! the place of another does not have it. Groups are
 //! numbered without gaps over all segments, and a group is written only when the one before is synced: whole groups
 //! after a damaged one prove that it was once whole.
 
 use std::ops::Range;
+
+use crate::place;
 
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_BYTES: usize = 32;
@@ -17,7 +21,9 @@ pub const GROUP_HEADER_BYTES: usize = 24;
 /// Bytes of a record's header.
 pub const RECORD_HEADER_BYTES: usize = 20;
 
-const SEGMENT_MAGIC: &[u8; 8] = b"UDOCLOG1";
+const SEGMENT_MAGIC: &[u8; 8] = b"UDOCLOG2";
+/// Of the first version, whose records do not say where they stand.
+const SEGMENT_MAGIC_1: &[u8; 8] = b"UDOCLOG1";
 const GROUP_MAGIC: u32 = 0x4752_5055;
 
 /// What a record does to its id.
@@ -79,6 +85,11 @@ pub fn parse_segment_header(bytes: &[u8]) -> Option<(u64, u64)> {
     (whole && u32_at(header, 28) == 0).then(|| (u64_at(header, 8), u64_at(header, 16)))
 }
 
+/// Whether `bytes` begin a segment of an earlier version of the format.
+pub fn is_of_earlier_version(bytes: &[u8]) -> bool {
+    bytes.starts_with(SEGMENT_MAGIC_1)
+}
+
 /// Writes a group's header into the first bytes of `group`, whose body follows.
 pub fn seal_group(group: &mut [u8], number: u64, records: u32) {
     let body = (group.len() - GROUP_HEADER_BYTES) as u32;
@@ -97,7 +108,7 @@ pub fn parse_group_header(bytes: &[u8]) -> Option<(u64, u32, usize)> {
     whole.then(|| (u64_at(header, 8), u32_at(header, 16), u32_at(header, 4) as usize))
 }
 
-/// A record's header with its checksum.
+/// A record's header with its checksum, which [`set_place`] must be called for before it is written.
 pub fn record_header(record: RecordHeader, document: &[u8]) -> [u8; RECORD_HEADER_BYTES] {
     let mut bytes = [0; RECORD_HEADER_BYTES];
     bytes[..4].copy_from_slice(&record.length.to_le_bytes());
@@ -111,8 +122,15 @@ pub fn record_header(record: RecordHeader, document: &[u8]) -> [u8; RECORD_HEADE
     bytes
 }
 
-/// The record that `bytes` begin with, and where its document is; `None` where they begin with no whole record.
-pub fn parse_record(bytes: &[u8]) -> Option<(RecordHeader, Range<usize>)> {
+/// Mixes the checksum of the record that `bytes` begin with with its place, byte `offset` of segment `segment`.
+pub fn set_place(bytes: &mut [u8], segment: u32, offset: u64) {
+    let checksum = u32_at(bytes, 16) ^ place::checksum(u64::from(segment), offset);
+    bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The record that `bytes`, from byte `offset` of segment `segment`, begin with, and where in them its document is; `None`
+/// where they begin with no whole record of this place.
+pub fn parse_record(bytes: &[u8], segment: u32, offset: u64) -> Option<(RecordHeader, Range<usize>)> {
     let header = bytes.get(..RECORD_HEADER_BYTES)?;
     let length = u32_at(header, 0);
     let document = RECORD_HEADER_BYTES..RECORD_HEADER_BYTES.checked_add(length as usize)?;
@@ -120,7 +138,7 @@ pub fn parse_record(bytes: &[u8]) -> Option<(RecordHeader, Range<usize>)> {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header[..16]);
     hasher.update(text);
-    if hasher.finalize() != u32_at(header, 16) {
+    if hasher.finalize() ^ place::checksum(u64::from(segment), offset) != u32_at(header, 16) {
         return None;
     }
     let kind = match header[14] {
@@ -143,14 +161,14 @@ pub struct Group {
     pub end: usize,
 }
 
-/// Reads the group at byte `at`; `None` where no whole group begins there.
-pub fn read_group(bytes: &[u8], at: usize) -> Option<Group> {
+/// Reads the group at byte `at` of segment `segment`; `None` where no whole group begins there.
+pub fn read_group(bytes: &[u8], segment: u32, at: usize) -> Option<Group> {
     let (number, count, body) = parse_group_header(bytes.get(at..)?)?;
     let (mut position, end) = (at + GROUP_HEADER_BYTES, (at + GROUP_HEADER_BYTES).checked_add(body)?);
     let bytes = bytes.get(..end)?;
     let mut records = Vec::with_capacity((count as usize).min(body / RECORD_HEADER_BYTES));
     while position < end {
-        let (record, document) = parse_record(&bytes[position..])?;
+        let (record, document) = parse_record(&bytes[position..], segment, position as u64)?;
         records.push((record, position));
         position += document.end;
     }
@@ -171,8 +189,10 @@ mod tests {
         let mut bytes = vec![0; GROUP_HEADER_BYTES];
         for (id, document) in [(1u64, b"{}".as_slice()), (2, b"[1,2]")] {
             let record = RecordHeader { length: document.len() as u32, id, database: 3, kind: Kind::Put };
+            let start = bytes.len();
             bytes.extend_from_slice(&record_header(record, document));
             bytes.extend_from_slice(document);
+            set_place(&mut bytes[start..], 5, start as u64);
         }
         seal_group(&mut bytes, 9, 2);
         bytes
@@ -181,15 +201,17 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_group_is_noticed() {
         let bytes = group();
-        let found = read_group(&bytes, 0).unwrap();
+        let found = read_group(&bytes, 5, 0).unwrap();
+        assert_eq!(read_group(&bytes, 6, 0), None);
+        assert_eq!(read_group(&[&[0], bytes.as_slice()].concat(), 5, 1), None);
         assert_eq!((found.number, found.records.len(), found.end), (9, 2, bytes.len()));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(read_group(&flipped, 0), None, "bit {bit}");
+            assert_eq!(read_group(&flipped, 5, 0), None, "bit {bit}");
         }
         for length in 0..bytes.len() {
-            assert_eq!(read_group(&bytes[..length], 0), None);
+            assert_eq!(read_group(&bytes[..length], 5, 0), None);
         }
     }
 

@@ -41,7 +41,7 @@ use crate::{
 pub mod formats {
     pub use super::format::{
         GROUP_HEADER_BYTES, Kind, RecordHeader, has_later_group, parse_record, parse_segment_header, read_group,
-        record_header, seal_group, segment_header, segment_name,
+        record_header, seal_group, segment_header, segment_name, set_place,
     };
 }
 
@@ -92,7 +92,21 @@ pub enum Gather {
 pub struct Store {
     shared: Arc<Shared>,
     compactor: Option<JoinHandle<()>>,
+    log: Option<JoinHandle<()>>,
     preparer: Option<JoinHandle<()>>,
+}
+
+/// Starts a thread of a store that does `work`.
+fn start(
+    shared: &Arc<Shared>,
+    name: &str,
+    work: impl FnOnce(&Shared) + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let shared = Arc::clone(shared);
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || work(&shared))
+        .map_err(|error| StoreError::engine(format!("starting the {name} thread"), error))
 }
 
 struct Shared {
@@ -144,19 +158,14 @@ impl Store {
             segments_seen: AtomicU64::new(0),
             events: events.clone(),
         });
-        let compacting = Arc::clone(&shared);
-        let compactor = thread::Builder::new()
-            .name("compactor".to_owned())
-            .spawn(move || compacting.compact_when_wanted())
-            .map_err(|error| StoreError::engine("starting the compactor thread", error))?;
-        let mut store = Self { shared, compactor: Some(compactor), preparer: None };
+        // Where one cannot be started, those before it are ended with the store.
+        let mut store = Self { shared, compactor: None, log: None, preparer: None };
+        let log = start(&store.shared, "log", |shared| shared.appender.lead_when_handed())?;
+        store.shared.appender.set_log_thread(log.thread().clone());
+        store.log = Some(log);
+        store.compactor = Some(start(&store.shared, "compactor", Shared::compact_when_wanted)?);
         if settings.prepare {
-            let segments = Arc::clone(&store.shared.segments);
-            let preparer = thread::Builder::new()
-                .name("preparer".to_owned())
-                .spawn(move || segments.preparer.run())
-                .map_err(|error| StoreError::engine("starting the preparer thread", error))?;
-            store.preparer = Some(preparer);
+            store.preparer = Some(start(&store.shared, "preparer", |shared| shared.segments.preparer.run())?);
         }
         Ok((store, recovery))
     }
@@ -168,6 +177,11 @@ impl Drop for Store {
         self.shared.changed.notify_all();
         if let Some(compactor) = self.compactor.take() {
             let _ = compactor.join();
+        }
+        // Nobody writes any more: there is no group left.
+        self.shared.appender.stop();
+        if let Some(log) = self.log.take() {
+            let _ = log.join();
         }
         // What was acknowledged is durable already: the seal only says that the log was closed.
         let _ = self.shared.appender.seal();
@@ -340,7 +354,7 @@ impl Shared {
         let mut at = format::SEGMENT_HEADER_BYTES;
         let mut moved = 0;
         while at < end {
-            let Some(group) = format::read_group(&content[..end.min(content.len())], at) else {
+            let Some(group) = format::read_group(&content[..end.min(content.len())], segment.number, at) else {
                 return Err(StoreError::corrupt(&segment.path, at as u64, "a group is damaged"));
             };
             for (record, start) in group.records {
@@ -377,7 +391,7 @@ fn read_record(
         .file
         .read_at(document, location.offset())
         .map_err(|error| StoreError::io("reading", &segment.path, &error))?;
-    match format::parse_record(&document[..read]) {
+    match format::parse_record(&document[..read], segment.number, location.offset()) {
         Some((record, text)) if (record.database, record.id, record.kind) == (database, id, Kind::Put) => {
             document.truncate(text.end);
             document.drain(..text.start);

@@ -50,6 +50,10 @@ pub fn read(
         let failed = |error| StoreError::io("reading the log segment", &path, &error);
         let file = disk.open(&path, false).map_err(failed)?;
         let bytes = file.read_all().map_err(failed)?;
+        if format::is_of_earlier_version(&bytes) {
+            let what = "the log was written in version 1 of its format, this engine reads version 2";
+            return Err(StoreError::corrupt(&path, 0, what));
+        }
         let found = format::parse_segment_header(&bytes);
         let first_group = match found {
             Some((own, first))
@@ -70,7 +74,7 @@ pub fn read(
         let segment = segments.add(number, Arc::clone(&file), 0);
         let mut group_number = first_group;
         let mut at = format::SEGMENT_HEADER_BYTES;
-        while let Some(group) = format::read_group(&bytes, at).filter(|group| group.number == group_number) {
+        while let Some(group) = format::read_group(&bytes, number, at).filter(|group| group.number == group_number) {
             for (record, start) in &group.records {
                 if usize::from(record.database) >= index.databases() {
                     let what = format!("a record of database {}, which this store does not have", record.database);

@@ -23,6 +23,8 @@ pub struct Segment {
     pub path: PathBuf,
     /// Its file.
     pub file: Arc<dyn DiskFile>,
+    /// Bytes that were there before anything was written, as zeros; 0 where there were none.
+    pub prepared_bytes: u64,
     /// Bytes written.
     pub length: AtomicU64,
     /// Bytes of records that the index points to, rounded up to units.
@@ -54,14 +56,14 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// No files yet; each new one will have `prepared_bytes` of zeros, which are written before it is needed.
-    pub fn new(disk: &Arc<dyn Disk>, directory: &Path, prepared_bytes: u64) -> Self {
+    /// No files yet; each new one will have up to `prepared_bytes_max` of zeros, which are written before it is needed.
+    pub fn new(disk: &Arc<dyn Disk>, directory: &Path, prepared_bytes_max: u64) -> Self {
         Self {
             disk: Arc::clone(disk),
             directory: directory.to_owned(),
             all: RwLock::default(),
             made: AtomicU64::new(0),
-            preparer: Preparer::new(disk, directory, prepared_bytes),
+            preparer: Preparer::new(disk, directory, prepared_bytes_max),
         }
     }
 
@@ -72,10 +74,15 @@ impl Segments {
 
     /// Adds a segment that recovery found.
     pub fn add(&self, number: u32, file: Arc<dyn DiskFile>, length: u64) -> Arc<Segment> {
+        self.insert(number, file, length, 0)
+    }
+
+    fn insert(&self, number: u32, file: Arc<dyn DiskFile>, length: u64, prepared_bytes: u64) -> Arc<Segment> {
         let segment = Arc::new(Segment {
             number,
             path: self.directory.join(format::segment_name(number)),
             file,
+            prepared_bytes,
             length: AtomicU64::new(length),
             live: AtomicI64::new(0),
         });
@@ -94,12 +101,12 @@ impl Segments {
         let failed = |error| StoreError::io("creating the log segment", &path, &error);
         let prepared = self.preparer.take(patience);
         let is_prepared = prepared.is_some();
-        let file = match prepared {
-            Some(file) => file,
+        let (file, prepared_bytes) = match prepared {
+            Some(prepared) => (prepared.file, prepared.bytes),
             None => {
                 let file = self.disk.open(&path, true).map_err(failed)?;
                 file.set_length(0).map_err(failed)?;
-                file
+                (file, 0)
             }
         };
         file.write_all_at(&format::segment_header(number, first_group), 0).map_err(failed)?;
@@ -112,7 +119,7 @@ impl Segments {
         if is_prepared {
             self.preparer.want();
         }
-        Ok(self.add(number, file, format::SEGMENT_HEADER_BYTES as u64))
+        Ok(self.insert(number, file, format::SEGMENT_HEADER_BYTES as u64, prepared_bytes))
     }
 
     /// Forgets and removes segment `number`. Readers that hold it may finish.
@@ -135,11 +142,15 @@ impl Segments {
         }
     }
 
-    /// The oldest segment, if it is worth rewriting: at least `least` full segments, and half of their bytes dead.
+    /// The oldest segment, if it is worth rewriting: at least `least` segments are full and of full size, and half of the
+    /// bytes of all that are full are dead.
     pub fn worth_rewriting(&self, least: usize) -> Option<Arc<Segment>> {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let full = all.len().saturating_sub(1);
-        if full < least {
+        let is_of_full_size = |segment: &&Arc<Segment>| {
+            segment.prepared_bytes == 0 || segment.prepared_bytes == self.preparer.bytes_max()
+        };
+        if all.values().take(full).filter(is_of_full_size).count() < least {
             return None;
         }
         let (mut bytes, mut live) = (0, 0);

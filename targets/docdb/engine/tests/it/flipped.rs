@@ -120,3 +120,122 @@ fn killed() {
         println!("{}: {flips} flips, {harmless} of them harmless", setup.name);
     });
 }
+
+/// Where whole records with documents are in a file: from where to where.
+fn records(path: &Path, content: &[u8]) -> Vec<(usize, usize)> {
+    // Bytes before and after the document.
+    let (before, after) = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("dat") => (8, 1),
+        Some("log") => (37, 4),
+        Some("seg") => (20, 0),
+        _ => return Vec::new(),
+    };
+    let documents: Vec<_> = (0..IDS).flat_map(|id| (0..VERSIONS).map(move |version| document(id, version))).collect();
+    let length = documents[0].len();
+    assert!(documents.iter().all(|document| document.len() == length));
+    let starts = (0..(content.len() + 1).saturating_sub(length))
+        .filter(|&at| documents.iter().any(|document| content[at..at + length] == document[..]));
+    starts.map(|at| (at - before, at + length + after)).collect()
+}
+
+/// Reads everything; returns whether an error was the answer. What is not one must be what was last acknowledged, unless
+/// the store said that it dropped something.
+fn reads_are_right_or_errors(
+    store: &dyn DocumentStore,
+    held: &BTreeMap<u64, Vec<u8>>,
+    dropped: bool,
+    place: &str,
+) -> bool {
+    let (mut found, mut refused) = (Vec::new(), false);
+    for id in 0..IDS {
+        let request = Request { operation: Operation::Read, database: database(id), id, document: b"" };
+        match store.apply(request, &mut found) {
+            Ok(reply) => {
+                let there = (reply == Reply::Done).then_some(&found);
+                let text = there.map(|found| String::from_utf8_lossy(found));
+                assert!(there == held.get(&id) || dropped, "{place}: id {id} came back as {text:?}");
+                assert!(there.is_none_or(|found| was_written(id, found)), "{place}: id {id} came back as {text:?}");
+            }
+            Err(error) => {
+                assert!(matches!(error.kind, StoreErrorKind::Corrupt { .. }), "{place}: {error}");
+                refused = true;
+            }
+        }
+    }
+    refused
+}
+
+/// A whole record in the place of another, its own older version included, is no more than damage: before the store is
+/// opened, and while it is open.
+#[test]
+fn whole_records_in_the_place_of_others() {
+    on_each(&setups::all(SIZE), |setup| {
+        let (disk, held) = written(setup, true);
+        let (mut moves, mut noticed, mut noticed_open) = (0, 0, 0);
+        for (path, content) in disk.files() {
+            let records = records(&path, &content);
+            for &(from, from_end) in &records {
+                for &(to, to_end) in records.iter().filter(|&&(to, _)| to != from) {
+                    for swaps in [false, true] {
+                        let moved = |disk: &SimulatedDisk| {
+                            let file = disk.open(&path, false).unwrap();
+                            file.write_all_at(&content[from..from_end], to as u64).unwrap();
+                            if swaps {
+                                file.write_all_at(&content[to..to_end], from as u64).unwrap();
+                            }
+                        };
+                        let what = format!("{}, {}, {from} to {to}, swapped: {swaps}", setup.name, path.display());
+                        moves += 1;
+                        let before = disk.settled_copy();
+                        moved(&before);
+                        noticed += match open(setup, &before) {
+                            Ok((store, recovery)) => {
+                                let dropped = recovery.dropped_bytes > 0;
+                                usize::from(reads_are_right_or_errors(&*store, &held, dropped, &what) || dropped)
+                            }
+                            Err(error) => {
+                                assert!(matches!(error.kind, StoreErrorKind::Corrupt { .. }), "{what}: {error}");
+                                1
+                            }
+                        };
+                    }
+                }
+            }
+        }
+        // Opening writes documents anew: what an open store reads is moved in what it left.
+        let opened = disk.settled_copy();
+        let (store, _) = open(setup, &opened).unwrap();
+        for (path, content) in opened.files() {
+            let records = records(&path, &content);
+            let file = opened.open(&path, false).unwrap();
+            for &(from, from_end) in &records {
+                for &(to, to_end) in records.iter().filter(|&&(to, _)| to != from) {
+                    file.write_all_at(&content[from..from_end], to as u64).unwrap();
+                    let what = format!("{}, open, {}, {from} to {to}", setup.name, path.display());
+                    noticed_open += usize::from(reads_are_right_or_errors(&*store, &held, false, &what));
+                    file.write_all_at(&content[to..to_end], to as u64).unwrap();
+                }
+            }
+        }
+        assert!(!reads_are_right_or_errors(&*store, &held, false, setup.name), "{}: put back", setup.name);
+        println!("{}: {noticed} of {moves} moves noticed, {noticed_open} while it was open", setup.name);
+        assert!(noticed > 0 && noticed_open > 0, "{}", setup.name);
+    });
+}
+
+/// A store of the version before is named as such, and left as it is.
+#[test]
+fn an_older_format_is_refused_by_its_name() {
+    on_each(&setups::all(SIZE), |setup| {
+        let (disk, _) = written(setup, false);
+        for (path, content) in disk.files() {
+            if content.starts_with(b"UDOCCKP2") || content.starts_with(b"UDOCLOG2") {
+                disk.open(&path, false).unwrap().write_all_at(b"1", 7).unwrap();
+            }
+        }
+        let before = disk.files();
+        let error = open(setup, &disk).err().unwrap();
+        assert!(error.to_string().contains("version 1 of its format"), "{}: {error}", setup.name);
+        assert_eq!(disk.files(), before, "{}", setup.name);
+    });
+}
