@@ -4,20 +4,14 @@
 //! and an extension length; a tuple is a field count (i16) and for each field its length (i32, −1 for NULL) and its
 //! bytes in network order; −1 in place of a field count ends the file.
 
-use std::sync::Arc;
-
-use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder},
-    cast::AsArray as _,
-    types,
-};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bytes::{BufMut as _, BytesMut};
 
 use crate::{
     error::{ErrorKind, PipelineError, Result},
     profile::ColumnType,
+    value::{Builder, Columns, Value},
 };
 
 /// Signature, flags and extension length.
@@ -29,86 +23,43 @@ const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// The version byte before the text of a `jsonb`.
 const JSONB_VERSION: u8 = 1;
 
-/// A column whose type is known.
-enum Values<'a> {
-    Integer(&'a Int64Array),
-    Float(&'a Float64Array),
-    Boolean(&'a BooleanArray),
-    Timestamp(&'a TimestampMicrosecondArray),
-    Text(&'a StringArray),
-    Json(&'a StringArray),
-}
-
-impl<'a> Values<'a> {
-    fn of(batch: &'a RecordBatch) -> Vec<Self> {
-        batch
-            .schema_ref()
-            .fields()
-            .iter()
-            .zip(batch.columns())
-            .map(|(field, column)| match ColumnType::of(field) {
-                ColumnType::Integer => Self::Integer(column.as_primitive::<types::Int64Type>()),
-                ColumnType::Float => Self::Float(column.as_primitive::<types::Float64Type>()),
-                ColumnType::Boolean => Self::Boolean(column.as_boolean()),
-                ColumnType::Timestamp => Self::Timestamp(column.as_primitive::<types::TimestampMicrosecondType>()),
-                ColumnType::Text => Self::Text(column.as_string::<i32>()),
-                ColumnType::Json => Self::Json(column.as_string::<i32>()),
-            })
-            .collect()
-    }
-
-    #[inline]
-    fn put(&self, row: usize, out: &mut BytesMut) {
-        let array: &dyn Array = match self {
-            Self::Integer(array) => *array,
-            Self::Float(array) => *array,
-            Self::Boolean(array) => *array,
-            Self::Timestamp(array) => *array,
-            Self::Text(array) | Self::Json(array) => *array,
-        };
-        if array.is_null(row) {
-            out.put_i32(-1);
-            return;
-        }
-        match self {
-            Self::Integer(array) => {
-                out.put_i32(8);
-                out.put_i64(array.value(row));
-            }
-            Self::Float(array) => {
-                out.put_i32(8);
-                out.put_f64(array.value(row));
-            }
-            Self::Boolean(array) => {
-                out.put_i32(1);
-                out.put_u8(u8::from(array.value(row)));
-            }
-            Self::Timestamp(array) => {
-                out.put_i32(8);
-                out.put_i64(array.value(row) - POSTGRES_EPOCH_US);
-            }
-            Self::Text(array) => {
-                let text = array.value(row).as_bytes();
-                out.put_i32(text.len() as i32);
-                out.put_slice(text);
-            }
-            Self::Json(array) => {
-                let text = array.value(row).as_bytes();
-                out.put_i32(text.len() as i32 + 1);
-                out.put_u8(JSONB_VERSION);
-                out.put_slice(text);
-            }
-        }
-    }
-}
-
 /// Appends the rows of `batch` as tuples.
 pub fn encode(batch: &RecordBatch, out: &mut BytesMut) {
-    let columns = Values::of(batch);
+    let columns = Columns::of(batch);
     for row in 0..batch.num_rows() {
-        out.put_i16(columns.len() as i16);
-        for column in &columns {
-            column.put(row, out);
+        out.put_i16(columns.width() as i16);
+        for value in columns.row(row) {
+            out.put_i32(field_bytes(value));
+            put_field(value, out);
+        }
+    }
+}
+
+/// Bytes of a value as a field; −1 for NULL.
+#[inline]
+fn field_bytes(value: Value<'_>) -> i32 {
+    match value {
+        Value::Null => -1,
+        Value::Integer(_) | Value::Float(_) | Value::Timestamp(_) => 8,
+        Value::Boolean(_) => 1,
+        Value::Text(text) => text.len() as i32,
+        Value::Json(text) => text.len() as i32 + 1,
+    }
+}
+
+/// Appends a value in PostgreSQL's binary form, without its length; nothing for NULL.
+#[inline]
+pub fn put_field(value: Value<'_>, out: &mut BytesMut) {
+    match value {
+        Value::Null => {}
+        Value::Integer(value) => out.put_i64(value),
+        Value::Float(value) => out.put_f64(value),
+        Value::Boolean(value) => out.put_u8(u8::from(value)),
+        Value::Timestamp(micros) => out.put_i64(micros - POSTGRES_EPOCH_US),
+        Value::Text(text) => out.put_slice(text.as_bytes()),
+        Value::Json(text) => {
+            out.put_u8(JSONB_VERSION);
+            out.put_slice(text.as_bytes());
         }
     }
 }
@@ -116,25 +67,23 @@ pub fn encode(batch: &RecordBatch, out: &mut BytesMut) {
 /// Appends the rows of `batch` in COPY's text format: tabs, newlines, `\N` for NULL.
 pub fn encode_text(batch: &RecordBatch, out: &mut String) {
     use std::fmt::Write as _;
-    let columns = Values::of(batch);
+    let columns = Columns::of(batch);
     // Writing to a string cannot fail.
     for row in 0..batch.num_rows() {
-        for (index, column) in columns.iter().enumerate() {
+        for (index, value) in columns.row(row).enumerate() {
             if index > 0 {
                 out.push('\t');
             }
-            let _ = match column {
-                Values::Integer(array) if array.is_valid(row) => write!(out, "{}", array.value(row)),
-                Values::Float(array) if array.is_valid(row) => write!(out, "{}", array.value(row)),
-                Values::Boolean(array) if array.is_valid(row) => {
-                    write!(out, "{}", if array.value(row) { "t" } else { "f" })
-                }
-                Values::Timestamp(array) if array.is_valid(row) => write_moment(array.value(row), out),
-                Values::Text(array) | Values::Json(array) if array.is_valid(row) => {
-                    escape(array.value(row), out);
+            let _ = match value {
+                Value::Null => write!(out, "\\N"),
+                Value::Integer(value) => write!(out, "{value}"),
+                Value::Float(value) => write!(out, "{value}"),
+                Value::Boolean(value) => write!(out, "{}", if value { "t" } else { "f" }),
+                Value::Timestamp(micros) => write_moment(micros, out),
+                Value::Text(text) | Value::Json(text) => {
+                    escape(text, out);
                     Ok(())
                 }
-                _ => write!(out, "\\N"),
             };
         }
         out.push('\n');
@@ -181,46 +130,21 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-enum Column {
-    Integer(Int64Builder),
-    Float(Float64Builder),
-    Boolean(BooleanBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Text(StringBuilder),
-    Json(StringBuilder),
-}
-
 /// Reads tuples into batches. Bytes may come in pieces of any size.
+#[derive(Debug)]
 pub struct Decoder {
-    schema: SchemaRef,
-    columns: Vec<Column>,
-    rows: usize,
+    width: usize,
+    batch: Builder,
     rest: BytesMut,
     header_seen: bool,
     ended: bool,
 }
 
-impl std::fmt::Debug for Decoder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("rows", &self.rows).field("ended", &self.ended).finish_non_exhaustive()
-    }
-}
-
 impl Decoder {
     /// A decoder for rows of `schema`.
     pub fn new(schema: SchemaRef) -> Self {
-        let columns = ColumnType::all(&schema)
-            .into_iter()
-            .map(|kind| match kind {
-                ColumnType::Integer => Column::Integer(Int64Builder::new()),
-                ColumnType::Float => Column::Float(Float64Builder::new()),
-                ColumnType::Boolean => Column::Boolean(BooleanBuilder::new()),
-                ColumnType::Timestamp => Column::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-                ColumnType::Text => Column::Text(StringBuilder::new()),
-                ColumnType::Json => Column::Json(StringBuilder::new()),
-            })
-            .collect();
-        Self { schema, columns, rows: 0, rest: BytesMut::new(), header_seen: false, ended: false }
+        let width = schema.fields().len();
+        Self { width, batch: Builder::new(schema), rest: BytesMut::new(), header_seen: false, ended: false }
     }
 
     /// Takes the next piece of the stream.
@@ -230,7 +154,7 @@ impl Decoder {
 
     /// Rows that were read and not yet given out.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.batch.rows()
     }
 
     /// Whether the end of the file was read.
@@ -254,7 +178,7 @@ impl Decoder {
             at = HEADER.len();
             self.header_seen = true;
         }
-        while self.rows < rows_max && !self.ended {
+        while self.batch.rows() < rows_max && !self.ended {
             match self.tuple(at)? {
                 Some(next) => at = next,
                 None => break,
@@ -273,8 +197,8 @@ impl Decoder {
             self.ended = true;
             return Ok(Some(start + 2));
         }
-        if usize::try_from(count) != Ok(self.columns.len()) {
-            return Err(malformed(&format!("a tuple has {count} fields, {} were expected", self.columns.len())));
+        if usize::try_from(count) != Ok(self.width) {
+            return Err(malformed(&format!("a tuple has {count} fields, {} were expected", self.width)));
         }
         // Whether the whole tuple is there comes first: a column must not get a value twice.
         let mut end = start + 2;
@@ -287,14 +211,14 @@ impl Decoder {
             return Ok(None);
         }
         let mut at = start + 2;
-        for column in &mut self.columns {
+        self.batch.append(|_, kind| {
             let length = i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             at += 4;
-            let value = usize::try_from(length).ok().map(|length| &bytes[at..at + length]);
-            at += value.map_or(0, <[u8]>::len);
-            column.append(value)?;
-        }
-        self.rows += 1;
+            let Ok(length) = usize::try_from(length) else { return Ok(Value::Null) };
+            let field = &bytes[at..at + length];
+            at += length;
+            value(kind, field)
+        })?;
         Ok(Some(end))
     }
 
@@ -303,43 +227,25 @@ impl Decoder {
     /// # Errors
     /// NULL in a column that has none.
     pub fn finish_batch(&mut self) -> Result<RecordBatch> {
-        self.rows = 0;
-        let columns: Vec<ArrayRef> = self
-            .columns
-            .iter_mut()
-            .map(|column| match column {
-                Column::Integer(builder) => Arc::new(builder.finish()) as ArrayRef,
-                Column::Float(builder) => Arc::new(builder.finish()),
-                Column::Boolean(builder) => Arc::new(builder.finish()),
-                Column::Timestamp(builder) => Arc::new(builder.finish()),
-                Column::Text(builder) | Column::Json(builder) => Arc::new(builder.finish()),
-            })
-            .collect();
-        RecordBatch::try_new(Arc::clone(&self.schema), columns)
-            .map_err(|error| PipelineError::arrow("reading COPY data", &error))
+        self.batch.finish()
     }
 }
 
-impl Column {
-    #[inline]
-    fn append(&mut self, value: Option<&[u8]>) -> Result<()> {
-        let number = |value: &[u8]| value.try_into().map_err(|_| malformed("a number is not 8 bytes long"));
-        match self {
-            Self::Integer(builder) => builder.append_option(value.map(number).transpose()?.map(i64::from_be_bytes)),
-            Self::Float(builder) => builder.append_option(value.map(number).transpose()?.map(f64::from_be_bytes)),
-            Self::Timestamp(builder) => builder.append_option(
-                value.map(number).transpose()?.map(|bytes| i64::from_be_bytes(bytes) + POSTGRES_EPOCH_US),
-            ),
-            Self::Boolean(builder) => builder.append_option(value.map(|bytes| bytes == [1])),
-            Self::Text(builder) => builder.append_option(value.map(text).transpose()?),
-            Self::Json(builder) => builder.append_option(match value {
-                None => None,
-                Some([JSONB_VERSION, json @ ..]) => Some(text(json)?),
-                Some(_) => return Err(malformed("a jsonb value has an unknown version")),
-            }),
-        }
-        Ok(())
-    }
+/// The value of a field of a column of type `kind`.
+#[inline]
+fn value(kind: ColumnType, field: &[u8]) -> Result<Value<'_>> {
+    let number = || field.try_into().map_err(|_| malformed("a number is not 8 bytes long"));
+    Ok(match kind {
+        ColumnType::Integer => Value::Integer(i64::from_be_bytes(number()?)),
+        ColumnType::Float => Value::Float(f64::from_be_bytes(number()?)),
+        ColumnType::Timestamp => Value::Timestamp(i64::from_be_bytes(number()?) + POSTGRES_EPOCH_US),
+        ColumnType::Boolean => Value::Boolean(field == [1]),
+        ColumnType::Text => Value::Text(text(field)?),
+        ColumnType::Json => match field {
+            [JSONB_VERSION, json @ ..] => Value::Json(text(json)?),
+            _ => return Err(malformed("a jsonb value has an unknown version")),
+        },
+    })
 }
 
 fn text(bytes: &[u8]) -> Result<&str> {

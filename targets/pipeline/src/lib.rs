@@ -19,9 +19,10 @@ pub mod source;
 pub mod stages;
 mod target;
 pub mod transform;
+pub mod value;
 
 pub use settings::{
-    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, SqlPlan, Synchronous, Toast,
+    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, SqlPlan, Synchronous, TableLayout, Toast,
     TransformEngine, Workload,
 };
 pub use target::{Expected, FACTORY, expected, job};

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, model::duration::HumanDuration};
+use uplift_target::{SettingsError, model::duration::HumanDuration, settings::Validated};
 
 use crate::{frame::Compression, profile::Profile, transform::TransformKind};
 
@@ -76,6 +76,11 @@ pub struct Settings {
     pub page_size: u32,
     /// How a PostgreSQL destination stores texts that are too long for a page.
     pub toast: Toast,
+    /// Of what a PostgreSQL destination's table is made.
+    pub table_layout: TableLayout,
+    /// Sync calls of one commit of plain files: one of the rows, the others of a record of how far each partition has come,
+    /// which is written again before each. As many as a database makes for a commit, where it is compared with one.
+    pub syncs_per_commit: u32,
     /// What goes wrong once in each run, which is then resumed.
     pub fault: Fault,
     /// The row of each partition at which it does.
@@ -105,6 +110,8 @@ impl Default for Settings {
             journal_mode: JournalMode::Wal,
             page_size: 4_096,
             toast: Toast::Pglz,
+            table_layout: TableLayout::Plain,
+            syncs_per_commit: 1,
             fault: Fault::None,
             fault_at_row: 0,
         }
@@ -203,6 +210,16 @@ pub enum Toast {
     External,
 }
 
+/// Of what a table of PostgreSQL is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableLayout {
+    /// One heap, which all writers append to: they wait for each other where it grows.
+    Plain,
+    /// A table that is partitioned by `id % partitions`, with a heap for each writer.
+    Partitioned,
+}
+
 /// What goes wrong once in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -239,28 +256,8 @@ impl Settings {
     }
 
     /// # Errors
-    /// Values that cannot be, alone or together.
-    pub fn validate(&self, workload: &Workload) -> Result<(), SettingsError> {
-        let wrong = |key: &str, message: &str| Err(SettingsError::new("settings", key, message));
-        for (key, value, max) in [
-            ("insert_rows", self.insert_rows, 10_000),
-            ("partitions", self.partitions, 64),
-            ("batch_rows", self.batch_rows, 1 << 20),
-            ("max_inflight_batches", self.max_inflight_batches, 1 << 16),
-        ] {
-            if value == 0 || value > max {
-                return wrong(key, &format!("{value} is not between 1 and {max}"));
-            }
-        }
-        if workload.rows() == 0 {
-            return Err(SettingsError::new("workload", "rows", "0 rows copy nothing; write at least 1"));
-        }
-        if !(512..=65_536).contains(&self.page_size) || !self.page_size.is_power_of_two() {
-            return wrong("page_size", "SQLite's pages are powers of two between 512 and 65536");
-        }
-        if self.transform_timeout.0.is_zero() {
-            return wrong("transform_timeout", "a limit of 0 stops every batch");
-        }
+    /// Values that cannot be with this workload.
+    pub fn suits(&self, workload: &Workload) -> Result<(), SettingsError> {
         let psql = matches!(self.load, LoadMethod::PsqlText | LoadMethod::PsqlBinary);
         if psql
             && (self.destination != DestinationKind::Postgres
@@ -284,6 +281,48 @@ impl Settings {
         };
         if !fits {
             return wrong("fault", "this fault cannot happen with this destination and this transform");
+        }
+        Ok(())
+    }
+}
+
+fn wrong(key: &str, message: &str) -> Result<(), SettingsError> {
+    Err(SettingsError::new("settings", key, message))
+}
+
+impl Validated for Workload {
+    fn validate(&self) -> Result<(), SettingsError> {
+        if self.rows() == 0 {
+            return Err(SettingsError::new("workload", "rows", "0 rows copy nothing; write at least 1"));
+        }
+        Ok(())
+    }
+}
+
+impl Validated for Settings {
+    fn validate(&self) -> Result<(), SettingsError> {
+        for (key, value, max) in [
+            ("insert_rows", self.insert_rows, 10_000),
+            ("partitions", self.partitions, 64),
+            ("batch_rows", self.batch_rows, 1 << 20),
+            ("max_inflight_batches", self.max_inflight_batches, 1 << 16),
+            ("syncs_per_commit", self.syncs_per_commit, 64),
+        ] {
+            if value == 0 || value > max {
+                return wrong(key, &format!("{value} is not between 1 and {max}"));
+            }
+        }
+        if !(512..=65_536).contains(&self.page_size) || !self.page_size.is_power_of_two() {
+            return wrong("page_size", "SQLite's pages are powers of two between 512 and 65536");
+        }
+        if self.table_layout != TableLayout::Plain && self.destination != DestinationKind::Postgres {
+            return wrong("table_layout", "only a PostgreSQL destination has partitioned tables");
+        }
+        if self.syncs_per_commit != 1 && self.destination != DestinationKind::File {
+            return wrong("syncs_per_commit", "only plain files sync as often as they are told");
+        }
+        if self.transform_timeout.0.is_zero() {
+            return wrong("transform_timeout", "a limit of 0 stops every batch");
         }
         if self.fault != Fault::None && self.destination == DestinationKind::File {
             return wrong("fault", "plain files have no transactions and cannot be resumed");

@@ -12,7 +12,7 @@ use std::{
 use uplift_postgres_service::Server;
 use uplift_target::{
     Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target,
-    TargetError, TargetFactory, clock, model::Table, stage::StageTable, typed,
+    TargetError, TargetFactory, clock, model::Table, stage::StageTable,
 };
 
 use crate::{
@@ -35,9 +35,8 @@ pub static FACTORY: &dyn TargetFactory = &Factory;
 struct Factory;
 
 fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let workload: Workload = typed("workload", workload)?;
-    let settings: Settings = typed("settings", settings)?;
-    settings.validate(&workload)?;
+    let (workload, settings) = uplift_target::settings::read::<Workload, Settings>(workload, settings)?;
+    settings.suits(&workload)?;
     Ok((workload, settings))
 }
 
@@ -111,7 +110,10 @@ pub fn job(
         (DestinationKind::Postgres, Some(database)) => {
             Box::new(PostgresStore::new(Arc::clone(database), Arc::clone(&output_schema), settings.clone()))
         }
-        (DestinationKind::File, _) => Box::new(FileStore::new(data_dir.join("rows"), Arc::clone(&output_schema))),
+        (DestinationKind::File, _) => {
+            let directory = data_dir.join("rows");
+            Box::new(FileStore::new(directory, Arc::clone(&output_schema), settings.syncs_per_commit))
+        }
         _ => Box::new(SqliteStore::new(data_dir, Arc::clone(&output_schema), settings.clone())),
     };
     let source_table = match (settings.source, &database) {
@@ -295,7 +297,8 @@ fn is_of(fault: Fault, error: &ErrorKind) -> bool {
 }
 
 /// Settings of one destination only, which reads them back itself.
-const DESTINATION_KEYS: [&str; 4] = ["synchronous", "journal_mode", "page_size", "toast"];
+const DESTINATION_KEYS: [&str; 6] =
+    ["synchronous", "journal_mode", "page_size", "toast", "table_layout", "syncs_per_commit"];
 
 fn effective(job: &Job, expected: &Expected) -> Result<BTreeMap<String, String>, TargetError> {
     let settings = serde_json::to_value(&job.settings)

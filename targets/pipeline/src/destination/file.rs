@@ -25,17 +25,22 @@ const READ_BYTES: usize = 1 << 20;
 /// Rows of a batch that is read back.
 const READ_ROWS: usize = 1_000;
 
+/// What the names of files with rows begin with; the writer's number follows.
+const ROWS: &str = "rows-";
+
 /// A directory of files, one for each writer, in COPY's binary format without header and trailer.
 #[derive(Debug)]
 pub struct FileStore {
     directory: PathBuf,
     schema: SchemaRef,
+    syncs_per_commit: u32,
 }
 
 impl FileStore {
-    /// Files in `directory`, which is made by [`Store::reset`].
-    pub fn new(directory: PathBuf, schema: SchemaRef) -> Self {
-        Self { directory, schema }
+    /// Files in `directory`, which is made by [`Store::reset`]. A commit syncs `syncs_per_commit` times, of which the first
+    /// is of the rows.
+    pub fn new(directory: PathBuf, schema: SchemaRef, syncs_per_commit: u32) -> Self {
+        Self { directory, schema, syncs_per_commit }
     }
 }
 
@@ -59,15 +64,23 @@ impl Store for FileStore {
 
     fn writer(&self, index: u32, _: WriterFault, clock: &mut StageClock) -> Result<Box<dyn Writer>> {
         clock.process(stages::CONNECT);
-        let path = self.directory.join(format!("rows-{index}"));
-        let file = File::options().create(true).append(true).open(path).map_err(failed("opening a file"))?;
-        Ok(Box::new(FileWriter { file, bytes: BytesMut::new() }))
+        let open = |name: String| {
+            let path = self.directory.join(name);
+            File::options().create(true).append(true).open(path).map_err(failed("opening a file"))
+        };
+        let record = match self.syncs_per_commit {
+            1 => None,
+            _ => Some(open(format!("commits-{index}"))?),
+        };
+        let file = open(format!("{ROWS}{index}"))?;
+        Ok(Box::new(FileWriter { file, record, syncs_per_commit: self.syncs_per_commit, bytes: BytesMut::new() }))
     }
 
     fn read_back(&self) -> Result<Checksum> {
         let mut sum = Checksum::default();
         let context = failed("reading files back");
-        for entry in fs::read_dir(&self.directory).map_err(&context)?.flatten() {
+        let entries = fs::read_dir(&self.directory).map_err(&context)?.flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(ROWS)) {
             let mut file = File::open(entry.path()).map_err(&context)?;
             let mut decoder = copy_binary::Decoder::new(SchemaRef::clone(&self.schema));
             decoder.push(&copy_binary::HEADER);
@@ -91,7 +104,7 @@ impl Store for FileStore {
     }
 
     fn effective(&self) -> Result<BTreeMap<String, String>> {
-        Ok(BTreeMap::new())
+        Ok(BTreeMap::from([("syncs_per_commit".to_owned(), self.syncs_per_commit.to_string())]))
     }
 
     fn durability(&self) -> Durability {
@@ -101,6 +114,9 @@ impl Store for FileStore {
 
 struct FileWriter {
     file: File,
+    /// Where a commit is recorded, if it is.
+    record: Option<File>,
+    syncs_per_commit: u32,
     bytes: BytesMut,
 }
 
@@ -115,9 +131,19 @@ impl Writer for FileWriter {
         self.file.write_all(&self.bytes).map_err(failed("writing a file"))
     }
 
-    fn commit(&mut self, _: &BTreeMap<u32, u64>, clock: &mut StageClock) -> Result<()> {
+    fn commit(&mut self, positions: &BTreeMap<u32, u64>, clock: &mut StageClock) -> Result<()> {
         clock.process(stages::COMMIT);
-        self.file.sync_data().map_err(failed("syncing a file"))
+        self.file.sync_data().map_err(failed("syncing a file"))?;
+        let Some(record) = &mut self.record else { return Ok(()) };
+        for _ in 1..self.syncs_per_commit {
+            // A sync of a file that has not changed since the last one would be none.
+            let line = format!("{positions:?}\n");
+            record
+                .write_all(line.as_bytes())
+                .and_then(|()| record.sync_data())
+                .map_err(failed("recording a commit"))?;
+        }
+        Ok(())
     }
 
     fn close(self: Box<Self>, clock: &mut StageClock) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Every row arrives, once and unchanged, on every way through the pipeline.
 
 use uplift_pipeline::{
-    DestinationKind, Fault, JournalMode, LoadMethod, Settings, TransformEngine, frame::Compression, profile::Profile,
-    transform::TransformKind,
+    DestinationKind, Fault, JournalMode, LoadMethod, Settings, TableLayout, TransformEngine, Workload,
+    frame::Compression, profile::Profile, transform::TransformKind,
 };
+use uplift_target::settings::Validated as _;
 
 use crate::bench::{Bench, workload};
 
@@ -80,4 +81,39 @@ fn settings_are_in_force() {
     assert_eq!(effective["journal_mode"], "delete");
     assert_eq!(effective["page_size"], "16384");
     assert_eq!(effective["synchronous"], "FULL");
+}
+
+/// The values of settings that cannot be are named, alone and with the workload.
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let workload = workload(Profile::Small, 10, TransformKind::None);
+    let refused = |settings: Settings| {
+        settings.validate().and_then(|()| settings.suits(&workload)).expect_err("it was taken").keys.join(".")
+    };
+    assert_eq!(refused(Settings { partitions: 0, ..settings() }), "partitions");
+    assert_eq!(refused(Settings { page_size: 1_000, ..settings() }), "page_size");
+    assert_eq!(refused(Settings { syncs_per_commit: 2, ..settings() }), "syncs_per_commit");
+    assert_eq!(refused(Settings { table_layout: TableLayout::Partitioned, ..settings() }), "table_layout");
+    assert_eq!(refused(Settings { load: LoadMethod::PsqlText, ..settings() }), "load");
+    assert_eq!(refused(Settings { fault: Fault::TransformTrap, ..settings() }), "fault");
+    assert!(Workload { rows: Some(0), ..workload.clone() }.validate().is_err());
+}
+
+/// Plain files sync as often as they are told for each commit, and their records are not taken for rows.
+#[test]
+fn plain_files_sync_as_often_as_they_are_told() {
+    let syncs = |syncs_per_commit| {
+        let destination = DestinationKind::File;
+        let settings = Settings { destination, syncs_per_commit, checkpoint_interval_bytes: 250_000, ..settings() };
+        let bench = Bench::new(&workload(Profile::Medium, 1_000, TransformKind::None), &settings);
+        bench.job.run(Fault::None).unwrap();
+        bench.assert_whole();
+        let commits = bench.job.counts.commits.load(std::sync::atomic::Ordering::Relaxed) as usize;
+        let records = std::fs::read_to_string(bench.directory().join("rows/commits-0")).unwrap_or_default();
+        (commits, records.lines().count())
+    };
+    let (commits, records) = syncs(1);
+    assert_eq!((commits > 1, records), (true, 0));
+    let (commits, records) = syncs(4);
+    assert_eq!(records, commits * 3);
 }

@@ -21,6 +21,7 @@ use uplift_pipeline::{
     transform::{Native, TransformKind},
 };
 use uplift_postgres_service::Server;
+use uplift_target::settings::Validated as _;
 
 /// Seed of all rows of these tests.
 const SEED: u64 = 11;
@@ -36,7 +37,7 @@ pub fn workload(profile: Profile, rows: u32, transform: TransformKind) -> Worklo
 
 /// Opens a job on what `directory` holds.
 pub fn open(directory: &Path, workload: &Workload, settings: &Settings) -> Result<Job, PipelineError> {
-    settings.validate(workload).unwrap();
+    settings.validate().and_then(|()| settings.suits(workload)).unwrap();
     let server = if settings.needs_postgres() { Some(server()?) } else { None };
     let mut job = job(workload.clone(), settings.clone(), directory, SEED, server)?;
     let expected = uplift_pipeline::expected(&job.generator, workload)?;

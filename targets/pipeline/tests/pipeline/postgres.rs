@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use uplift_pipeline::{
-    DestinationKind, Fault, LoadMethod, Settings, SourceKind, Toast, error::ErrorKind, frame::Compression,
+    DestinationKind, Fault, LoadMethod, Settings, SourceKind, TableLayout, Toast, error::ErrorKind, frame::Compression,
     profile::Profile, transform::TransformKind,
 };
 
@@ -48,6 +48,27 @@ fn settings_are_in_force() {
     }
 }
 
+/// Each writer has a heap of its own, also where it serves several partitions; long texts are stored as was asked for.
+#[test]
+fn rows_arrive_in_a_partitioned_table() {
+    for (load, partitions, writers) in
+        [(LoadMethod::Insert, 2, 0), (LoadMethod::Copy, 1, 0), (LoadMethod::Copy, 3, 0), (LoadMethod::Copy, 5, 2)]
+    {
+        let (table_layout, toast) = (TableLayout::Partitioned, Toast::External);
+        let settings = Settings { load, partitions, writers, table_layout, toast, ..settings() };
+        let workload = workload(Profile::Large, 37, TransformKind::None);
+        let Some(bench) = Bench::with_postgres(&workload, &settings) else { return };
+        bench.job.run(Fault::None).unwrap_or_else(|error| panic!("{settings:?}: {error}"));
+        bench.assert_whole();
+        let effective = bench.job.store.effective().unwrap();
+        assert_eq!((effective["table_layout"].as_str(), effective["toast"].as_str()), ("partitioned", "external"));
+        let heaps = "SELECT count(DISTINCT tableoid) FROM destination";
+        let admin = bench.job.database.as_ref().unwrap().admin();
+        let heaps: i64 = admin.query("counting heaps", heaps).unwrap()[0].get(0);
+        assert_eq!(heaps, i64::from(settings.writers()));
+    }
+}
+
 /// From a table to a table, and from a table into SQLite.
 #[test]
 fn rows_come_from_a_table() {
@@ -77,11 +98,14 @@ fn faults_are_survived() {
         (Fault::NotNull, LoadMethod::Insert, SourceKind::Generated),
         (Fault::SourceEndsEarly, LoadMethod::Copy, SourceKind::Postgres),
     ] {
-        for partitions in [1, 2] {
+        for (partitions, table_layout) in
+            [(1, TableLayout::Plain), (2, TableLayout::Plain), (2, TableLayout::Partitioned)]
+        {
             let settings = Settings {
                 load,
                 source,
                 partitions,
+                table_layout,
                 fault,
                 fault_at_row: 1_050,
                 copy_flush_bytes: 20_000,

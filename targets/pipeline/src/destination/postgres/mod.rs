@@ -20,7 +20,7 @@ use crate::{
     copy_binary,
     error::Result,
     profile::ColumnType,
-    settings::{LoadMethod, Settings, Toast},
+    settings::{LoadMethod, Settings, TableLayout, Toast},
     stages,
 };
 
@@ -67,6 +67,33 @@ impl PostgresStore {
         Self { database, schema, settings }
     }
 
+    /// The table that writer `index` puts its rows into.
+    fn table_of(&self, index: u32) -> String {
+        match self.settings.table_layout {
+            TableLayout::Plain => TABLE.to_owned(),
+            TableLayout::Partitioned => format!("{TABLE}_{index}"),
+        }
+    }
+
+    /// Makes the part of a partitioned table that each writer fills: the rows of the partitions that it serves. Parts
+    /// take over how texts are stored from the table that they are parts of.
+    fn make_parts(&self) -> Result<()> {
+        let (partitions, writers) = (self.settings.partitions, self.settings.writers());
+        for index in 0..writers {
+            let served: Vec<String> =
+                (index..partitions).step_by(writers as usize).map(|partition| partition.to_string()).collect();
+            self.database.admin().batch(
+                "making the parts of the destination table",
+                &format!(
+                    "CREATE TABLE {} PARTITION OF {TABLE} FOR VALUES IN ({})",
+                    self.table_of(index),
+                    served.join(", ")
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
     /// Says how long texts are stored. Every column is told, the default included: a server may have another one.
     fn choose_toast(&self) -> Result<()> {
         let choice = match self.settings.toast {
@@ -96,16 +123,24 @@ impl PostgresStore {
 impl Store for PostgresStore {
     /// The checkpoint writes everything of the last run to disk now, so that it does not fall into the next one.
     fn reset(&self) -> Result<()> {
+        let partitioned = self.settings.table_layout == TableLayout::Partitioned;
+        let key = match partitioned {
+            true => format!("PARTITION BY LIST (mod(id, {}))", self.settings.partitions),
+            false => String::new(),
+        };
         self.database.admin().batch(
             "preparing the destination table",
             &format!(
                 "DROP TABLE IF EXISTS {TABLE}; DROP TABLE IF EXISTS uplift_checkpoint;
-                 CREATE TABLE {TABLE} ({});
+                 CREATE TABLE {TABLE} ({}) {key};
                  CREATE TABLE uplift_checkpoint (partition bigint PRIMARY KEY, position bigint NOT NULL);",
                 definitions(&self.schema)
             ),
         )?;
         self.choose_toast()?;
+        if partitioned {
+            self.make_parts()?;
+        }
         self.database.checkpoint()
     }
 
@@ -115,7 +150,7 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(|row| (row.get::<_, i64>(0) as u32, row.get::<_, i64>(1) as u64)).collect())
     }
 
-    fn writer(&self, _: u32, fault: WriterFault, clock: &mut StageClock) -> Result<Box<dyn Writer>> {
+    fn writer(&self, index: u32, fault: WriterFault, clock: &mut StageClock) -> Result<Box<dyn Writer>> {
         clock.process(stages::CONNECT);
         let session = self.database.session()?;
         let drop_after_rows = match fault {
@@ -123,18 +158,21 @@ impl Store for PostgresStore {
             _ => None,
         };
         let killer = drop_after_rows.map(|rows| (rows, Arc::clone(&self.database)));
+        let table = self.table_of(index);
         Ok(match self.settings.load {
             LoadMethod::Insert => {
-                Box::new(InsertWriter::new(session, &self.schema, self.settings.insert_rows as usize, killer))
+                let rows = self.settings.insert_rows as usize;
+                Box::new(InsertWriter::new(session, &table, &self.schema, rows, killer))
             }
-            _ => Box::new(CopyWriter::new(session, &self.schema, killer)),
+            _ => Box::new(CopyWriter::new(session, &table, &self.schema, killer)),
         })
     }
 
     fn read_back(&self) -> Result<Checksum> {
         let session = self.database.session()?;
         let context = "reading the destination back";
-        let statement = format!("COPY {TABLE} ({}) TO STDOUT (FORMAT binary)", names(&self.schema));
+        // A partitioned table as such cannot be copied out.
+        let statement = format!("COPY (SELECT {} FROM {TABLE}) TO STDOUT (FORMAT binary)", names(&self.schema));
         let stream =
             session.block_on(session.client().copy_out(&statement)).map_err(|error| pg_error(context, &error))?;
         let mut stream = Box::pin(stream);
@@ -167,16 +205,27 @@ impl Store for PostgresStore {
         for name in ["server_version", "fsync", "synchronous_commit", "wal_level", "full_page_writes", "autovacuum"] {
             effective.insert(format!("postgres_{name}"), self.database.show(name)?);
         }
+        let relations = format!(
+            "(SELECT '{TABLE}'::regclass::oid UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = '{TABLE}'::regclass)"
+        );
         let chosen = self.database.admin().query(
             "reading how long texts are stored",
             &format!(
                 "SELECT DISTINCT CASE WHEN attstorage = 'e' THEN 'external' WHEN attcompression = 'l' THEN 'lz4'
                      WHEN attcompression = 'p' THEN 'pglz' ELSE current_setting('default_toast_compression') END
-                 FROM pg_attribute WHERE attrelid = '{TABLE}'::regclass AND attnum > 0 AND attstorage IN ('x', 'e')"
+                 FROM pg_attribute WHERE attrelid IN {relations} AND attnum > 0 AND attstorage IN ('x', 'e')"
             ),
         )?;
         let chosen: Vec<String> = chosen.iter().map(|row| row.get(0)).collect();
         effective.insert("toast".to_owned(), chosen.join(" and "));
+        let layout = self.database.admin().query(
+            "reading how the destination table is laid out",
+            &format!(
+                "SELECT CASE relkind WHEN 'p' THEN 'partitioned' ELSE 'plain' END
+                 FROM pg_class WHERE oid = '{TABLE}'::regclass"
+            ),
+        )?;
+        effective.insert("table_layout".to_owned(), layout.iter().map(|row| row.get::<_, String>(0)).collect());
         effective.insert("postgres_origin".to_owned(), self.database.server().origin().to_owned());
         Ok(effective)
     }

@@ -10,11 +10,16 @@ use tokio_postgres::{CopyInSink, Statement};
 use uplift_target::stage::StageClock;
 
 use super::{
-    TABLE, names,
-    parameter::Parameter,
+    names,
     session::{Database, Session, pg_error},
 };
-use crate::{copy_binary, destination::Writer, error::Result, profile::ColumnType, stages};
+use crate::{
+    copy_binary,
+    destination::Writer,
+    error::Result,
+    stages,
+    value::{Columns, Value},
+};
 
 /// The most parameters of one statement: their number is 16 bits wide in the protocol.
 const PARAMETERS_MAX: usize = 65_535;
@@ -79,12 +84,12 @@ pub struct CopyWriter {
 }
 
 impl CopyWriter {
-    /// A writer in `session`.
-    pub fn new(session: Session, schema: &Schema, killer: Killer) -> Self {
+    /// A writer to `table` in `session`.
+    pub fn new(session: Session, table: &str, schema: &Schema, killer: Killer) -> Self {
         Self {
             copy: None,
             transaction: Transaction { session, open: false, rows: 0, killer },
-            statement: format!("COPY {TABLE} ({}) FROM STDIN (FORMAT binary)", names(schema)),
+            statement: format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", names(schema)),
             bytes: BytesMut::new(),
         }
     }
@@ -163,21 +168,23 @@ impl CopyWriter {
 /// INSERT statements of many rows with bound parameters.
 pub struct InsertWriter {
     transaction: Transaction,
-    types: Vec<ColumnType>,
+    table: String,
     columns: String,
+    width: usize,
     rows_per_statement: usize,
     /// The statement for full groups; shorter groups are prepared when they come.
     full: Option<Statement>,
 }
 
 impl InsertWriter {
-    /// A writer in `session` that inserts up to `rows` rows with a statement.
-    pub fn new(session: Session, schema: &Schema, rows: usize, killer: Killer) -> Self {
+    /// A writer to `table` in `session` that inserts up to `rows` rows with a statement.
+    pub fn new(session: Session, table: &str, schema: &Schema, rows: usize, killer: Killer) -> Self {
         let width = schema.fields().len();
         Self {
             transaction: Transaction { session, open: false, rows: 0, killer },
-            types: ColumnType::all(schema),
+            table: table.to_owned(),
             columns: names(schema),
+            width,
             rows_per_statement: rows.min(PARAMETERS_MAX / width),
             full: None,
         }
@@ -185,8 +192,8 @@ impl InsertWriter {
 
     fn prepare(&self, rows: usize) -> Result<Statement> {
         use std::fmt::Write as _;
-        let mut text = format!("INSERT INTO {TABLE} ({}) VALUES ", self.columns);
-        let width = self.types.len();
+        let mut text = format!("INSERT INTO {} ({}) VALUES ", self.table, self.columns);
+        let width = self.width;
         for row in 0..rows {
             // Writing to a string cannot fail.
             let _ = write!(text, "{}(", if row == 0 { "" } else { ", " });
@@ -202,6 +209,7 @@ impl InsertWriter {
 
 impl Writer for InsertWriter {
     fn flush(&mut self, batches: &[RecordBatch], clock: &mut StageClock) -> Result<()> {
+        let columns: Vec<Columns<'_>> = batches.iter().map(Columns::of).collect();
         let rows: Vec<(usize, usize)> = batches
             .iter()
             .enumerate()
@@ -218,10 +226,8 @@ impl Writer for InsertWriter {
                 self.full = Some(statement.clone());
             }
             clock.process(stages::ENCODE_ROWS);
-            let mut parameters = Vec::with_capacity(group.len() * self.types.len());
-            for (batch, row) in group {
-                Parameter::append_row(&batches[*batch], &self.types, *row, &mut parameters);
-            }
+            let mut parameters: Vec<Value<'_>> = Vec::with_capacity(group.len() * self.width);
+            parameters.extend(group.iter().flat_map(|(batch, row)| columns[*batch].row(*row)));
             clock.process(stages::FLUSH);
             let session = &self.transaction.session;
             session

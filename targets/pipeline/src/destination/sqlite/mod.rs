@@ -1,22 +1,20 @@
 //! SQLite: the embedded destination.
 
+mod statement;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    rc::Rc,
 };
 
-use arrow_array::{
-    Array, ArrayRef, RecordBatch,
-    builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder},
-    cast::AsArray as _,
-    types,
-};
+use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
-use rusqlite::{Connection, ErrorCode, Statement, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, types::ValueRef};
 use uplift_target::{Durability, stage::StageClock};
 
+use self::statement::Statement;
 use super::{Store, Writer, WriterFault};
 use crate::{
     checksum::Checksum,
@@ -24,6 +22,7 @@ use crate::{
     profile::ColumnType,
     settings::{JournalMode, LoadMethod, Settings, Synchronous},
     stages,
+    value::{Builder, Columns, Value},
 };
 
 /// The most parameters of one statement (`SQLITE_MAX_VARIABLE_NUMBER`).
@@ -146,12 +145,12 @@ impl Store for SqliteStore {
             _ => 1,
         };
         Ok(Box::new(SqliteWriter {
-            connection,
-            full: insert(&self.columns(), width, rows_per_statement),
+            statements: BTreeMap::new(),
             columns: self.columns(),
             width,
-            rows_per_statement,
+            rows_per_statement: rows_per_statement.max(1),
             in_transaction: false,
+            connection: Rc::new(connection),
         }))
     }
 
@@ -162,15 +161,15 @@ impl Store for SqliteStore {
             connection.prepare(&format!("SELECT {} FROM destination", self.columns())).map_err(&context)?;
         let mut rows = statement.query([]).map_err(&context)?;
         let mut sum = Checksum::default();
-        let mut reader = RowReader::new(&self.schema);
+        let mut batch = Builder::new(SchemaRef::clone(&self.schema));
         loop {
             let row = rows.next().map_err(&context)?;
             if let Some(row) = row {
-                reader.append(row).map_err(&context)?;
+                batch.append(|index, kind| value(kind, row.get_ref(index).map_err(&context)?))?;
             }
-            if row.is_none() || reader.rows == READ_ROWS {
+            if row.is_none() || batch.rows() == READ_ROWS {
                 let ended = row.is_none();
-                sum += Checksum::of(&reader.finish(&self.schema)?);
+                sum += Checksum::of(&batch.finish()?);
                 if ended {
                     return Ok(sum);
                 }
@@ -207,18 +206,21 @@ impl Store for SqliteStore {
 }
 
 struct SqliteWriter {
-    connection: Connection,
+    /// Statements by their number of rows: that of a full group, and of what is left of a flush or before a commit.
+    statements: BTreeMap<usize, Statement>,
     columns: String,
-    /// The statement for a full group of rows.
-    full: String,
     width: usize,
     rows_per_statement: usize,
     in_transaction: bool,
+    connection: Rc<Connection>,
 }
 
-fn insert(columns: &str, width: usize, rows: usize) -> String {
+/// An INSERT of so many rows.
+fn prepare(connection: &Rc<Connection>, columns: &str, width: usize, rows: usize) -> Result<Statement> {
     let row = format!("({})", vec!["?"; width].join(", "));
-    format!("INSERT INTO destination ({columns}) VALUES {}", vec![row.as_str(); rows].join(", "))
+    let values = vec![row.as_str(); rows].join(", ");
+    Statement::prepare(connection, &format!("INSERT INTO destination ({columns}) VALUES {values}"))
+        .map_err(failed("preparing an INSERT"))
 }
 
 impl SqliteWriter {
@@ -242,17 +244,13 @@ impl Writer for SqliteWriter {
             .enumerate()
             .flat_map(|(batch, rows)| (0..rows.num_rows()).map(move |row| (batch, row)))
             .collect();
-        for group in rows.chunks(self.rows_per_statement.max(1)) {
-            let mut statement = if group.len() == self.rows_per_statement {
-                self.connection.prepare_cached(&self.full)
-            } else {
-                self.connection.prepare_cached(&insert(&self.columns, self.width, group.len()))
-            }
-            .map_err(&context)?;
-            for (index, (batch, row)) in group.iter().enumerate() {
-                columns[*batch].bind(&mut statement, *row, index * self.width).map_err(&context)?;
-            }
-            statement.raw_execute().map_err(&context)?;
+        for group in rows.chunks(self.rows_per_statement) {
+            let statement = match self.statements.entry(group.len()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(prepare(&self.connection, &self.columns, self.width, group.len())?),
+            };
+            let values = group.iter().flat_map(|(batch, row)| columns[*batch].row(*row));
+            statement.execute(values).map_err(&context)?;
         }
         Ok(())
     }
@@ -275,108 +273,30 @@ impl Writer for SqliteWriter {
     /// In WAL mode closing the last connection copies the log into the database, which is part of what it costs.
     fn close(self: Box<Self>, clock: &mut StageClock) -> Result<()> {
         clock.process(stages::CLOSE);
-        self.connection.flush_prepared_statement_cache();
-        self.connection.close().map_err(|(_, error)| failed("closing the database")(error))
+        drop(self.statements);
+        // Statements are the only others that have a hold on the connection.
+        let Some(connection) = Rc::into_inner(self.connection) else { return Ok(()) };
+        connection.flush_prepared_statement_cache();
+        connection.close().map_err(|(_, error)| failed("closing the database")(error))
     }
 }
 
-/// The columns of a batch, each with its type known.
-struct Columns<'a>(Vec<(ColumnType, &'a dyn Array)>);
-
-impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Self {
-        let types = batch.schema_ref().fields().iter().map(|field| ColumnType::of(field));
-        Self(types.zip(batch.columns().iter().map(AsRef::as_ref)).collect())
-    }
-
-    /// Binds row `row` to the parameters from number `first` on.
-    #[inline]
-    fn bind(&self, statement: &mut Statement<'_>, row: usize, first: usize) -> rusqlite::Result<()> {
-        for (index, (kind, array)) in self.0.iter().enumerate() {
-            let parameter = first + index + 1;
-            if array.is_null(row) {
-                statement.raw_bind_parameter(parameter, rusqlite::types::Null)?;
-                continue;
-            }
-            match kind {
-                ColumnType::Integer => {
-                    statement.raw_bind_parameter(parameter, array.as_primitive::<types::Int64Type>().value(row))
-                }
-                ColumnType::Timestamp => statement
-                    .raw_bind_parameter(parameter, array.as_primitive::<types::TimestampMicrosecondType>().value(row)),
-                ColumnType::Float => {
-                    statement.raw_bind_parameter(parameter, array.as_primitive::<types::Float64Type>().value(row))
-                }
-                ColumnType::Boolean => statement.raw_bind_parameter(parameter, array.as_boolean().value(row)),
-                ColumnType::Text | ColumnType::Json => {
-                    statement.raw_bind_parameter(parameter, array.as_string::<i32>().value(row))
-                }
-            }?;
+/// A value of SQLite as one of a column of type `kind`.
+fn value(kind: ColumnType, value: ValueRef<'_>) -> Result<Value<'_>> {
+    Ok(match (kind, value) {
+        (_, ValueRef::Null) => Value::Null,
+        (ColumnType::Integer, ValueRef::Integer(value)) => Value::Integer(value),
+        (ColumnType::Timestamp, ValueRef::Integer(value)) => Value::Timestamp(value),
+        (ColumnType::Boolean, ValueRef::Integer(value)) => Value::Boolean(value != 0),
+        (ColumnType::Float, ValueRef::Real(value)) => Value::Float(value),
+        (ColumnType::Text | ColumnType::Json, ValueRef::Text(text)) => {
+            Value::Text(std::str::from_utf8(text).map_err(|_| {
+                PipelineError::new("reading rows", ErrorKind::Corrupt("a text is not UTF-8".to_owned()))
+            })?)
         }
-        Ok(())
-    }
-}
-
-enum Builder {
-    Integer(Int64Builder),
-    Float(Float64Builder),
-    Boolean(BooleanBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Text(StringBuilder),
-}
-
-/// Puts rows of SQLite into batches.
-struct RowReader {
-    builders: Vec<Builder>,
-    rows: usize,
-}
-
-impl RowReader {
-    fn new(schema: &Schema) -> Self {
-        let builders = ColumnType::all(schema)
-            .into_iter()
-            .map(|kind| match kind {
-                ColumnType::Integer => Builder::Integer(Int64Builder::new()),
-                ColumnType::Float => Builder::Float(Float64Builder::new()),
-                ColumnType::Boolean => Builder::Boolean(BooleanBuilder::new()),
-                ColumnType::Timestamp => Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-                ColumnType::Text | ColumnType::Json => Builder::Text(StringBuilder::new()),
-            })
-            .collect();
-        Self { builders, rows: 0 }
-    }
-
-    fn append(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
-        for (index, builder) in self.builders.iter_mut().enumerate() {
-            match builder {
-                Builder::Integer(builder) => builder.append_option(row.get(index)?),
-                Builder::Float(builder) => builder.append_option(row.get(index)?),
-                Builder::Boolean(builder) => builder.append_option(row.get(index)?),
-                Builder::Timestamp(builder) => builder.append_option(row.get(index)?),
-                Builder::Text(builder) => match row.get_ref(index)? {
-                    ValueRef::Null => builder.append_null(),
-                    value => builder.append_value(value.as_str()?),
-                },
-            }
+        (kind, value) => {
+            let message = format!("a column of type {kind:?} holds a value of type {}", value.data_type());
+            return Err(PipelineError::new("reading rows", ErrorKind::Corrupt(message)));
         }
-        self.rows += 1;
-        Ok(())
-    }
-
-    fn finish(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
-        self.rows = 0;
-        let columns: Vec<ArrayRef> = self
-            .builders
-            .iter_mut()
-            .map(|builder| match builder {
-                Builder::Integer(builder) => Arc::new(builder.finish()) as ArrayRef,
-                Builder::Float(builder) => Arc::new(builder.finish()),
-                Builder::Boolean(builder) => Arc::new(builder.finish()),
-                Builder::Timestamp(builder) => Arc::new(builder.finish()),
-                Builder::Text(builder) => Arc::new(builder.finish()),
-            })
-            .collect();
-        RecordBatch::try_new(Arc::clone(schema), columns)
-            .map_err(|error| PipelineError::arrow("reading the destination back", &error))
-    }
+    })
 }
