@@ -34,8 +34,8 @@ use uplift_target::{
     Batch, Better, Ceiling, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricSpec,
     OpenContext, Outcome, Samples, SettingsError, Target, TargetError, TargetFactory, Tier, Unit,
     model::{Table, scenario::Load},
+    settings::read,
     stage::StageTable,
-    typed,
 };
 
 pub use settings::{Completion, Provider, Settings, Storage, Workload, WorkloadKind};
@@ -62,14 +62,6 @@ mod failure {
 }
 
 struct Factory;
-
-fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let workload: Workload = typed("workload", workload)?;
-    let settings: Settings = typed("settings", settings)?;
-    workload.validate()?;
-    settings.validate()?;
-    Ok((workload, settings))
-}
 
 fn metric(
     name: &'static str,
@@ -176,11 +168,11 @@ impl TargetFactory for Factory {
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read(workload, settings).map(drop)
+        read::<Workload, Settings>(workload, settings).map(drop)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read(&context.workload, &context.settings)
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         retries::install();
         let tokio = tokio::runtime::Builder::new_multi_thread()

@@ -3,7 +3,7 @@
 use duroxide_grouped::Synchronous;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, model::duration::HumanDuration};
+use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// Connections of the bundled provider's pool, which it does not let anybody choose.
 pub const POOL_CONNECTIONS: u32 = 5;
@@ -143,18 +143,18 @@ pub enum Storage {
     Memory,
 }
 
-impl Workload {
+impl Validated for Workload {
     /// # Errors
     /// An orchestration without activities.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+    fn validate(&self) -> Result<(), SettingsError> {
         positive("workload", "activities", self.activities)
     }
 }
 
-impl Settings {
+impl Validated for Settings {
     /// # Errors
     /// A concurrency of 0, or a pragma value that is not a single word.
-    pub fn validate(&self) -> Result<(), SettingsError> {
+    fn validate(&self) -> Result<(), SettingsError> {
         positive("settings", "orchestration_concurrency", self.orchestration_concurrency)?;
         positive("settings", "worker_concurrency", self.worker_concurrency)?;
         // The value goes into the text of a statement.
@@ -168,7 +168,9 @@ impl Settings {
             Provider::Postgres => self.validate_postgres(),
         }
     }
+}
 
+impl Settings {
     /// Refuses what only the grouped provider has.
     fn refuse_grouped(&self) -> Result<(), SettingsError> {
         let of_grouped = [
