@@ -87,7 +87,7 @@ pub struct Settings {
     pub connections_per_db: u32,
     /// How clients reach the store.
     pub transport: Transport,
-    /// Whether a group of `fast` waits a moment for others.
+    /// How long a group of `fast` waits for the writers of the group before it.
     pub gather: Gather,
     /// Whether `fast` fills the next file of its log with zeros before it is needed, so that no sync waits for its growth.
     pub prepare: bool,
@@ -151,15 +151,15 @@ impl Engine {
     }
 }
 
-/// Whether a group of `fast` waits a moment for writers that just came back.
+/// How long a group of `fast` waits for the writers of the group before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gather {
-    /// Never: writers split into two halves that alternate.
+    /// Not at all: writers split into two halves that alternate.
     Never,
-    /// Always: no sync goes on while they work.
+    /// Half of a sync at most: no sync goes on while they work.
     Always,
-    /// Where a sync takes longer than their work.
+    /// A quarter of a sync at most.
     Adaptive,
 }
 

@@ -116,6 +116,8 @@ pub struct Appender {
     durable: AtomicU64,
     /// What writers of even and of odd groups sleep on: the low half of the newest finished group of that parity.
     finished: [AtomicU32; 2],
+    /// The first writer of that parity that wakes is to wake the others.
+    wakes_others: [AtomicBool; 2],
     failed: OnceLock<StoreError>,
     /// The thread that leads while one group follows another.
     log_thread: OnceLock<Thread>,
@@ -160,6 +162,7 @@ impl Appender {
             lead: Mutex::new(Lead::new(end.segment)),
             durable: AtomicU64::new(durable),
             finished: [AtomicU32::new(durable as u32), AtomicU32::new(durable as u32)],
+            wakes_others: [const { AtomicBool::new(false) }; 2],
             failed: OnceLock::new(),
             log_thread: OnceLock::new(),
             handed_over: AtomicBool::new(false),
@@ -270,13 +273,17 @@ impl Appender {
             return;
         }
         let _wait = span::wait(stages::SYNC_WAIT);
-        let word = &self.finished[(group % 2) as usize];
+        let parity = (group % 2) as usize;
+        let word = &self.finished[parity];
         while self.durable.load(Ordering::Acquire) < group && self.failed.get().is_none() {
             let seen = word.load(Ordering::Acquire);
             if self.durable.load(Ordering::Acquire) >= group || self.failed.get().is_some() {
                 return;
             }
             atomic_wait::wait(word, seen);
+            if self.wakes_others[parity].swap(false, Ordering::AcqRel) {
+                atomic_wait::wake_all(word);
+            }
         }
     }
 

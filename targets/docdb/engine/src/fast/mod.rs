@@ -57,7 +57,7 @@ pub struct Settings {
     pub databases: u16,
     /// Shards of each database's index.
     pub index_shards: usize,
-    /// Whether a group gathers for a moment before it goes to the disk.
+    /// How long a group gathers before it goes to the disk.
     pub gather: Gather,
     /// Length of a segment; at most [`SEGMENT_BYTES_MAX`].
     pub segment_bytes_max: u64,
@@ -77,14 +77,14 @@ impl Default for Settings {
     }
 }
 
-/// Whether a group waits for writers that just came back from the group before it.
+/// How long a group waits for the writers of the group before it to be back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gather {
-    /// Never: the writers split into two halves that alternate, one at work while the other is synced.
+    /// Not at all: the writers split into two halves that alternate, one at work while the other is synced.
     Never,
-    /// Always: one group of all, and no sync while they work.
+    /// Half of a sync at most: one group of all where they work for less, and no sync while they do.
     Always,
-    /// As long as a sync takes longer than the writers' work: then half as many syncs save more than they cost.
+    /// A quarter of a sync at most: all where a sync is long, a part of them where it is as short as their work.
     Adaptive,
 }
 

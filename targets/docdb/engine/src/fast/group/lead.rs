@@ -169,7 +169,14 @@ impl Appender {
             self.handed_over.store(true, Ordering::Release);
             self.wake_log_thread();
         }
-        atomic_wait::wake_all(&self.finished[(group % 2) as usize]);
+        let parity = (group % 2) as usize;
+        if self.gather == Gather::Never {
+            // The next group waits for nobody, so it does not wait for all these to be woken either: the first does that.
+            self.wakes_others[parity].store(true, Ordering::Release);
+            atomic_wait::wake_one(&self.finished[parity]);
+        } else {
+            atomic_wait::wake_all(&self.finished[parity]);
+        }
     }
 
     /// Lets go of what is kept for `group`. Returns whether the lead is to be handed to the log thread.
@@ -284,6 +291,7 @@ impl Appender {
 
 /// Lets the calling thread's timers fire when they are due: a thread's usual slack is half a sync of a fast disk.
 fn wake_in_time() {
+    let slack_ns: libc::c_ulong = 1;
     // SAFETY: the call sets a number of the calling thread and is given no memory.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, slack_ns) };
 }
