@@ -16,6 +16,7 @@ pub mod log;
 pub mod memory;
 pub mod persist;
 pub mod row;
+pub mod scheduling;
 pub mod settings;
 pub mod shard;
 pub mod view;

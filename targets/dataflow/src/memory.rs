@@ -11,6 +11,8 @@ use std::{
 
 use memmap2::{Advice, MmapMut};
 
+use crate::scheduling;
+
 /// Bytes of a chunk: a huge page of the usual size.
 pub const CHUNK_BYTES: usize = 2 << 20;
 
@@ -19,8 +21,6 @@ pub const AHEAD_MAX: usize = 16;
 
 /// The smallest page that the system may have.
 const PAGE_BYTES_MIN: usize = 4096;
-/// The preparing thread's niceness: it takes what writers and clients leave.
-const NICENESS: libc::c_int = 10;
 
 /// A piece of memory, zeros at first.
 #[derive(Debug)]
@@ -103,8 +103,7 @@ impl Chunks {
     }
 
     fn prepare(&self) {
-        // SAFETY: 0 is the calling thread; only its niceness changes. That it cannot is no failure.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+        scheduling::can_wait();
         loop {
             let mut state = self.0.lock();
             // Never more than is in use, so that small tables stay small.

@@ -58,6 +58,10 @@ impl Writer {
                 }
                 Work::Call(call) => call(&mut self),
                 Work::Close => {
+                    // What a shard that failed has on disk is for recovery to judge: nothing may say that it is whole.
+                    if inbox.failed().is_some() {
+                        return;
+                    }
                     if let Err(error) = self.persist.close(&mut self.activity) {
                         inbox.fail(error.to_string());
                     }
