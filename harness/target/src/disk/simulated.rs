@@ -81,6 +81,13 @@ impl State {
         }
     }
 
+    /// As it was before the first act, with room for the files of all acts.
+    fn before(&self) -> Self {
+        let (names, mut contents) = self.base.clone();
+        contents.resize(self.contents.len(), Vec::new());
+        Self { directories: self.directories.clone(), names, contents, base: self.base.clone(), ..Self::default() }
+    }
+
     fn sync(&mut self, act: Act) {
         if !self.ignores_syncs {
             self.syncs += 1;
@@ -176,15 +183,7 @@ impl SimulatedDisk {
     /// synced may be lost by a later loss of power.
     pub fn after_kill(&self, point: usize) -> Self {
         let state = self.state();
-        let (names, contents) = state.base.clone();
-        let mut after = State {
-            directories: state.directories.clone(),
-            names,
-            contents,
-            base: state.base.clone(),
-            ..State::default()
-        };
-        after.contents.resize(state.contents.len(), Vec::new());
+        let mut after = state.before();
         for act in &state.acts[..point.min(state.acts.len())] {
             after.apply(act);
             after.syncs += u64::from(matches!(act, Act::SyncData { .. } | Act::SyncDirectory { .. }));
@@ -200,9 +199,7 @@ impl SimulatedDisk {
         let state = self.state();
         let acts = &state.acts[..point.min(state.acts.len())];
         let survives = survivors(acts, loss);
-        let (names, contents) = state.base.clone();
-        let mut after = State { directories: state.directories.clone(), names, contents, ..State::default() };
-        after.contents.resize(state.contents.len(), Vec::new());
+        let mut after = state.before();
         for (index, act) in acts.iter().enumerate() {
             match survives[index] {
                 Survival::Whole => after.apply(act),
