@@ -74,6 +74,11 @@ pub struct Settings {
     pub immediate: Option<bool>,
     /// Of the grouped provider: whether a fetch waits for work inside the provider.
     pub long_poll: Option<bool>,
+    /// Of the grouped provider: whether the transaction that acknowledges an activity hands out the next one too.
+    pub hand_ahead: Option<bool>,
+    /// Of the grouped provider: how long an acknowledgement that finds the writer idle watches for its answer before its
+    /// thread may sleep.
+    pub busy_wait: Option<HumanDuration>,
 }
 
 impl Default for Settings {
@@ -96,6 +101,8 @@ impl Default for Settings {
             writers: None,
             immediate: None,
             long_poll: None,
+            hand_ahead: None,
+            busy_wait: None,
         }
     }
 }
@@ -181,6 +188,8 @@ impl Settings {
             ("writers", self.writers.is_some()),
             ("immediate", self.immediate.is_some()),
             ("long_poll", self.long_poll.is_some()),
+            ("hand_ahead", self.hand_ahead.is_some()),
+            ("busy_wait", self.busy_wait.is_some()),
             ("completion", self.completion == Completion::Notify),
         ];
         if let Some((key, _)) = of_grouped.into_iter().find(|(_, set)| *set) {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     fetch::{TaskFetch, TurnFetch},
-    store::Store,
+    store::{Relay, Store},
 };
 
 /// What became of the transaction.
@@ -26,6 +26,8 @@ pub enum Command {
     Return(Operation),
     FetchTurn(TurnFetch),
     FetchTask(TaskFetch),
+    /// Messages to another shard that were not delivered, to be sent again.
+    Undelivered(Vec<Relay>),
     /// A transaction whose steps come from elsewhere.
     Exclusive(Exclusive),
 }

@@ -5,12 +5,15 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use duroxide::{Event, providers::ProviderError};
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use crate::{
+    ahead::{Want, Wants},
     command::{self, Command},
     completion::Completions,
     error,
@@ -21,7 +24,7 @@ use crate::{
     schema::{self, Found},
     sessions::Sessions,
     shard::{ShardNumber, shard_of},
-    store::Store,
+    store::{FetchedTask, Store},
     writer::{Counts, Lane, Surroundings, Writer},
 };
 
@@ -31,6 +34,7 @@ pub struct Database {
     pub in_force: InForce,
     pub sessions: Arc<Sessions>,
     pub completions: Arc<Completions>,
+    pub wants: Wants,
     files: Vec<PathBuf>,
     /// One for each shard.
     recent: Vec<Arc<Recent>>,
@@ -68,13 +72,13 @@ impl Database {
         forget_settled(&mut stores).map_err(sqlite)?;
         let in_force = read_back(&stores, &options, directory)?;
 
-        let lane = || Arc::new(Lane { queue: Queue::new(), counts: Counts::default() });
-        let lanes: Arc<Vec<_>> = Arc::new((0..options.shards).map(|_| lane()).collect());
+        let lanes: Arc<Vec<_>> = Arc::new((0..options.shards).map(|_| Arc::new(Lane::new())).collect());
         let mut database = Self {
             options,
             in_force,
             sessions,
             completions,
+            wants: Wants::default(),
             readers: files.iter().map(|_| Arc::new(Queue::new())).collect(),
             files,
             recent,
@@ -139,7 +143,21 @@ impl Database {
         )
     }
 
-    pub fn push(&self, shard: ShardNumber, operation: &'static str, command: Command) -> Result<(), ProviderError> {
+    /// An activity that was handed out ahead for such a fetch.
+    pub fn take_ahead(&self, want: &Want) -> Option<FetchedTask> {
+        self.lanes.iter().find_map(|lane| {
+            let task = lane.ahead.take(want)?;
+            lane.counts.fetches_served.fetch_add(1, Ordering::Relaxed);
+            Some(task)
+        })
+    }
+
+    /// Whether an acknowledgement for `instance` should hand out the next activity.
+    pub fn is_ahead_worthwhile(&self, instance: &str) -> bool {
+        self.options.hand_ahead && self.lanes[shard_of(instance, self.shards())].ahead.is_worthwhile()
+    }
+
+    pub fn push(&self, shard: ShardNumber, operation: &'static str, command: Command) -> Result<bool, ProviderError> {
         self.lanes[shard].queue.push(command).map_err(|_| error::closed(operation))
     }
 
@@ -163,8 +181,10 @@ impl Database {
         run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
     ) -> Result<T, ProviderError> {
         let (run, answer) = command::operation(operation, run);
-        self.push(shard_of(instance, self.shards()), operation, Command::Return(run))?;
-        answer.await.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
+        let woke = self.push(shard_of(instance, self.shards()), operation, Command::Return(run))?;
+        // Where the writer had nothing else to do, the answer is about to come.
+        let answer = if woke { watched(answer, self.options.busy_wait).await } else { answer.await };
+        answer.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
     }
 
     /// Reads from the file of `instance` what is committed.
@@ -204,6 +224,18 @@ impl Database {
         }
         Ok(results)
     }
+}
+
+/// Watches for an answer for `time` before the thread goes to sleep over it.
+async fn watched<T>(mut answer: oneshot::Receiver<T>, time: Duration) -> Result<T, oneshot::error::RecvError> {
+    let until = (!time.is_zero()).then(|| Instant::now() + time);
+    while until.is_some_and(|until| Instant::now() < until) {
+        if let Ok(answer) = answer.try_recv() {
+            return Ok(answer);
+        }
+        std::hint::spin_loop();
+    }
+    answer.await
 }
 
 impl Drop for Database {
@@ -275,5 +307,51 @@ fn read_back(stores: &[Vec<Store>], options: &Options, directory: &Path) -> Resu
         writers: options.writers,
         immediate: options.immediate,
         long_poll: options.long_poll,
+        hand_ahead: options.hand_ahead && options.long_poll,
+        busy_wait: options.busy_wait,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewTask;
+
+    fn task(number: i64) -> NewTask {
+        NewTask {
+            instance: "i".to_owned(),
+            execution: 1,
+            activity: number,
+            session: None,
+            tag: None,
+            item: String::new(),
+        }
+    }
+
+    /// What panics is undone and told so; its neighbours and whoever comes later notice nothing.
+    #[tokio::test]
+    async fn a_panic_ends_the_operation_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(directory.path(), Options::default()).unwrap();
+        let add = |number: i64, panics: bool| {
+            database.write("add", "i", move |store| {
+                store.add_task(&task(number)).map_err(error::sqlite("add"))?;
+                assert!(!panics, "as it was told");
+                Ok(())
+            })
+        };
+        for round in 0..3 {
+            let (before, panicked, after) =
+                tokio::join!(add(3 * round, false), add(3 * round + 1, true), add(3 * round + 2, false));
+            before.unwrap();
+            assert!(panicked.unwrap_err().to_string().contains("not carried out"));
+            after.unwrap();
+        }
+        let count = |connection: &Connection| connection.query_row("SELECT COUNT(*) FROM tasks", [], |row| row.get(0));
+        assert_eq!(database.read::<i64>("count", "i", count).await.unwrap(), 6);
+
+        let panics = |_: &Connection| -> rusqlite::Result<i64> { panic!("as it was told") };
+        assert!(database.read("count", "i", panics).await.is_err());
+        assert_eq!(database.read::<i64>("count", "i", count).await.unwrap(), 6, "the reader goes on");
+    }
 }

@@ -32,7 +32,7 @@ pub fn broken(error: &rusqlite::Error) -> ProviderError {
     ProviderError::retryable("transaction", error.to_string())
 }
 
-/// As [`broken`], where the cause is told to others.
+/// The operation was not carried out, and the cause is told to others: its transaction broke before it, or it panicked.
 pub fn not_carried_out(operation: &'static str) -> ProviderError {
-    ProviderError::retryable(operation, "the transaction that it was part of failed")
+    ProviderError::retryable(operation, "it was not carried out: its transaction failed, or it panicked")
 }

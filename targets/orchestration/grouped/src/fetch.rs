@@ -11,7 +11,11 @@ use std::{
 use duroxide::providers::ProviderError;
 use tokio::sync::oneshot;
 
-use crate::store::{FetchedTask, FetchedTurn, Store, TaskFilter, VersionRange};
+use crate::{
+    error,
+    store::{FetchedTask, FetchedTurn, Store, TaskFilter, VersionRange},
+    writer::Served,
+};
 
 /// What a fetch comes to.
 pub type Answer<T> = Result<Option<T>, ProviderError>;
@@ -52,6 +56,16 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Answers that nobody will look any more.
+    pub fn give_up(&self)
+    where
+        T: Held,
+    {
+        if self.claim() {
+            let _ = self.answer(Err(error::closed(T::OPERATION)));
+        }
+    }
+
     /// Sends the answer; gives it back if nobody waits for it any more.
     pub fn answer(&self, answer: Answer<T>) -> Result<(), Answer<T>> {
         match self.reply.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -62,7 +76,7 @@ impl<T> Slot<T> {
 }
 
 /// Work that can be given back as if it had not been fetched.
-pub trait Held: Send + 'static {
+pub trait Held: Send + Sized + 'static {
     /// The duroxide call that fetches it.
     const OPERATION: &'static str;
     /// Whether it is a turn; otherwise it is an activity.
@@ -70,6 +84,9 @@ pub trait Held: Send + 'static {
 
     /// The instance that it belongs to.
     fn instance(&self) -> &str;
+
+    /// The answer to a fetch of it, until that is committed.
+    fn served(slot: Arc<Slot<Self>>, answer: Answer<Self>) -> Served;
 
     /// Gives it back.
     fn release(&self, store: &mut Store) -> Result<(), ProviderError>;
@@ -83,6 +100,10 @@ impl Held for FetchedTurn {
         &self.token.instance
     }
 
+    fn served(slot: Arc<Slot<Self>>, answer: Answer<Self>) -> Served {
+        Served::Turn(slot, answer)
+    }
+
     fn release(&self, store: &mut Store) -> Result<(), ProviderError> {
         store.abandon_turn(&self.token, None, true)
     }
@@ -94,6 +115,10 @@ impl Held for FetchedTask {
 
     fn instance(&self) -> &str {
         &self.token.key.instance
+    }
+
+    fn served(slot: Arc<Slot<Self>>, answer: Answer<Self>) -> Served {
+        Served::Task(slot, answer)
     }
 
     fn release(&self, store: &mut Store) -> Result<(), ProviderError> {

@@ -5,7 +5,7 @@
 //! that arrive while a transaction is being committed form the next one, so the number of commits does not grow with
 //! the number of callers; nobody ever finds the database locked; and nobody hears of an operation before it is
 //! committed. Dispatchers that find no work wait for it inside the provider and are woken by the very commit that
-//! brings it.
+//! brings it, and the commit that acknowledges a worker's activity brings its next one.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -44,6 +44,7 @@
 //! their commits, the root is still there and the removal can be repeated.
 
 mod admin;
+mod ahead;
 mod clock;
 mod command;
 mod completion;

@@ -6,12 +6,13 @@ use duroxide::providers::ProviderError;
 use tokio::sync::oneshot;
 
 use crate::{
-    command::{self, Command},
+    command::Command,
     database::Database,
     error,
     fetch::{Answer, Held, Slot},
     shard::{ShardNumber, shard_of},
     store::read,
+    writer::released,
 };
 
 /// A fetch under way. Dropped before its answer has been taken, it sees to it that no work is lost with it.
@@ -88,8 +89,7 @@ impl<T: Held> Drop for Pending<'_, T> {
         self.answer.close();
         if let Ok(Ok(Some(held))) = self.answer.try_recv() {
             let shard = shard_of(held.instance(), self.database.shards());
-            let (release, _) = command::operation(T::OPERATION, move |store| held.release(store));
-            let _ = self.database.push(shard, T::OPERATION, Command::Return(release));
+            let _ = self.database.push(shard, T::OPERATION, Command::Return(released(held)));
         }
     }
 }

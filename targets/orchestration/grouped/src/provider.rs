@@ -12,7 +12,9 @@ use duroxide::{
 };
 
 use crate::{
-    GroupedProvider, clock,
+    GroupedProvider,
+    ahead::Want,
+    clock,
     command::Command,
     convert::{derived, events, message, orchestration_item, task, task_token, turn_token, versions, with_json},
     error,
@@ -174,12 +176,22 @@ impl Provider for GroupedProvider {
             tokio::time::sleep(wait.unwrap_or_default()).await;
             return Ok(None);
         }
-        let filter = TaskFilter { session: session.cloned(), tags: tag_filter.clone() };
-        let command = |slot| {
-            let filter = filter.clone();
-            Command::FetchTask(TaskFetch { slot, lock_for: lock_timeout, filter, waits: wait.is_some() })
+        let want = Want { tags: tag_filter.clone(), lock_for: lock_timeout };
+        let ahead = self.database.take_ahead(&want);
+        let fetched = match ahead {
+            Some(task) => Some(task),
+            None => {
+                let filter = TaskFilter { session: session.cloned(), tags: tag_filter.clone() };
+                let command = |slot| {
+                    let filter = filter.clone();
+                    Command::FetchTask(TaskFetch { slot, lock_for: lock_timeout, filter, waits: wait.is_some() })
+                };
+                fetch(&self.database, wait, command).await?
+            }
         };
-        let Some(task) = fetch(&self.database, wait, command).await? else { return Ok(None) };
+        let Some(mut task) = fetched else { return Ok(None) };
+        // Who waits for work is a worker, and will ask for more of it.
+        task.token.want = wait.and_then(|_| self.database.wants.number(&want));
         let item = serde_json::from_str(&task.item).map_err(error::json(OPERATION, "a work item"))?;
         Ok(Some((item, task.token.to_string(), task.attempts)))
     }
@@ -198,7 +210,14 @@ impl Provider for GroupedProvider {
             }
         };
         let instance = token.key.instance.clone();
-        self.database.give_back(OPERATION, &instance, move |store| store.ack_task(&token, completion)).await
+        let want = token.want.and_then(|number| self.database.wants.get(number));
+        let want = want.filter(|_| self.database.is_ahead_worthwhile(&instance));
+        self.database
+            .give_back(OPERATION, &instance, move |store| {
+                store.ack_task(&token, completion)?;
+                want.map_or(Ok(()), |want| store.hand_out_ahead(want).map_err(error::sqlite(OPERATION)))
+            })
+            .await
     }
 
     async fn renew_work_item_lock(&self, token: &str, extend_for: Duration) -> Result<(), ProviderError> {

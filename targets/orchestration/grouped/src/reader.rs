@@ -1,5 +1,7 @@
 //! The thread that reads a file, so that reading never waits for a commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use duroxide::providers::ProviderError;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -17,7 +19,8 @@ pub fn run(connection: Connection, queue: &Queue<Reading>) {
     let mut batch = Vec::new();
     while queue.take(&mut batch, BATCH, None) {
         for reading in batch.drain(..) {
-            reading(&connection);
+            // One that panics drops the channel to its caller, who learns it from that.
+            let _ = catch_unwind(AssertUnwindSafe(|| reading(&connection)));
         }
     }
 }

@@ -24,20 +24,19 @@ pub fn send(from: ShardNumber, lanes: &[Arc<Lane>], relays: Vec<Relay>) {
         if relays.is_empty() {
             continue;
         }
-        let home = Arc::clone(home);
+        let mut offer = Offer { home: Arc::clone(home), relays };
         let away = Arc::clone(lane);
         let run = move |store: &mut Store| {
-            let received = store.receive(from, &relays);
+            let received = store.receive(from, &offer.relays);
             let keep = received.is_ok();
-            let reply = move |committed: Committed<'_>| {
-                let delivered = match (&received, committed) {
-                    (Ok(()), Ok(())) => true,
-                    (Err(error), _) | (_, Err(error)) => {
-                        tracing::warn!(%error, "messages to another shard must be sent again");
-                        false
-                    }
-                };
-                let _ = home.queue.push(Command::Operation(settle_relays(from, relays, delivered, away)));
+            let reply = move |committed: Committed<'_>| match (&received, committed) {
+                (Ok(()), Ok(())) => {
+                    let relays = std::mem::take(&mut offer.relays);
+                    let _ = offer.home.queue.push(Command::Operation(settle(from, relays, away)));
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::warn!(%error, "messages to another shard must be sent again");
+                }
             };
             (keep, Box::new(reply) as Reply)
         };
@@ -45,20 +44,29 @@ pub fn send(from: ShardNumber, lanes: &[Arc<Lane>], relays: Vec<Relay>) {
     }
 }
 
-/// What the shard that sent `relays` does when it hears of them: it forgets them, then has that forgotten where they
-/// went; or it sends them again.
-fn settle_relays(from: ShardNumber, relays: Vec<Relay>, delivered: bool, away: Arc<Lane>) -> Operation {
+/// Messages that are offered to another shard. Whatever becomes of the offer (it fails, it panics, its transaction breaks
+/// before it, the shard is closed), they go back to where they came from unless they were delivered.
+struct Offer {
+    home: Arc<Lane>,
+    relays: Vec<Relay>,
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        if !self.relays.is_empty() {
+            let _ = self.home.queue.push(Command::Undelivered(std::mem::take(&mut self.relays)));
+        }
+    }
+}
+
+/// What the shard that sent `relays` does when they are delivered: it forgets them, then has that forgotten where they
+/// went. If either fails, opening the database makes up for it.
+fn settle(from: ShardNumber, relays: Vec<Relay>, away: Arc<Lane>) -> Operation {
     Box::new(move |store: &mut Store| {
         let numbers: Vec<i64> = relays.iter().map(|relay| relay.number).collect();
-        let settled = if delivered {
-            store.forget(&numbers)
-        } else {
-            store.effects.relays = relays;
-            Ok(())
-        };
-        let keep = settled.is_ok();
+        let keep = store.forget(&numbers).is_ok();
         let reply = move |committed: Committed<'_>| {
-            if delivered && keep && committed.is_ok() {
+            if keep && committed.is_ok() {
                 let (forget, _) = operation("forget_received", move |store| {
                     store.forget_received(from, &numbers).map_err(crate::error::sqlite("forget_received"))
                 });

@@ -27,6 +27,8 @@ impl std::fmt::Display for TurnToken {
 pub struct TaskToken {
     /// A number that no other lock has.
     pub nonce: i64,
+    /// What its worker asked for, by the number in [`crate::ahead::Wants`], if it will ask again.
+    pub want: Option<usize>,
     /// Which activity it is.
     pub key: TaskKey,
 }
@@ -42,20 +44,25 @@ pub struct TaskKey {
 
 impl TaskToken {
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.strip_prefix("task:")?.splitn(5, ':');
+        let mut parts = text.strip_prefix("task:")?.splitn(6, ':');
         let nonce = i64::from_str_radix(parts.next()?, 16).ok()?;
         let execution = parts.next()?.parse().ok()?;
         let activity = parts.next()?.parse().ok()?;
         let number = parts.next()?.parse().ok()?;
+        let want = match parts.next()? {
+            "" => None,
+            number => Some(number.parse().ok()?),
+        };
         let instance = parts.next()?.to_owned();
-        Some(Self { nonce, key: TaskKey { instance, execution, activity, number } })
+        Some(Self { nonce, want, key: TaskKey { instance, execution, activity, number } })
     }
 }
 
 impl std::fmt::Display for TaskToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let TaskKey { instance, execution, activity, number } = &self.key;
-        write!(f, "task:{:x}:{execution}:{activity}:{number}:{instance}", self.nonce)
+        let want = self.want.map(|number| number.to_string()).unwrap_or_default();
+        write!(f, "task:{:x}:{execution}:{activity}:{number}:{want}:{instance}", self.nonce)
     }
 }
 
@@ -68,13 +75,15 @@ mod tests {
         let turn = TurnToken { nonce: i64::MAX, instance: "a:b::c".to_owned() };
         assert_eq!(TurnToken::parse(&turn.to_string()), Some(turn));
         let key = TaskKey { instance: "a:b::c".to_owned(), execution: 7, activity: 3, number: 1_700_000_000_000_000 };
-        let task = TaskToken { nonce: 1, key };
-        assert_eq!(TaskToken::parse(&task.to_string()), Some(task));
+        for want in [None, Some(15)] {
+            let task = TaskToken { nonce: 1, want, key: key.clone() };
+            assert_eq!(TaskToken::parse(&task.to_string()), Some(task));
+        }
     }
 
     #[test]
     fn other_text_is_no_token() {
-        for text in ["", "turn:", "turn:zz:a", "task:1:2:3:a", "invalid-token"] {
+        for text in ["", "turn:", "turn:zz:a", "task:1:2:3:a", "task:1:2:3:4:x:a", "invalid-token"] {
             assert_eq!(TurnToken::parse(text), None, "{text}");
             assert_eq!(TaskToken::parse(text), None, "{text}");
         }

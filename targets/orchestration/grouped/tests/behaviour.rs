@@ -12,7 +12,7 @@ use std::{
 
 use duroxide::{
     ActivityContext, Client, Event, EventKind, OrchestrationContext, OrchestrationRegistry,
-    providers::{ExecutionMetadata, Provider, TagFilter, WorkItem},
+    providers::{ExecutionMetadata, Provider, ScheduledActivityIdentifier, SessionFetchConfig, TagFilter, WorkItem},
     runtime::{Runtime, RuntimeOptions, registry::ActivityRegistry},
 };
 use duroxide_grouped::{GroupedProvider, OpenError, Options, Synchronous};
@@ -240,6 +240,142 @@ async fn a_completion_waits_no_longer_than_it_may() {
     assert_eq!(item.messages.len(), 1);
 }
 
+/// Fetches as a worker does, which waits.
+async fn work(provider: &GroupedProvider, lock: Duration) -> (WorkItem, String, u32) {
+    provider.fetch_work_item(lock, FOREVER, None, &TagFilter::default()).await.unwrap().unwrap()
+}
+
+fn id(item: &WorkItem) -> u64 {
+    match item {
+        WorkItem::ActivityExecute { id, .. } => *id,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledgement_brings_the_next_activity() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), options());
+    for number in 2..5 {
+        provider.enqueue_for_worker(activity("a", number)).await.unwrap();
+    }
+    let (item, mut token, _) = work(&provider, LOCK).await;
+    assert_eq!(id(&item), 2);
+    for number in 3..5 {
+        provider.ack_work_item(&token, None).await.unwrap();
+        let before = provider.stats();
+        let (item, next, attempts) = work(&provider, LOCK).await;
+        assert_eq!((id(&item), attempts), (number, 1));
+        let after = provider.stats();
+        assert_eq!(after.transactions, before.transactions, "it was there already");
+        assert_eq!(after.fetches_served, before.fetches_served + 1);
+        token = next;
+    }
+    provider.ack_work_item(&token, None).await.unwrap();
+    assert!(provider.fetch_work_item(LOCK, Duration::ZERO, None, &TagFilter::default()).await.unwrap().is_none());
+}
+
+/// Handed out ahead, and nobody comes for it: who asks otherwise gets it as if it had never been fetched.
+#[tokio::test]
+async fn what_nobody_comes_for_goes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), options());
+    for number in 2..4 {
+        provider.enqueue_for_worker(activity("a", number)).await.unwrap();
+    }
+    let (_, token, _) = work(&provider, LOCK).await;
+    provider.ack_work_item(&token, None).await.unwrap();
+    let (item, token, attempts) = work(&provider, LOCK / 2).await;
+    assert_eq!((id(&item), attempts), (3, 1));
+
+    // The same where the provider is closed meanwhile.
+    provider.enqueue_for_worker(activity("a", 4)).await.unwrap();
+    provider.enqueue_for_worker(activity("a", 5)).await.unwrap();
+    provider.ack_work_item(&token, None).await.unwrap();
+    let (_, token, _) = work(&provider, LOCK).await;
+    provider.ack_work_item(&token, None).await.unwrap();
+    drop(provider);
+    let provider = open(directory.path(), options());
+    let (item, _, attempts) = work(&provider, LOCK).await;
+    assert_eq!((id(&item), attempts), (5, 1));
+}
+
+#[tokio::test]
+async fn what_was_cancelled_is_not_handed_out_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), options());
+    provider.enqueue_for_orchestrator(start("a"), None).await.unwrap();
+    let (_, turn, _) = provider.fetch_orchestration_item(LOCK, FOREVER, None).await.unwrap().unwrap();
+    for number in 2..4 {
+        provider.enqueue_for_worker(activity("a", number)).await.unwrap();
+    }
+    let (_, token, _) = work(&provider, LOCK).await;
+    provider.ack_work_item(&token, None).await.unwrap();
+    let cancelled = ScheduledActivityIdentifier { instance: "a".to_owned(), execution_id: 1, activity_id: 3 };
+    let events = vec![started("a", 1)];
+    provider
+        .ack_orchestration_item(&turn, 1, events, vec![], vec![], ExecutionMetadata::default(), vec![cancelled])
+        .await
+        .unwrap();
+    assert!(provider.fetch_work_item(LOCK, Duration::ZERO, None, &TagFilter::default()).await.unwrap().is_none());
+}
+
+/// A session's activity belongs to whoever has the session: it is not handed out ahead, nor is one that came after it.
+#[tokio::test]
+async fn sessions_are_not_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), options());
+    for (number, session) in [(2, None), (3, Some("s")), (4, None)] {
+        let mut item = activity("a", number);
+        if let WorkItem::ActivityExecute { session_id, .. } = &mut item {
+            *session_id = session.map(str::to_owned);
+        }
+        provider.enqueue_for_worker(item).await.unwrap();
+    }
+    let session = SessionFetchConfig { owner_id: "worker".to_owned(), lock_timeout: LOCK };
+    let filter = TagFilter::default();
+    for number in 2..5 {
+        let fetch = provider.fetch_work_item(LOCK, FOREVER, Some(&session), &filter);
+        let (item, token, _) = fetch.await.unwrap().unwrap();
+        assert_eq!(id(&item), number);
+        provider.ack_work_item(&token, None).await.unwrap();
+    }
+}
+
+/// A fetch that fails after it has written leaves nothing of itself in the transaction that it shares with others.
+#[tokio::test]
+async fn a_failed_fetch_undoes_itself_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), options());
+    provider.enqueue_for_orchestrator(start("a"), None).await.unwrap();
+    provider.enqueue_for_worker(activity("a", 2)).await.unwrap();
+    let other = rusqlite::Connection::open(&provider.files()[0]).unwrap();
+    // More than a count of attempts can be, which shows when the rows have been updated.
+    other.execute_batch("UPDATE inbox SET attempts = 5000000000; UPDATE tasks SET attempts = 5000000000").unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // The writer takes the first and waits for the lock; the others form a batch meanwhile.
+    let filter = TagFilter::default();
+    let mut first = provider.enqueue_for_orchestrator(start("b"), Some(FOREVER));
+    let mut before = provider.enqueue_for_orchestrator(start("c"), Some(FOREVER));
+    let mut turn = provider.fetch_orchestration_item(LOCK, FOREVER, None);
+    let mut task = provider.fetch_work_item(LOCK, FOREVER, None, &filter);
+    let mut after = provider.enqueue_for_orchestrator(start("d"), Some(FOREVER));
+    let context = &mut Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(context).is_pending() && before.as_mut().poll(context).is_pending());
+    assert!(turn.as_mut().poll(context).is_pending() && task.as_mut().poll(context).is_pending());
+    assert!(after.as_mut().poll(context).is_pending());
+    other.execute_batch("COMMIT").unwrap();
+    assert!(turn.await.is_err() && task.await.is_err());
+    first.await.unwrap();
+    before.await.unwrap();
+    after.await.unwrap();
+    let count = |sql: &str| -> i64 { other.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count("SELECT COUNT(*) FROM inbox"), 4);
+    for table in ["inbox", "turns", "tasks"] {
+        assert_eq!(count(&format!("SELECT COUNT(*) FROM {table} WHERE token IS NOT NULL")), 0, "{table}");
+    }
+}
+
 /// While another connection holds the write lock, operations pile up; then one commit serves them all, but for those
 /// that the writer had taken before.
 #[tokio::test]
@@ -454,6 +590,42 @@ async fn trees_over_several_files_complete() {
         populated += i64::from(count("instances") > 0);
     }
     assert!(populated > 1, "the tree lies in several files");
+}
+
+/// A shard that cannot take messages in is offered them again until it can.
+#[tokio::test]
+async fn messages_between_files_are_offered_until_they_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let provider = open(directory.path(), Options { shards: 4, ..Options::default() });
+    let other: Vec<_> = provider.files().iter().map(|file| rusqlite::Connection::open(file).unwrap()).collect();
+    for file in &other {
+        file.execute_batch("CREATE TRIGGER refuse BEFORE INSERT ON received BEGIN SELECT RAISE(ABORT, 'full'); END")
+            .unwrap();
+    }
+    let runtime = run(&provider).await;
+    let client = Client::new(Arc::clone(&provider) as _);
+    client.start_orchestration("parent", "Parent", "parent").await.unwrap();
+    let offered = || -> i64 {
+        let count = |file: &rusqlite::Connection| -> i64 {
+            file.query_row("SELECT COUNT(*) FROM outbox", [], |row| row.get(0)).unwrap()
+        };
+        other.iter().map(count).sum()
+    };
+    while offered() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let transactions = provider.stats().transactions;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let transactions = provider.stats().transactions - transactions;
+    assert!(offered() > 0);
+    // Ten offers a second, and what dispatchers do that find nothing.
+    assert!(transactions < 100, "{transactions} transactions in 0.3 s");
+    for file in &other {
+        file.execute_batch("DROP TRIGGER refuse").unwrap();
+    }
+    let ended = provider.wait_for_end("parent", FOREVER).await.unwrap().unwrap();
+    assert_eq!((ended.completed, ended.output.as_deref()), (true, Some("30")));
+    runtime.shutdown(None).await;
 }
 
 /// A crash after the sender's commit leaves a message in the outbox; one after the receiver's leaves it in both places.

@@ -10,13 +10,17 @@ mod turns;
 
 use std::{cell::Cell, hash::BuildHasher as _, path::Path, sync::Arc};
 
-use duroxide::{Event, providers::ProviderError};
+use duroxide::{
+    Event,
+    providers::{ProviderError, ScheduledActivityIdentifier},
+};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 pub use tasks::{FetchedTask, NewTask, TaskFilter};
 pub use turns::{FetchedHistory, FetchedTurn, KvChange, TurnEnd, VersionRange};
 
 use crate::{
+    ahead::Want,
     clock,
     completion::Finished,
     options::Options,
@@ -70,6 +74,10 @@ pub struct Effects {
     pub histories: Vec<(String, History)>,
     /// Messages for other shards.
     pub relays: Vec<Relay>,
+    /// Activities that were handed out before anybody asked.
+    pub ahead: Vec<(Want, FetchedTask)>,
+    /// Activities that nobody is to carry out any more.
+    pub cancelled: Vec<ScheduledActivityIdentifier>,
 }
 
 impl Effects {
@@ -83,6 +91,8 @@ impl Effects {
         self.finished.extend(other.finished);
         self.histories.extend(other.histories);
         self.relays.extend(other.relays);
+        self.ahead.extend(other.ahead);
+        self.cancelled.extend(other.cancelled);
     }
 }
 
@@ -101,6 +111,8 @@ pub struct Store {
     nonce: u64,
     /// Whether the last look for an activity saw any that is due, wanted or not.
     saw_due: Cell<bool>,
+    /// Whether workers wait that have found nothing.
+    pub workers_wait: bool,
     pub effects: Effects,
 }
 
@@ -123,6 +135,7 @@ impl Store {
             // Random, so that no lock of an earlier owner of the file has the same number.
             nonce: std::hash::RandomState::new().hash_one(path),
             saw_due: Cell::new(false),
+            workers_wait: false,
             effects: Effects::default(),
         })
     }

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension as _, params};
 
 use super::{Message, Store, text};
 use crate::{
+    ahead::{self, Want},
     clock, error,
     token::{TaskKey, TaskToken},
 };
@@ -15,6 +16,18 @@ const FETCH: &str = "fetch_work_item";
 const ACK: &str = "ack_work_item";
 const ABANDON: &str = "abandon_work_item";
 const RENEW: &str = "renew_work_item_lock";
+
+/// Locks from one acknowledgement that hands out nothing ahead to the next, where there are several files.
+const ASK_ALL_EVERY: u64 = 4;
+
+/// Activities that are due, oldest first.
+const NEXT_TASKS: &str = "SELECT tag, session, instance, execution, activity, number FROM tasks INDEXED BY tasks_due
+     WHERE due_at <= ?1 ORDER BY due_at";
+
+/// The key of a row of [`NEXT_TASKS`].
+fn task_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<TaskKey> {
+    Ok(TaskKey { instance: row.get(2)?, execution: row.get(3)?, activity: row.get(4)?, number: row.get(5)? })
+}
 
 /// An activity to carry out.
 #[derive(Clone, Debug)]
@@ -79,8 +92,9 @@ impl Store {
     /// Removes an activity, whoever has it in hand.
     pub fn cancel_task(&mut self, activity: &ScheduledActivityIdentifier) -> rusqlite::Result<()> {
         self.statement("DELETE FROM tasks WHERE instance = ?1 AND execution = ?2 AND activity = ?3")?
-            .execute(params![activity.instance, activity.execution_id as i64, activity.activity_id as i64])
-            .map(drop)
+            .execute(params![activity.instance, activity.execution_id as i64, activity.activity_id as i64])?;
+        self.effects.cancelled.push(activity.clone());
+        Ok(())
     }
 
     /// Locks the oldest activity that `filter` wants. `claim` as for turns.
@@ -109,8 +123,12 @@ impl Store {
                 break key;
             }
         };
-        let token = TaskToken { nonce: self.nonce(), key };
         let until = now.saturating_add(clock::micros(lock_for));
+        self.lock_task(key, until).map(Some).map_err(error::sqlite(FETCH))
+    }
+
+    fn lock_task(&mut self, key: TaskKey, until: i64) -> rusqlite::Result<FetchedTask> {
+        let token = TaskToken { nonce: self.nonce(), want: None, key };
         let (item, attempts) = self
             .statement(
                 "UPDATE tasks SET token = ?5, due_at = ?6, attempts = attempts + 1
@@ -122,16 +140,38 @@ impl Store {
                 statement.query_row(params![instance, execution, activity, number, token.nonce, until], |row| {
                     Ok((text(row, 0)?, row.get(1)?))
                 })
+            })?;
+        Ok(FetchedTask { token, item, attempts })
+    }
+
+    /// Locks the oldest activity for whoever will ask for `want`, if it is one that any such fetch may have. One with a
+    /// session may not be passed over either: its turn would never come. Where there are several files, now and then a
+    /// worker is left to ask all of them.
+    pub fn hand_out_ahead(&mut self, want: Want) -> rusqlite::Result<()> {
+        let ask_all = self.shards > 1 && self.nonce.is_multiple_of(ASK_ALL_EVERY);
+        if self.workers_wait || ask_all {
+            return Ok(());
+        }
+        let now = self.tick();
+        let wanted = self
+            .statement(NEXT_TASKS)?
+            .query_row([now], |row| {
+                let wanted =
+                    row.get_ref(1)?.as_str_or_null()?.is_none() && want.tags.matches(row.get_ref(0)?.as_str_or_null()?);
+                if wanted { task_key(row).map(Some) } else { Ok(None) }
             })
-            .map_err(error::sqlite(FETCH))?;
-        Ok(Some(FetchedTask { token, item, attempts }))
+            .optional()?
+            .flatten();
+        if let Some(key) = wanted {
+            let lock_for = want.lock_for.saturating_add(ahead::WAIT_MAX);
+            let task = self.lock_task(key, now.saturating_add(clock::micros(lock_for)))?;
+            self.effects.ahead.push((want, task));
+        }
+        Ok(())
     }
 
     fn next_task(&self, now: i64, filter: &TaskFilter) -> rusqlite::Result<Option<(TaskKey, Option<String>)>> {
-        let mut statement = self.statement(
-            "SELECT tag, session, instance, execution, activity, number FROM tasks INDEXED BY tasks_due
-             WHERE due_at <= ?1 ORDER BY due_at",
-        )?;
+        let mut statement = self.statement(NEXT_TASKS)?;
         let mut rows = statement.query([now])?;
         self.saw_due.set(false);
         while let Some(row) = rows.next()? {
@@ -145,13 +185,7 @@ impl Store {
                     (Some(session), Some(config)) => self.sessions.claimable(session, &config.owner_id, now),
                 };
             if wanted {
-                let key = TaskKey {
-                    instance: row.get(2)?,
-                    execution: row.get(3)?,
-                    activity: row.get(4)?,
-                    number: row.get(5)?,
-                };
-                return Ok(Some((key, session.map(str::to_owned))));
+                return Ok(Some((task_key(row)?, session.map(str::to_owned))));
             }
         }
         Ok(None)

@@ -4,35 +4,44 @@
 //! so that one that fails takes nothing with it. Before the commit, fetches that wait for work are offered what the batch
 //! has brought: an acknowledgement and the fetch of what it enqueued share a commit. Nobody hears of anything until it is
 //! committed.
+//!
+//! Nothing that an operation does ends the thread: one that panics is undone like one that fails. Should the thread end
+//! nevertheless, its queue is closed, and everybody who waits, or asks later, is told so.
+
+mod gather;
+mod lend;
+mod waiting;
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     time::{Duration, Instant},
 };
 
 use duroxide::providers::ProviderError;
+use gather::Patience;
 
 use crate::{
+    ahead::Ahead,
     clock,
-    command::{Command, Committed, Exclusive, Reply, operation},
+    command::{Command, Committed, Operation, Reply, operation},
     completion::Completions,
     fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
     options::{Options, Synchronous},
     queue::Queue,
     relay,
     shard::ShardNumber,
-    store::{Effects, FetchedTask, FetchedTurn, Relay, Store, TaskFilter},
+    store::{Effects, FetchedTask, FetchedTurn, Relay, Store},
     watch::{self, Doing},
 };
 
-/// After so many vain waits in a row, one batch in 2^6 waits to see whether it has become worth it.
-const VAIN_WAITS_MAX: u32 = 6;
+/// How long messages to another shard that could not be delivered wait for the next attempt.
+const RESEND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Counts of one shard's work.
 #[derive(Default)]
@@ -46,6 +55,14 @@ pub struct Counts {
 pub struct Lane {
     pub queue: Queue<Command>,
     pub counts: Counts,
+    /// Activities that were handed out before anybody asked.
+    pub ahead: Ahead,
+}
+
+impl Lane {
+    pub fn new() -> Self {
+        Self { queue: Queue::new(), counts: Counts::default(), ahead: Ahead::default() }
+    }
 }
 
 /// What a writer must know of its surroundings.
@@ -69,16 +86,16 @@ pub struct Writer {
     next_recheck: Instant,
     /// Work that was handed out and has not come back. An estimate: a lock may run out.
     in_hand: usize,
-    /// Waits in a row that nothing came of.
-    vain_waits: u32,
-    /// How many batches are to go without a wait.
-    without_wait: u32,
+    patience: Patience,
+    /// Messages to other shards that were not delivered, and when to try again.
+    undelivered: Vec<Relay>,
+    resend_at: Option<Instant>,
     /// The level of `PRAGMA synchronous` at the moment.
     level: Synchronous,
 }
 
 /// A fetch that found something in the transaction that is under way.
-enum Served {
+pub enum Served {
     Turn(Arc<Slot<FetchedTurn>>, Answer<FetchedTurn>),
     Task(Arc<Slot<FetchedTask>>, Answer<FetchedTask>),
 }
@@ -106,8 +123,9 @@ impl Writer {
             due,
             next_recheck,
             in_hand: 0,
-            vain_waits: 0,
-            without_wait: 0,
+            patience: Patience::default(),
+            undelivered: Vec::new(),
+            resend_at: None,
             level,
         })
     }
@@ -123,12 +141,10 @@ impl Writer {
         watch::now(Doing::Waiting);
         while self.lane.queue.take(&mut batch, most, self.wake_at()) {
             self.note_returns(&batch);
+            self.give_back(self.lane.ahead.expired(Instant::now()));
+            self.resend();
             let look = self.should_look();
-            if self.syncs() {
-                self.hand_out_first(&mut batch, look);
-            } else {
-                self.gather(&mut batch, most);
-            }
+            self.let_grow(&mut batch, look);
             let (exclusive, ordinary): (Vec<_>, Vec<_>) =
                 batch.drain(..).partition(|command| matches!(command, Command::Exclusive(_)));
             if look || !ordinary.is_empty() {
@@ -141,88 +157,35 @@ impl Writer {
             }
             watch::now(Doing::Waiting);
         }
+        self.give_back(self.lane.ahead.drain());
     }
 
-    /// Whether a commit that somebody relies on waits for the disk.
-    fn syncs(&self) -> bool {
-        matches!(self.surroundings.options.synchronous, Synchronous::Full | Synchronous::Extra)
+    /// Takes back what was handed out ahead and nobody wants.
+    fn give_back(&mut self, tasks: Vec<FetchedTask>) {
+        if tasks.is_empty() {
+            return;
+        }
+        self.in_hand = self.in_hand.saturating_sub(tasks.len());
+        let returns = tasks.into_iter().map(|task| Command::Return(released(task))).collect();
+        self.transact(returns, false);
+    }
+
+    fn put_off(&mut self, relays: Vec<Relay>) {
+        self.undelivered.extend(relays);
+        self.resend_at.get_or_insert_with(|| Instant::now() + RESEND_INTERVAL);
+    }
+
+    fn resend(&mut self) {
+        if self.resend_at.is_some_and(|at| at <= Instant::now()) {
+            self.resend_at = None;
+            let relays = std::mem::take(&mut self.undelivered);
+            self.send(relays);
+        }
     }
 
     fn note_returns(&mut self, commands: &[Command]) {
         let returned = commands.iter().filter(|command| command.returns()).count();
         self.in_hand = self.in_hand.saturating_sub(returned);
-    }
-
-    /// Whether it is worth waiting for more before `batch` is committed: there is something to commit, and work is in
-    /// somebody's hands that may come back and share it. What takes long is not worth it: after a wait for nothing,
-    /// ever more batches go without one.
-    fn is_worth_a_wait(&mut self, batch: &[Command]) -> bool {
-        if self.surroundings.options.max_delay.is_zero() || self.in_hand == 0 || !batch.iter().any(Command::writes) {
-            return false;
-        }
-        if self.without_wait > 0 {
-            self.without_wait -= 1;
-            return false;
-        }
-        true
-    }
-
-    fn note_wait(&mut self, was_vain: bool) {
-        self.vain_waits = if was_vain { (self.vain_waits + 1).min(VAIN_WAITS_MAX) } else { 0 };
-        self.without_wait = (1 << self.vain_waits) - 1;
-    }
-
-    /// Waits for work that is in somebody's hands.
-    fn gather(&mut self, batch: &mut Vec<Command>, most: usize) {
-        if !self.is_worth_a_wait(batch) {
-            return;
-        }
-        let first = batch.len();
-        watch::now(Doing::Gathering);
-        let until = Instant::now() + self.surroundings.options.max_delay;
-        while self.in_hand > 0 && batch.len() < most && Instant::now() < until {
-            let came = batch.len();
-            let wanted = self.in_hand.min(most - came);
-            self.lane.queue.take_when(batch, most - came, wanted, Some(until));
-            let new = batch.split_off(came);
-            self.note_returns(&new);
-            batch.extend(new);
-        }
-        self.note_wait(batch.len() == first);
-    }
-
-    /// Where a commit waits for the disk, gives work to those who ask before it, in a transaction that does not wait,
-    /// so that they can work meanwhile; then waits for what comes back of it.
-    fn hand_out_first(&mut self, batch: &mut Vec<Command>, look: bool) {
-        let most = self.surroundings.options.max_batch;
-        let mut until = None;
-        let mut brought = false;
-        loop {
-            let (keep, fetches): (Vec<_>, Vec<_>) =
-                batch.drain(..).partition(|command| command.writes() || matches!(command, Command::Exclusive(_)));
-            *batch = keep;
-            if !fetches.is_empty() {
-                self.transact(fetches, look);
-            }
-            let until = match until {
-                Some(until) => until,
-                None if self.is_worth_a_wait(batch) => {
-                    *until.insert(Instant::now() + self.surroundings.options.max_delay)
-                }
-                None => return,
-            };
-            if self.in_hand == 0 || batch.len() >= most || Instant::now() >= until {
-                break;
-            }
-            let came = batch.len();
-            watch::now(Doing::Gathering);
-            self.lane.queue.take_when(batch, most - came, 1, Some(until));
-            let new = batch.split_off(came);
-            self.note_returns(&new);
-            brought |= new.iter().any(Command::writes);
-            batch.extend(new);
-        }
-        self.note_wait(!brought);
     }
 
     /// Lets the next transaction be synced only if it has something that anybody is told to rely on. To have been handed
@@ -240,16 +203,16 @@ impl Writer {
         Ok(())
     }
 
-    /// When to look for work though nobody asks.
+    /// When to go on though nobody asks.
     fn wake_at(&self) -> Option<Instant> {
-        if self.turns.is_empty() && self.tasks.is_empty() {
-            return None;
-        }
-        let due = self.due.peek().map(|Reverse(due)| {
-            let left = u64::try_from(due - clock::now_us()).unwrap_or(0);
-            Instant::now() + Duration::from_micros(left)
+        let look = (!self.turns.is_empty() || !self.tasks.is_empty()).then(|| {
+            let due = self.due.peek().map(|Reverse(due)| {
+                let left = u64::try_from(due - clock::now_us()).unwrap_or(0);
+                Instant::now() + Duration::from_micros(left)
+            });
+            due.map_or(self.next_recheck, |due| due.min(self.next_recheck))
         });
-        Some(due.map_or(self.next_recheck, |due| due.min(self.next_recheck)))
+        [look, self.lane.ahead.until(), self.resend_at].into_iter().flatten().min()
     }
 
     /// Whether it is time to look for work that nothing has announced: something became visible, or a lock may have
@@ -273,7 +236,8 @@ impl Writer {
         let mut outcome = Outcome::default();
         let asked = commands.len() as u64;
         let needs_sync = commands.iter().any(Command::writes);
-        let mut result = self.set_sync(needs_sync).and_then(|()| self.store.execute(self.surroundings.options.begin()));
+        self.store.workers_wait = self.tasks.iter().any(|fetch| !fetch.slot.is_settled());
+        let mut result = self.begin(needs_sync, self.surroundings.options.begin());
         for command in commands {
             match &result {
                 Ok(()) => result = self.carry_out(command, &mut outcome),
@@ -300,11 +264,21 @@ impl Writer {
         self.tell(outcome, result.as_ref().copied());
     }
 
+    fn begin(&mut self, needs_sync: bool, statement: &str) -> rusqlite::Result<()> {
+        if !self.store.connection().is_autocommit() {
+            // The last one could neither be committed nor undone.
+            self.store.execute("ROLLBACK")?;
+        }
+        self.set_sync(needs_sync)?;
+        self.store.execute(statement)
+    }
+
     /// Answers a command that a broken transaction did not come to. An operation's caller learns it from the loss of
     /// its channel.
     fn refuse(&mut self, command: Command, error: &rusqlite::Error, outcome: &mut Outcome) {
         match command {
             Command::Operation(operation) | Command::Return(operation) => drop(operation),
+            Command::Undelivered(relays) => self.put_off(relays),
             Command::FetchTurn(fetch) if fetch.waits => self.turns.push_back(fetch),
             Command::FetchTask(fetch) if fetch.waits => self.tasks.push_back(fetch),
             Command::FetchTurn(TurnFetch { slot, .. }) if slot.claim() => {
@@ -318,45 +292,35 @@ impl Writer {
         }
     }
 
-    /// Runs `body` in a savepoint, which it leaves only if it returns true.
+    /// Runs `body` in a savepoint, which is kept if it returns true. `None` if it panicked, in which case everything of it
+    /// is undone too.
     fn in_savepoint<T>(
         &mut self,
         outcome: &mut Outcome,
         body: impl FnOnce(&mut Store) -> (bool, T),
-    ) -> rusqlite::Result<T> {
+    ) -> rusqlite::Result<Option<T>> {
         self.store.execute("SAVEPOINT operation")?;
-        let (keep, value) = body(&mut self.store);
+        // What a body leaves behind is in the savepoint and in the effects, and both are dropped.
+        let ran = catch_unwind(AssertUnwindSafe(|| body(&mut self.store)));
         let effects = std::mem::take(&mut self.store.effects);
-        if keep {
+        if matches!(ran, Ok((true, _))) {
             outcome.effects.merge(effects);
         } else {
+            // Fails where the error that stopped the body has undone the whole transaction.
             self.store.execute("ROLLBACK TO operation")?;
         }
         self.store.execute("RELEASE operation")?;
-        Ok(value)
-    }
-
-    /// Looks for work without a savepoint. What is handed out is checked before it is written down, so a fetch that fails
-    /// has written nothing; should it have, the second value breaks the transaction.
-    fn hand_out<T>(&mut self, fetch: impl FnOnce(&mut Store) -> Answer<T>) -> (Answer<T>, rusqlite::Result<()>) {
-        let before = self.store.connection().total_changes();
-        let answer = fetch(&mut self.store);
-        let whole = match &answer {
-            Err(error) if self.store.connection().total_changes() != before => {
-                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
-                Err(rusqlite::Error::SqliteFailure(code, Some(format!("a fetch failed half-way: {error}"))))
-            }
-            _ => Ok(()),
-        };
-        (answer, whole)
+        Ok(ran.ok().map(|(_, value)| value))
     }
 
     fn carry_out(&mut self, command: Command, outcome: &mut Outcome) -> rusqlite::Result<()> {
         match command {
             Command::Operation(operation) | Command::Return(operation) => {
                 let reply = self.in_savepoint(outcome, operation)?;
-                outcome.replies.push(reply);
+                // The caller of one that panicked learns it from the loss of its channel.
+                outcome.replies.extend(reply);
             }
+            Command::Undelivered(relays) => self.put_off(relays),
             Command::FetchTurn(fetch) => {
                 if !self.offer_turn(&fetch, outcome)? && !fetch.slot.is_settled() {
                     if fetch.waits { self.turns.push_back(fetch) } else { outcome.replies.push(nothing(fetch.slot)) }
@@ -372,104 +336,47 @@ impl Writer {
         Ok(())
     }
 
-    /// Looks for a turn for `fetch`; true if it has its answer.
-    fn offer_turn(&mut self, fetch: &TurnFetch, outcome: &mut Outcome) -> rusqlite::Result<bool> {
-        let claimed = std::cell::Cell::new(false);
-        let claim = || {
-            claimed.set(fetch.slot.claim());
-            claimed.get()
-        };
-        let (answer, whole) = self.hand_out(|store| store.fetch_turn(fetch.lock_for, fetch.versions, &claim));
-        // An error is an answer too, for whom nobody else has one.
-        let answered = claimed.get() || (answer.is_err() && fetch.slot.claim());
-        if answered {
-            outcome.served.push(Served::Turn(Arc::clone(&fetch.slot), answer));
-        }
-        whole.map(|()| answered)
-    }
-
-    /// Looks for an activity for `fetch`; true if it has its answer.
-    fn offer_task(&mut self, fetch: &TaskFetch, outcome: &mut Outcome) -> rusqlite::Result<bool> {
-        let claimed = std::cell::Cell::new(false);
-        let claim = || {
-            claimed.set(fetch.slot.claim());
-            claimed.get()
-        };
-        let (answer, whole) = self.hand_out(|store| store.fetch_task(fetch.lock_for, &fetch.filter, &claim));
-        let answered = claimed.get() || (answer.is_err() && fetch.slot.claim());
-        if answered {
-            outcome.served.push(Served::Task(Arc::clone(&fetch.slot), answer));
-        }
-        whole.map(|()| answered)
-    }
-
-    /// Offers what has become available to those who wait, oldest first.
-    fn serve_waiting(&mut self, look: bool, outcome: &mut Outcome) -> rusqlite::Result<()> {
-        let mut result = Ok(());
-        if look || outcome.effects.turns {
-            // Who asks what another was refused is refused too.
-            let mut refused = Vec::new();
-            for fetch in std::mem::take(&mut self.turns) {
-                if fetch.slot.is_settled() {
-                    continue;
-                }
-                let answered = result.is_ok() && !refused.contains(&fetch.versions) && {
-                    let answered = self.offer_turn(&fetch, outcome);
-                    *answered.as_ref().unwrap_or(&false) || {
-                        result = answered.map(drop);
-                        false
-                    }
-                };
-                if !answered {
-                    refused.push(fetch.versions);
-                    self.turns.push_back(fetch);
-                }
-            }
-        }
-        result?;
-        let mut result = Ok(());
-        if look || outcome.effects.tasks {
-            let mut refused: Vec<TaskFilter> = Vec::new();
-            let mut any_due = true;
-            for fetch in std::mem::take(&mut self.tasks) {
-                if fetch.slot.is_settled() {
-                    continue;
-                }
-                let hopeless = result.is_err() || !any_due || refused.iter().any(|other| other.same(&fetch.filter));
-                let answered = !hopeless && {
-                    let answered = self.offer_task(&fetch, outcome);
-                    any_due = self.store.saw_due_task();
-                    *answered.as_ref().unwrap_or(&false) || {
-                        result = answered.map(drop);
-                        false
-                    }
-                };
-                if !answered {
-                    if !hopeless {
-                        refused.push(fetch.filter.clone());
-                    }
-                    self.tasks.push_back(fetch);
-                }
-            }
-        }
-        result
-    }
-
     /// Tells everybody what became of the batch.
     fn tell(&mut self, mut outcome: Outcome, committed: Committed<'_>) {
-        // First of all: whoever hears of the commit may read.
-        self.store.keep_histories(std::mem::take(&mut outcome.effects.histories));
-        for served in outcome.served {
+        // First of all: whoever hears of the commit may read, and fetch.
+        self.make_known(&mut outcome.effects);
+        // Workers before dispatchers: the work is theirs, and a turn that begins takes their processor.
+        let (turns, tasks): (Vec<_>, Vec<_>) =
+            outcome.served.into_iter().partition(|served| matches!(served, Served::Turn(..)));
+        for served in tasks {
             self.deliver(served, committed);
         }
         for reply in outcome.replies {
             reply(committed);
         }
+        for served in turns {
+            self.deliver(served, committed);
+        }
         self.act_on(outcome.effects);
     }
 
+    /// Lets others see what was committed.
+    fn make_known(&mut self, effects: &mut Effects) {
+        self.store.keep_histories(std::mem::take(&mut effects.histories));
+        for (want, task) in effects.ahead.drain(..) {
+            self.in_hand += 1;
+            self.lane.ahead.put(want, task);
+        }
+        if !effects.cancelled.is_empty() || !effects.removed.is_empty() {
+            let gone = self.lane.ahead.forget(|task| {
+                let key = &task.token.key;
+                effects.removed.contains(&key.instance)
+                    || effects.cancelled.iter().any(|cancelled| {
+                        cancelled.instance == key.instance
+                            && cancelled.execution_id as i64 == key.execution
+                            && cancelled.activity_id as i64 == key.activity
+                    })
+            });
+            self.in_hand = self.in_hand.saturating_sub(gone);
+        }
+    }
+
     fn act_on(&mut self, effects: Effects) {
-        self.store.keep_histories(effects.histories);
         if self.surroundings.options.long_poll {
             self.due.extend(effects.due.into_iter().map(Reverse));
         }
@@ -478,8 +385,10 @@ impl Writer {
     }
 
     fn deliver(&mut self, served: Served, committed: Committed<'_>) {
-        self.lane.counts.fetches_served.fetch_add(1, Ordering::Relaxed);
-        self.in_hand += 1;
+        if committed.is_ok() {
+            self.lane.counts.fetches_served.fetch_add(1, Ordering::Relaxed);
+            self.in_hand += 1;
+        }
         match served {
             Served::Turn(slot, answer) => self.hand_over(&slot, answer, committed),
             Served::Task(slot, answer) => self.hand_over(&slot, answer, committed),
@@ -493,8 +402,7 @@ impl Writer {
         };
         if let Err(Ok(Some(held))) = slot.answer(answer) {
             // Whoever wanted it has gone.
-            let (release, _) = operation(T::OPERATION, move |store| held.release(store));
-            let _ = self.lane.queue.push(Command::Return(release));
+            let _ = self.lane.queue.push(Command::Return(released(held)));
         }
     }
 
@@ -505,32 +413,32 @@ impl Writer {
             relay::send(self.surroundings.shard, &lanes, relays);
         }
     }
+}
 
-    /// Lets somebody else say what a transaction does.
-    fn lend(&mut self, exclusive: Exclusive) {
-        let failed = |error: rusqlite::Error| ProviderError::retryable("exclusive", error.to_string());
-        if let Err(error) = self.set_sync(true).and_then(|()| self.store.execute("BEGIN IMMEDIATE")) {
-            let _ = exclusive.begun.send(Err(failed(error)));
-            return;
-        }
-        let _ = exclusive.begun.send(Ok(()));
-        let result = loop {
-            match exclusive.steps.recv() {
-                Ok(Some(step)) => step(&mut self.store),
-                Ok(None) => break self.store.execute("COMMIT").map_err(failed),
-                Err(mpsc::RecvError) => break Err(ProviderError::retryable("exclusive", "given up")),
-            }
-        };
-        let effects = std::mem::take(&mut self.store.effects);
-        if result.is_ok() {
-            self.act_on(effects);
-        } else {
-            let _ = self.store.execute("ROLLBACK");
-        }
-        let _ = exclusive.ended.send(result);
-    }
+/// Gives back what was handed out.
+pub fn released<T: Held>(held: T) -> Operation {
+    operation(T::OPERATION, move |store| held.release(store)).0
 }
 
 fn nothing<T: Send + 'static>(slot: Arc<Slot<T>>) -> Reply {
     Box::new(move |_| slot.nothing())
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Usually it is closed, and nobody waits. Otherwise the thread panicked.
+        self.lane.queue.close();
+        let mut left = Vec::new();
+        self.lane.queue.take(&mut left, usize::MAX, Some(Instant::now()));
+        let (turns, tasks) =
+            (self.turns.drain(..).map(Command::FetchTurn), self.tasks.drain(..).map(Command::FetchTask));
+        for command in left.into_iter().chain(turns).chain(tasks) {
+            match command {
+                Command::FetchTurn(fetch) => fetch.slot.give_up(),
+                Command::FetchTask(fetch) => fetch.slot.give_up(),
+                // Their callers learn it from the loss of their channels.
+                Command::Operation(_) | Command::Return(_) | Command::Undelivered(_) | Command::Exclusive(_) => {}
+            }
+        }
+    }
 }
