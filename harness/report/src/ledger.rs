@@ -44,6 +44,9 @@ pub fn headline(ledger: &Ledger) -> String {
         let marginal = step.marginal.as_ref()?;
         Some(format!("; `{}` brought most: {}", step.variant, effect(marginal)))
     });
+    if let Some(why) = no_verdicts(ledger) {
+        return format!("{whole}; no step has a verdict: {why}");
+    }
     let nothing = ledger
         .steps
         .iter()
@@ -56,6 +59,13 @@ pub fn headline(ledger: &Ledger) -> String {
         format!("; no improvement is shown for {}", nothing.join(", "))
     };
     format!("{whole}{}{nothing}", most.unwrap_or_default())
+}
+
+/// Why there is an interval for none of the steps, where one reason holds for all: there are too few blocks.
+fn no_verdicts(ledger: &Ledger) -> Option<&str> {
+    let mut marginal = ledger.steps.iter().filter_map(|step| step.marginal.as_ref());
+    let first = marginal.next().filter(|first| first.ci.is_none())?;
+    marginal.all(|other| other.ci.is_none() && other.reason == first.reason).then_some(first.reason.as_str())
 }
 
 /// A change, and from a doubling on the factor that it is.
@@ -77,10 +87,10 @@ pub fn section(ledger: &Ledger) -> String {
             "n",
             "against the step before",
             "interval",
-            "",
+            "verdict",
             "against the first",
             "interval",
-            "",
+            "verdict",
         ],
         &mut text,
     );
@@ -170,18 +180,22 @@ fn setting(changed: &SettingRow) -> String {
 
 fn reasons(ledger: &Ledger, text: &mut String) {
     text.push_str("<details><summary>Why each verdict</summary>\n\n");
+    // Where blocks are few, one reason holds for all steps: it is said once.
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for step in &ledger.steps {
         for (against, metric) in [("the step before", &step.marginal), ("the first", &step.cumulative)] {
-            if let Some(metric) = metric {
-                let _ = writeln!(
-                    text,
-                    "- `{}` against {against}: {}: {}",
-                    step.variant,
-                    metric.verdict.word(),
-                    escape(&metric.reason)
-                );
+            let Some(metric) = metric else { continue };
+            let reason = format!("{}: {}", metric.verdict.word(), escape(&metric.reason));
+            let change = format!("`{}` against {against}", step.variant);
+            match reasons.iter_mut().find(|(other, _)| *other == reason) {
+                Some((_, changes)) => changes.push(change),
+                None => reasons.push((reason, vec![change])),
             }
         }
+    }
+    for (reason, changes) in &reasons {
+        let changes = if reasons.len() == 1 { "every change".to_owned() } else { changes.join(", ") };
+        let _ = writeln!(text, "- {changes}: {reason}");
     }
     text.push_str("\n</details>\n\n");
 }
@@ -212,8 +226,7 @@ pub fn plot(verdict: &ScenarioVerdict) -> Option<Plot> {
     let svg = sheet(WIDTH, bottom + 14.0, |canvas| {
         let title = fitting(&format!("Step by step: {}", verdict.name), 15.0, WIDTH - 24.0);
         canvas.bold(&title, (12.0, 16.0), 15.0, Align::Left, Ink::Text);
-        let legend =
-            format!("{}, median and 95 % interval · {direction} · right: against the step before", ledger.metric);
+        let legend = format!("{}, median, 95 % interval · {direction} · right: each step's own", ledger.metric);
         canvas.text(&fitting(&legend, 12.0, WIDTH - 24.0), (12.0, 36.0), 12.0, Align::Left, Ink::Text);
         canvas.line(&[(NAMES, TOP), (NAMES, bottom)], Ink::Text, 1.0);
         let mut before = None;

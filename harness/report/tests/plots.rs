@@ -225,6 +225,17 @@ fn words_stay_apart_on_a_ledger() {
     for wanted in ["### Sprint ledger", "| 4 | `the-last` |", "-ledger.svg)", "- `worse`: nothing that is asked for"] {
         assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
     }
+
+    // With too few blocks for any verdict that is said, once.
+    let few: Vec<Trial> = all.iter().filter(|trial| trial.block < 3).cloned().collect();
+    let verdicts = uplift_analysis::judge(&run, &few);
+    let input = ReportInput { run: &run, trials: &few, profiles: &[], verdicts: verdicts.as_ref() };
+    let text = markdown::document(&input);
+    let (_, ledger) = text.split_once("### Sprint ledger").expect("the section");
+    let (headline, _) = ledger.trim_start().split_once('\n').expect("a headline");
+    assert!(headline.contains("no step has a verdict: 3 blocks are fewer"), "{headline}");
+    let (ledger, _) = ledger.split_once("</details>").expect("the reasons");
+    assert_eq!(ledger.matches("- every change: inconclusive: 3 blocks are fewer").count(), 1, "{ledger}");
 }
 
 /// Budgets, sweeps and trends keep the same rules.

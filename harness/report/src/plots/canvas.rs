@@ -49,10 +49,12 @@ const SERIES: [(&str, &str, &str); SERIES_MAX] = [
     ("#8C564B", "--series-6", "8 4"),
     ("#56B4E9", "--series-7", "18 5 4 5 4 5"),
     ("#A58A00", "--series-8", "2 4 14 4"),
+    ("#A31545", "--series-9", "6 3 6 9"),
+    ("#4A5560", "--series-10", "22 4 10 4"),
 ];
 
-/// How many lines can be told apart.
-pub const SERIES_MAX: usize = 8;
+/// How many lines can be told apart: as many as a ledger has steps.
+pub const SERIES_MAX: usize = 10;
 
 const INKS: [(Ink, &str, &str); 7] = [
     (Ink::Paper, "#FFFFFF", "--paper"),
