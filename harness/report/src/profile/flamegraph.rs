@@ -35,8 +35,8 @@ fn draw(options: &mut Options<'_>, text: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Characters of a line of the title and of the subtitle: what a telephone is wide enough for.
-const TITLE_CHARACTERS: usize = 43;
-const SUBTITLE_CHARACTERS: usize = 52;
+const TITLE_CHARACTERS: usize = 40;
+const SUBTITLE_CHARACTERS: usize = 48;
 /// Heights of their lines, and where the first begins: below the words that can be clicked.
 const TITLE_LINE: u32 = 18;
 const SUBTITLE_LINE: u32 = 15;
