@@ -209,7 +209,7 @@ mod tests {
         let lines = spans(&long);
         assert!(lines.len() >= 5, "{lines:?}");
         assert!(lines.windows(2).all(|pair| pair[0].0 + 12 <= pair[1].0), "{lines:?}");
-        // An ampersand is five characters longer when it is written.
+        // An ampersand is four characters longer when it is written.
         assert!(lines.iter().all(|(_, length)| *length <= SUBTITLE_CHARACTERS + 4 * 5), "{lines:?}");
         assert!(lines[0].0 >= value_of(&long, "<text id=\"search\"", " y").unwrap() + 14, "{lines:?}");
         let shift = value_of(&long, "<svg id=\"frames\"", " y").unwrap();
