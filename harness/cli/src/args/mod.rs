@@ -12,7 +12,7 @@ pub use self::{
     measuring::{
         CalibrateArgs, CompareArgs, ComparisonArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs, SweepArgs, VerifyArgs,
     },
-    stored::{DiffArgs, ExportArgs, HistoryArgs, ReportArgs, RunArg, StoredArgs},
+    stored::{DiffArgs, Direction, ExportArgs, HistoryArgs, ReportArgs, RunArg, StoredArgs},
     trials::{LaunchArgs, Launcher, PlaceArgs, ProfileMode, SelectionArgs, SetupArgs, TrialArgs},
 };
 
