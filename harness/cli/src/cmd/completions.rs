@@ -12,7 +12,7 @@ use crate::{
 /// Prints the completions.
 pub fn run(args: &CompletionsArgs, terminal: &Terminal) -> Result<u8, CliError> {
     // Not to standard output at once: the generator panics where its reader has gone away.
-    let mut text = Vec::new();
+    let mut text = Vec::<u8>::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "uplift", &mut text);
     terminal.print_bytes(&text);
     Ok(exit::OK)
