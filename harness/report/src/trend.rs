@@ -49,12 +49,16 @@ pub fn table(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> 
     }
     let _ = writeln!(
         text,
-        "\n{} runs, {} changes of level (E-divisive, 1 %).{}",
-        trend.runs.len(),
-        trend.changes.len(),
+        "\n{}, {} (E-divisive, 1 %).{}",
+        counted(trend.runs.len(), "run", "runs"),
+        counted(trend.changes.len(), "change of level", "changes of level"),
         trend.left_out.iter().map(|left| format!(" Left out: {left}.")).collect::<String>()
     );
     text
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// How far the level moved; `None` where it was 0 before and has no ratio.
@@ -136,7 +140,10 @@ pub fn plot(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> O
             .map(|point| Mark { x: point.index as f64 - 0.5, word: step(point, newest.tier).unwrap_or_default() })
             .collect(),
     };
-    let description =
-        format!("{metric} of {variant} over {} runs; its level changes {} times.", last + 1, trend.changes.len());
+    let description = format!(
+        "{metric} of {variant} over {} runs; {}.",
+        last + 1,
+        counted(trend.changes.len(), "change of level", "changes of level")
+    );
     Some(Plot::new(&format!("{scenario}-{variant}"), &format!("{metric}-trend"), chart.draw(), description))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use uplift_model::{Trial, Verdicts, run::Run};
+use uplift_model::{Histogram, Trial, Verdicts, run::Run};
 use uplift_report::{
     ReportInput,
     export::{Format, Selection, documents},
@@ -114,6 +114,39 @@ fn histograms_are_the_same_to_other_libraries() {
             }
         }
     }
+}
+
+/// A plotter of percentile distributions reads the count, the mean, the maximum and the percentiles that we have.
+#[test]
+fn percentile_distributions_are_read_by_a_plotter() {
+    let loaded = Loaded::of("slower");
+    let answers = answers();
+    for variant in ["baseline", "slower-5"] {
+        let mut merged = Histogram::new();
+        for trial in loaded.trials.iter().filter(|trial| trial.variant == variant) {
+            trial.measured.iter().flat_map(|measured| &measured.operations).for_each(|one| merged.merge(&one.response));
+        }
+        let theirs = &answers["hgrm"][format!("reference-steady-{variant}")];
+        assert_eq!(theirs["count"].as_u64(), Some(merged.count()), "{variant}");
+        for (name, wanted_ns) in [
+            ("mean_us", merged.mean().unwrap()),
+            ("max_us", merged.max().unwrap() as f64),
+            ("p50_us", merged.quantile(0.5).unwrap() as f64),
+            ("p99_us", merged.quantile(0.99).unwrap() as f64),
+        ] {
+            // The file has steps of a fifth of a halving: the next step above a percentile is in the same bucket or the next.
+            let tolerance = if name == "p99_us" { 0.1 } else { 0.001 };
+            let read_ns = theirs[name].as_f64().unwrap() * 1e3;
+            assert!(close(read_ns, wanted_ns, tolerance), "{variant} {name}: {read_ns} against {wanted_ns}");
+        }
+    }
+}
+
+/// Prometheus's own checker has nothing to say against the metrics.
+#[test]
+fn metrics_pass_the_checker_of_prometheus() {
+    let answer = &answers()["promtool"];
+    assert_eq!((answer["exit"].as_i64(), answer["complaints"].as_str()), (Some(0), Some("")), "{answer}");
 }
 
 /// The medians that reach other tools are those of the report.

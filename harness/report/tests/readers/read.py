@@ -1,9 +1,11 @@
 """Reads the files in `exports/` with libraries that were not written for uplift and records what they say.
 
     python3 -m venv v && v/bin/pip install hdrhistogram==0.10.8 prometheus_client==0.26.0 junitparser==5.0.3
+    python3 -m venv w && w/bin/pip install hdr-plot==0.6.2 "setuptools<81"
     npm install --prefix n hdr-histogram-js@3.0.1
-    v/bin/python read.py n/node_modules      # records the answers
-    v/bin/python read.py --check             # reads again and fails where an answer differs; leaves JavaScript out
+    apt-get download prometheus && dpkg -x prometheus_*.deb p
+    v/bin/python read.py n/node_modules w/bin/python p/usr/bin/promtool      # records the answers
+    v/bin/python read.py --check     # reads again and fails where an answer differs; leaves out what v does not have
 
 `harness/report/tests/exports.rs` holds the answers against the records.
 """
@@ -69,6 +71,31 @@ def hlog_javascript(modules):
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
+def hgrm(python):
+    script = """
+import json, pathlib, sys
+from hdr_plot import hdr_plot
+answers = {}
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.hgrm")):
+    table, about = hdr_plot.parse_percentiles(path), hdr_plot.parse_metadata(path)
+    at = lambda q: float(table.loc[table["Percentile"] >= q]["Latency"].iloc[0])
+    answers[path.stem] = {
+        "count": int(about["Total count"]), "mean_us": float(about["Mean"]), "max_us": float(about["Max"]),
+        "p50_us": at(0.5), "p99_us": at(0.99), "lines": len(table),
+    }
+print(json.dumps(answers))
+    """
+    command = [python, "-W", "ignore", "-c", script, str(EXPORTS)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def promtool(program):
+    with open(EXPORTS / "openmetrics.prom") as file:
+        checked = subprocess.run([program, "check", "metrics"], stdin=file, capture_output=True, text=True)
+    version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()[2]
+    return {"version": version, "exit": checked.returncode, "complaints": checked.stdout + checked.stderr}
+
+
 def openmetrics():
     families = {}
     for family in text_string_to_metric_families((EXPORTS / "openmetrics.prom").read_text()):
@@ -111,6 +138,7 @@ answers = {
     "digests": {path.name: digest(path.read_bytes()) for path in sorted(EXPORTS.iterdir())},
     "hlog": {"hdrh (Python)": hlog_python(), **({} if CHECK else {"hdr-histogram-js": hlog_javascript(sys.argv[1])})},
     "openmetrics": openmetrics(),
+    **({} if CHECK else {"hgrm": hgrm(sys.argv[2]), "promtool": promtool(sys.argv[3])}),
     "junit": junit(),
     "csv": medians_of_csv(),
     "bmf": bmf(),
