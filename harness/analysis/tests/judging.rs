@@ -124,7 +124,7 @@ fn wrong_results_reproduce_no_figure() {
     run.scenarios[0].scenario.claims = vec![Claim {
         variant: "slower-5".to_owned(),
         metric: "throughput".to_owned(),
-        change: Some(-0.05),
+        change: Some(-0.03),
         source: "a.md".to_owned(),
         ..Claim::default()
     }];
@@ -264,7 +264,7 @@ fn finite(verdicts: &Verdicts) {
 fn odd_records_are_judged_without_a_panic() {
     let (run, trials) = load("slower");
     let states = [RunState::Complete, RunState::Interrupted, RunState::Unfinished];
-    let runs = || states.into_iter().map(|state| Run { state, ..run.clone() });
+    let runs = states.map(|state| Run { state, ..run.clone() });
     let mut all_failed = trials.clone();
     all_failed.iter_mut().for_each(|trial| fail(trial, FailureKind::Crashed));
     let mut idle = trials.clone();
@@ -281,20 +281,22 @@ fn odd_records_are_judged_without_a_panic() {
     }
     let one_block: Vec<Trial> = trials.iter().filter(|trial| trial.block == 2).cloned().collect();
     let one_side: Vec<Trial> = trials.iter().filter(|trial| trial.variant == "baseline").cloned().collect();
+    const WITHOUT_TURNS: usize = 3;
     let cases = [Vec::new(), all_failed, idle, without_turns, one_block, one_side];
     for (case, records) in cases.iter().enumerate() {
-        for run in runs() {
-            let verdicts = judge(&run, records).unwrap();
+        for run in &runs {
+            let verdicts = judge(run, records).unwrap();
             finite(&verdicts);
             let scenario = &verdicts.scenarios[0];
             assert!(scenario.status == Status::Compared || scenario.reason.is_some(), "{case}");
             for metric in &scenario.metrics {
                 let moved = matches!(metric.verdict, Verdict::Improved | Verdict::Regressed);
-                assert!(!moved && !metric.reason.is_empty(), "{case}: {metric:?}");
+                // Records without turns still have counters and histograms of operations.
+                assert!((!moved || case == WITHOUT_TURNS) && !metric.reason.is_empty(), "{case}: {metric:?}");
             }
-            gate::gate(&run, &verdicts);
-            finite(&judge_pair(&run, records, "baseline", "baseline"));
-            finite(&judge_pair(&run, records, "no such", "variant"));
+            gate::gate(run, &verdicts);
+            finite(&judge_pair(run, records, "baseline", "baseline"));
+            finite(&judge_pair(run, records, "no such", "variant"));
         }
     }
     let nothing = Run { scenarios: Vec::<PlannedScenario>::new(), ..run.clone() };
