@@ -30,7 +30,6 @@ impl Grouped {
             writers: settings.writers.map_or(defaults.writers, |writers| writers as usize),
             immediate: settings.immediate.unwrap_or(defaults.immediate),
             long_poll: settings.long_poll.unwrap_or(defaults.long_poll),
-            busy_wait: settings.busy_wait.map_or(defaults.busy_wait, Duration::from),
             hand_ahead: settings.hand_ahead.unwrap_or(defaults.hand_ahead),
             wal_autocheckpoint: settings.wal_autocheckpoint,
             cache_size_kib: settings.cache_size_kib,
@@ -65,7 +64,6 @@ impl Engine for Grouped {
             ("immediate", in_force.immediate.to_string()),
             ("long_poll", in_force.long_poll.to_string()),
             ("hand_ahead", in_force.hand_ahead.to_string()),
-            ("busy_wait", HumanDuration(in_force.busy_wait).to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()

@@ -76,9 +76,6 @@ pub struct Settings {
     pub long_poll: Option<bool>,
     /// Of the grouped provider: whether the transaction that acknowledges an activity hands out the next one too.
     pub hand_ahead: Option<bool>,
-    /// Of the grouped provider: how long an acknowledgement that finds the writer idle watches for its answer before its
-    /// thread may sleep.
-    pub busy_wait: Option<HumanDuration>,
 }
 
 impl Default for Settings {
@@ -102,7 +99,6 @@ impl Default for Settings {
             immediate: None,
             long_poll: None,
             hand_ahead: None,
-            busy_wait: None,
         }
     }
 }
@@ -189,7 +185,6 @@ impl Settings {
             ("immediate", self.immediate.is_some()),
             ("long_poll", self.long_poll.is_some()),
             ("hand_ahead", self.hand_ahead.is_some()),
-            ("busy_wait", self.busy_wait.is_some()),
             ("completion", self.completion == Completion::Notify),
         ];
         if let Some((key, _)) = of_grouped.into_iter().find(|(_, set)| *set) {

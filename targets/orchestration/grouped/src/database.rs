@@ -5,12 +5,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
-    time::{Duration, Instant},
 };
 
 use duroxide::{Event, providers::ProviderError};
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 
 use crate::{
     ahead::{Want, Wants},
@@ -157,7 +155,7 @@ impl Database {
         self.options.hand_ahead && self.lanes[shard_of(instance, self.shards())].ahead.is_worthwhile()
     }
 
-    pub fn push(&self, shard: ShardNumber, operation: &'static str, command: Command) -> Result<bool, ProviderError> {
+    pub fn push(&self, shard: ShardNumber, operation: &'static str, command: Command) -> Result<(), ProviderError> {
         self.lanes[shard].queue.push(command).map_err(|_| error::closed(operation))
     }
 
@@ -181,10 +179,8 @@ impl Database {
         run: impl FnOnce(&mut Store) -> Result<T, ProviderError> + Send + 'static,
     ) -> Result<T, ProviderError> {
         let (run, answer) = command::operation(operation, run);
-        let woke = self.push(shard_of(instance, self.shards()), operation, Command::Return(run))?;
-        // Where the writer had nothing else to do, the answer is about to come.
-        let answer = if woke { watched(answer, self.options.busy_wait).await } else { answer.await };
-        answer.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
+        self.push(shard_of(instance, self.shards()), operation, Command::Return(run))?;
+        answer.await.unwrap_or_else(|_| Err(error::not_carried_out(operation)))
     }
 
     /// Reads from the file of `instance` what is committed.
@@ -224,18 +220,6 @@ impl Database {
         }
         Ok(results)
     }
-}
-
-/// Watches for an answer for `time` before the thread goes to sleep over it.
-async fn watched<T>(mut answer: oneshot::Receiver<T>, time: Duration) -> Result<T, oneshot::error::RecvError> {
-    let until = (!time.is_zero()).then(|| Instant::now() + time);
-    while until.is_some_and(|until| Instant::now() < until) {
-        if let Ok(answer) = answer.try_recv() {
-            return Ok(answer);
-        }
-        std::hint::spin_loop();
-    }
-    answer.await
 }
 
 impl Drop for Database {
@@ -308,7 +292,6 @@ fn read_back(stores: &[Vec<Store>], options: &Options, directory: &Path) -> Resu
         immediate: options.immediate,
         long_poll: options.long_poll,
         hand_ahead: options.hand_ahead && options.long_poll,
-        busy_wait: options.busy_wait,
     })
 }
 

@@ -61,10 +61,6 @@ pub struct Options {
     /// Whether the transaction that acknowledges an activity hands out the next one too, for the worker that has waited
     /// for work before and will ask again at once. Nothing without `long_poll`.
     pub hand_ahead: bool,
-    /// How long an acknowledgement that finds the writer idle watches for its answer before its thread may sleep: waking a
-    /// thread of an idle processor can take longer than the commit. It keeps an executor's thread busy meanwhile. Zero
-    /// never does.
-    pub busy_wait: Duration,
     /// Pages in the write-ahead log after which SQLite checkpoints; 0 never does.
     pub wal_autocheckpoint: u32,
     /// Page cache of each connection in KiB.
@@ -85,7 +81,6 @@ impl Default for Options {
             immediate: true,
             long_poll: true,
             hand_ahead: true,
-            busy_wait: Duration::ZERO,
             wal_autocheckpoint: 1000,
             cache_size_kib: 16 << 10,
             recheck_interval: Duration::from_millis(100),
@@ -148,8 +143,6 @@ pub struct InForce {
     pub long_poll: bool,
     /// Whether an acknowledgement hands out the next activity.
     pub hand_ahead: bool,
-    /// How long an acknowledgement watches for its answer.
-    pub busy_wait: Duration,
 }
 
 /// Why a database could not be opened.

@@ -31,8 +31,8 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an item in; gives it back if the queue is closed. True if that woke a taker.
-    pub fn push(&self, item: T) -> Result<bool, T> {
+    /// Puts an item in; gives it back if the queue is closed.
+    pub fn push(&self, item: T) -> Result<(), T> {
         let mut state = self.state();
         if state.closed {
             return Err(item);
@@ -43,7 +43,7 @@ impl<T> Queue<T> {
         if wake {
             self.arrived.notify_one();
         }
-        Ok(wake)
+        Ok(())
     }
 
     /// No more items go in; what is in can be taken out.
