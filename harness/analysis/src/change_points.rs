@@ -29,25 +29,25 @@ pub struct ChangePoint {
 /// The change points of `values`, in their order.
 pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
     let mut found: Vec<(usize, f64)> = Vec::new();
-    let mut open = vec![(0, values.len())];
+    let mut bounds = vec![0, values.len()];
     let mut random = Splitmix::new(0x5eed);
-    while let Some((from, to)) = open.pop() {
-        let segment = &values[from..to];
-        let Some((split, distance)) = best_split(segment) else { continue };
-        let mut shuffled = segment.to_vec();
+    while let Some((split, distance)) = best_of(values, &bounds) {
+        // Orders are random within each segment: what was found before stays found.
+        let mut shuffled = values.to_vec();
         let mut as_far = 0u32;
         for _ in 0..PERMUTATIONS {
-            random.shuffle(&mut shuffled);
-            if best_split(&shuffled).is_some_and(|(_, other)| other >= distance) {
-                as_far += 1;
+            for segment in bounds.windows(2) {
+                random.shuffle(&mut shuffled[segment[0]..segment[1]]);
             }
+            as_far += u32::from(best_of(&shuffled, &bounds).is_some_and(|(_, other)| other >= distance));
         }
         let p = f64::from(as_far + 1) / f64::from(PERMUTATIONS + 1);
-        if p <= ALPHA {
-            found.push((from + split, p));
-            open.push((from, from + split));
-            open.push((from + split, to));
+        if p > ALPHA {
+            break;
         }
+        found.push((split, p));
+        bounds.push(split);
+        bounds.sort_unstable();
     }
     found.sort_by_key(|(index, _)| *index);
     let mean = |from: usize, to: usize| values[from..to].iter().sum::<f64>() / (to - from) as f64;
@@ -59,6 +59,15 @@ pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
             ChangePoint { index, p, before: mean(from, index), after: mean(index, to) }
         })
         .collect()
+}
+
+/// The best division of all segments between `bounds`.
+fn best_of(values: &[f64], bounds: &[usize]) -> Option<(usize, f64)> {
+    let segments = bounds.windows(2).filter_map(|segment| {
+        let (split, distance) = best_split(&values[segment[0]..segment[1]])?;
+        Some((segment[0] + split, distance))
+    });
+    segments.max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// Where a segment divides best: the first value of the new level, and how far apart the two parts are: mn/(m+n) times
