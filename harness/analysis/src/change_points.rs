@@ -9,6 +9,9 @@ use crate::random::Splitmix;
 
 /// Fewer values than this on one side of a change are not a level yet.
 pub const SEGMENT_MIN: usize = 3;
+/// What chance does is looked for down to single values, as in the published method: it divides best near the ends, and a
+/// change must be clearer than that.
+const CHANCE_MIN: usize = 1;
 /// The error probability of one division.
 const ALPHA: f64 = 0.01;
 const PERMUTATIONS: u32 = 499;
@@ -31,7 +34,7 @@ pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
     let mut found: Vec<(usize, f64)> = Vec::new();
     let mut bounds = vec![0, values.len()];
     let mut random = Splitmix::new(0x5eed);
-    while let Some((split, distance)) = best_of(values, &bounds) {
+    while let Some((split, distance)) = best_of(values, &bounds, SEGMENT_MIN) {
         // Orders are random within each segment: what was found before stays found.
         let mut shuffled = values.to_vec();
         let mut as_far = 0u32;
@@ -39,7 +42,7 @@ pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
             for segment in bounds.windows(2) {
                 random.shuffle(&mut shuffled[segment[0]..segment[1]]);
             }
-            as_far += u32::from(best_of(&shuffled, &bounds).is_some_and(|(_, other)| other >= distance));
+            as_far += u32::from(best_of(&shuffled, &bounds, CHANCE_MIN).is_some_and(|(_, other)| other >= distance));
         }
         let p = f64::from(as_far + 1) / f64::from(PERMUTATIONS + 1);
         if p > ALPHA {
@@ -61,10 +64,10 @@ pub fn change_points(values: &[f64]) -> Vec<ChangePoint> {
         .collect()
 }
 
-/// The best division of all segments between `bounds`.
-fn best_of(values: &[f64], bounds: &[usize]) -> Option<(usize, f64)> {
+/// The best division of all segments between `bounds` into parts of `least` values and more.
+fn best_of(values: &[f64], bounds: &[usize], least: usize) -> Option<(usize, f64)> {
     let segments = bounds.windows(2).filter_map(|segment| {
-        let (split, distance) = best_split(&values[segment[0]..segment[1]])?;
+        let (split, distance) = best_split(&values[segment[0]..segment[1]], least)?;
         Some((segment[0] + split, distance))
     });
     segments.max_by(|a, b| a.1.total_cmp(&b.1))
@@ -73,9 +76,9 @@ fn best_of(values: &[f64], bounds: &[usize]) -> Option<(usize, f64)> {
 /// Where a segment divides best: the first value of the new level, and how far apart the two parts are: mn/(m+n) times
 /// the energy distance with exponent 1. The right part may end before the segment does, so that a level that returns to
 /// what it was is seen against what it was, and not against a mixture. All sums are carried along: the time is quadratic.
-fn best_split(values: &[f64]) -> Option<(usize, f64)> {
+fn best_split(values: &[f64], least: usize) -> Option<(usize, f64)> {
     let n = values.len();
-    if n < 2 * SEGMENT_MIN {
+    if n < 2 * least {
         return None;
     }
     let distance = |a: usize, b: usize| (values[a] - values[b]).abs();
@@ -91,11 +94,13 @@ fn best_split(values: &[f64]) -> Option<(usize, f64)> {
             within_last[from] += to_newest;
         }
         within_first[end] = within_last[0];
-        for split in SEGMENT_MIN..=end.saturating_sub(SEGMENT_MIN) {
+        for split in least..=end.saturating_sub(least) {
             let (m, k) = (split as f64, (end - split) as f64);
             let (left, right) = (within_first[split], within_last[split]);
             let between = within_first[end] - left - right;
-            let energy = 2.0 * between / (m * k) - 2.0 * left / (m * (m - 1.0)) - 2.0 * right / (k * (k - 1.0));
+            // A single value has no distances.
+            let among = |sum: f64, count: f64| if count > 1.0 { 2.0 * sum / (count * (count - 1.0)) } else { 0.0 };
+            let energy = 2.0 * between / (m * k) - among(left, m) - among(right, k);
             let scaled = m * k / (m + k) * energy;
             if best.is_none_or(|(_, known)| scaled > known) {
                 best = Some((split, scaled));
@@ -162,7 +167,7 @@ mod tests {
         let all = (2 * SEGMENT_MIN..=values.len())
             .flat_map(|end| (SEGMENT_MIN..=end - SEGMENT_MIN).map(move |split| (split, end)));
         let (wanted, end) = all.max_by(|a, b| energy(a.0, a.1).total_cmp(&energy(b.0, b.1))).unwrap();
-        let (split, distance) = best_split(&values).unwrap();
+        let (split, distance) = best_split(&values, SEGMENT_MIN).unwrap();
         assert_eq!(split, wanted);
         assert!((distance - energy(wanted, end)).abs() < 1e-9);
     }
@@ -182,7 +187,7 @@ mod tests {
         let answers: Vec<Answer> = serde_json::from_str(include_str!("../tests/fixtures/otava_answers.json")).unwrap();
         assert_eq!(answers.len(), 8);
         for Answer { name, values, first, distance, changes } in answers {
-            let (split, ours) = best_split(&values).unwrap();
+            let (split, ours) = best_split(&values, SEGMENT_MIN).unwrap();
             // In noise it may split off fewer values than are a level here.
             if !changes.is_empty() {
                 assert_eq!(split, first, "{name}");

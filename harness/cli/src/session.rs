@@ -120,14 +120,18 @@ impl Finished {
     }
 }
 
-/// Whether a variant was skipped for want of a service that `UPLIFT_REQUIRE` lists. The list has words for tests as well
-/// (`browser`, `go`), which no scenario can lack.
+/// Whether a variant was skipped for want of a service that `UPLIFT_REQUIRE` lists: a word of the reason begins with its
+/// name, as `PostgreSQL` does with `postgres` and the option `--docker-base` not with `docker`. The list has words for tests
+/// as well (`browser`, `go`), which no scenario can lack.
 fn was_required(required: &str, reason: &str) -> bool {
     let reason = reason.to_lowercase();
+    let lacked = |service: &str| {
+        reason.split(|letter: char| !letter.is_alphanumeric() && letter != '-').any(|word| word.starts_with(service))
+    };
     required
         .split(',')
         .map(|word| word.trim().to_lowercase())
-        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && reason.contains(&word))
+        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && lacked(&word))
 }
 
 impl Session<'_> {
@@ -426,6 +430,7 @@ mod tests {
         assert!(was_required("docker", "docker: connecting to unix:///nowhere/docker.sock"));
         assert!(!was_required("", "docker: no engine"));
         assert!(!was_required("postgres,go", "build it in with `cargo run --features sql`"), "`go` is for a test");
+        assert!(!was_required("docker", "only that is there which --docker-base IMAGE has"));
     }
 
     #[test]

@@ -94,9 +94,9 @@ fn successes_failures_and_nothings_are_counted_apart() {
 
 #[test]
 fn turns_of_one_operation_hold_one_operation() {
-    let trials = run("reference/steady", "baseline", &["--set", "trial.turn_operations=7", "--set", "trial.rounds=4"]);
+    let trials = run("reference/steady", "baseline", &["--set", "trial.turn_operations=7", "--set", "trial.rounds=3"]);
     let turns = trials[0]["measured"]["turns"].as_array().unwrap();
-    assert_eq!(turns.len(), 4);
+    assert_eq!(turns.len(), 3);
     assert!(turns.iter().all(|turn| turn["attempts"] == 7), "{turns:?}");
 }
 

@@ -192,10 +192,14 @@ fn loose_frames(attachments: &[Attachment], framed: &[String], bytes_max: usize)
     }
 }
 
-/// The graph's script subtracts its margins from the frame's width, which is nothing while the frame is not laid out, and
-/// notes every click in the address, which a frame without an address of its own may not.
+/// The graph's script subtracts its margins from the frame's width, which is nothing while the frame is not laid out: it
+/// waits until it is. It also notes every click in the address, which a frame without an address of its own may not.
 fn guarded(svg: &str) -> String {
     const WIDTH: &str = "svg.width.baseVal.value - xpad * 2";
+    const BEGIN: &str = "setTimeout(function() {";
+    const WAIT: &str =
+        "setTimeout(function begin() { if (svg.width.baseVal.value <= xpad * 2) { setTimeout(begin, 100); return; }";
     svg.replace(WIDTH, &format!("Math.max(1, {WIDTH})"))
+        .replace(BEGIN, WAIT)
         .replace("history.replaceState(", "((...to) => { try { history.replaceState(...to); } catch {} })(")
 }

@@ -80,15 +80,20 @@ const follow = `new Promise((resolve) => {
   }, 300);
 })`;
 
-// A frame of a flame graph that is not as wide as the graph is clicked: the graph must show it alone.
-const zoom = `(() => {
+// A frame of a flame graph that is not as wide as the graph is clicked: the graph must show it alone. A graph is laid out,
+// and listens, some time after its page is there: until then a click does nothing.
+const zoom = `(async () => {
   const groups = [...document.querySelectorAll('#frames g')];
   const width = (group) => group.querySelector('rect').getBoundingClientRect().width;
-  const widest = Math.max(...groups.map(width));
-  const part = groups.find((group) => width(group) > 4 && width(group) < widest / 2);
-  const before = part && width(part);
-  part?.dispatchEvent(new MouseEvent('click', { bubbles: true }));
-  return { frames: groups.length, grown: part ? width(part) > 1.5 * before : false };
+  for (let tries = 0; tries < 100; tries++) {
+    const widest = Math.max(...groups.map(width));
+    const part = groups.find((group) => width(group) > 4 && width(group) < widest / 2);
+    const before = part && width(part);
+    part?.dispatchEvent(new MouseEvent('click', { bubbles: true }));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    if (part && width(part) > 1.5 * before) return { frames: groups.length, grown: true };
+  }
+  return { frames: groups.length, grown: false };
 })()`;
 
 const answer = { console: [], requests: [], views: {}, graphs: [] };
@@ -129,9 +134,16 @@ try {
   }
   const followed = await send('Runtime.evaluate', { expression: follow, awaitPromise: true, returnByValue: true }, sessionId);
   answer.followed = followed.result.value;
+  // A frame that is out of sight need not be laid out, and learns its width only when it is drawn: all of the page is
+  // brought into sight and drawn.
+  const { wide } = answer.views;
+  await send('Emulation.setDeviceMetricsOverride', { width: 1600, height: wide.tall, deviceScaleFactor: 1, mobile: false }, sessionId);
+  const draw = () => send('Page.captureScreenshot', { format: 'jpeg', quality: 1 }, sessionId);
+  await draw();
+  await draw();
   // Frames that are closed to the page are a process of their own or not, as the browser likes.
   const evaluate = async (expression, context, session) => {
-    const seen = await send('Runtime.evaluate', { expression, returnByValue: true, ...context }, session);
+    const seen = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true, ...context }, session);
     return seen.result.value ?? seen.exceptionDetails?.exception?.description;
   };
   const { frameTree } = await send('Page.getFrameTree', {}, sessionId);
