@@ -120,18 +120,15 @@ impl Finished {
     }
 }
 
-/// Whether a variant was skipped for want of a service that `UPLIFT_REQUIRE` lists: a word of the reason begins with its
-/// name, as `PostgreSQL` does with `postgres` and the option `--docker-base` not with `docker`. The list has words for tests
-/// as well (`browser`, `go`), which no scenario can lack.
+/// Whether a variant was skipped for want of a service that `UPLIFT_REQUIRE` lists: what is missing stands before the first
+/// semicolon of the reason, the remedies after it. The list has words for tests as well (`browser`, `go`), which no scenario
+/// can lack.
 fn was_required(required: &str, reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    let lacked = |service: &str| {
-        reason.split(|letter: char| !letter.is_alphanumeric() && letter != '-').any(|word| word.starts_with(service))
-    };
+    let missing = reason.split(';').next().unwrap_or_default().to_lowercase();
     required
         .split(',')
         .map(|word| word.trim().to_lowercase())
-        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && lacked(&word))
+        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && missing.contains(&word))
 }
 
 impl Session<'_> {
@@ -430,7 +427,9 @@ mod tests {
         assert!(was_required("docker", "docker: connecting to unix:///nowhere/docker.sock"));
         assert!(!was_required("", "docker: no engine"));
         assert!(!was_required("postgres,go", "build it in with `cargo run --features sql`"), "`go` is for a test");
-        assert!(!was_required("docker", "only that is there which --docker-base IMAGE has"));
+        let remedies =
+            "built without the crate duroxide-pg; build it; a server is reached with --docker-arg=volume=/postgresql";
+        assert!(!was_required("docker,postgres", remedies));
     }
 
     #[test]
