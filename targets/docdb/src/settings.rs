@@ -111,7 +111,7 @@ impl Default for Settings {
             locking: Locking::Exclusive,
             connections_per_db: 1,
             transport: Transport::Unix,
-            gather: Gather::Always,
+            gather: Gather::Never,
             prepare: true,
             logs: Logs::Shared,
             slowdown_percent: 0.0,

@@ -70,7 +70,7 @@ impl Default for Settings {
         Self {
             databases: 3,
             index_shards: 64,
-            gather: Gather::Always,
+            gather: Gather::Never,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             prepare: true,
         }
