@@ -23,6 +23,6 @@ pub mod value;
 
 pub use settings::{
     DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, SqlPlan, Synchronous, TableLayout, Toast,
-    TransformEngine, Workload,
+    TransformEngine, WalLevel, Workload,
 };
 pub use target::{Expected, FACTORY, expected, job};

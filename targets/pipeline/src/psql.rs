@@ -16,7 +16,7 @@ use crate::{
     destination::{PostgresDatabase, postgres_table},
     error::{ErrorKind, PipelineError, Result},
     generator::Generator,
-    settings::LoadMethod,
+    settings::{LoadMethod, Settings, WalLevel},
     stages,
 };
 
@@ -27,7 +27,7 @@ const BATCH_ROWS: u64 = 1_000;
 #[derive(Debug)]
 pub struct Psql {
     program: PathBuf,
-    command: String,
+    commands: Vec<String>,
     connection: String,
 }
 
@@ -38,7 +38,7 @@ impl Psql {
     /// A machine without `psql`, or a full disk.
     pub fn prepare(
         directory: &Path,
-        method: LoadMethod,
+        settings: &Settings,
         generator: &Generator,
         rows: u64,
         database: &PostgresDatabase,
@@ -51,17 +51,20 @@ impl Psql {
             error => PipelineError::new(context, ErrorKind::Destination(error.to_string())),
         })?;
         let path = directory.join("rows.copy");
-        write(&path, method, generator, rows)
+        write(&path, settings.load, generator, rows)
             .map_err(|error| PipelineError::io("writing the file for psql", &error))?;
-        let format = if method == LoadMethod::PsqlBinary { "binary" } else { "text" };
-        let command = format!(
-            "\\copy {}.{} ({}) from '{}' with (format {format})",
-            database.schema(),
-            postgres_table::TABLE,
+        let format = if settings.load == LoadMethod::PsqlBinary { "binary" } else { "text" };
+        let table = format!("{}.{}", database.schema(), postgres_table::TABLE);
+        let mut commands = vec![format!(
+            "\\copy {table} ({}) from '{}' with (format {format})",
             postgres_table::names(generator.schema()),
             path.display()
-        );
-        Ok(Self { program, command, connection: database.server().connection().to_owned() })
+        )];
+        if settings.wal_level == WalLevel::Minimal {
+            // As the pipeline's writers do.
+            commands.insert(0, format!("TRUNCATE {table}"));
+        }
+        Ok(Self { program, commands, connection: database.server().connection().to_owned() })
     }
 
     /// Loads the file.
@@ -72,7 +75,8 @@ impl Psql {
         let mut clock = stages.clock("run");
         clock.wait(stages::OTHERS);
         let output = Command::new(&self.program)
-            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", &self.command])
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction"])
+            .args(self.commands.iter().flat_map(|command| ["-c", command]))
             .arg(&self.connection)
             .stdin(Stdio::null())
             .output();

@@ -78,6 +78,8 @@ pub struct Settings {
     pub toast: Toast,
     /// Of what a PostgreSQL destination's table is made.
     pub table_layout: TableLayout,
+    /// What PostgreSQL's write-ahead log is good for, and with it, whether rows of a new table go through it.
+    pub wal_level: WalLevel,
     /// Sync calls of one commit of plain files: one of the rows, the others of a record of how far each partition has come,
     /// which is written again before each. As many as a database makes for a commit, where it is compared with one.
     pub syncs_per_commit: u32,
@@ -111,6 +113,7 @@ impl Default for Settings {
             page_size: 4_096,
             toast: Toast::Pglz,
             table_layout: TableLayout::Plain,
+            wal_level: WalLevel::Replica,
             syncs_per_commit: 1,
             fault: Fault::None,
             fault_at_row: 0,
@@ -220,6 +223,27 @@ pub enum TableLayout {
     Partitioned,
 }
 
+/// Values of PostgreSQL's `wal_level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WalLevel {
+    /// Enough for archiving and for replicas, which is what PostgreSQL ships with: every row goes through the log.
+    Replica,
+    /// Enough to recover from a crash and nothing else. A writer empties its table in the transaction that first fills it;
+    /// what that transaction writes is then not logged, and the table's files are synced before it commits instead.
+    Minimal,
+}
+
+impl WalLevel {
+    /// As PostgreSQL writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replica => "replica",
+            Self::Minimal => "minimal",
+        }
+    }
+}
+
 /// What goes wrong once in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -317,6 +341,17 @@ impl Validated for Settings {
         }
         if self.table_layout != TableLayout::Plain && self.destination != DestinationKind::Postgres {
             return wrong("table_layout", "only a PostgreSQL destination has partitioned tables");
+        }
+        if self.wal_level != WalLevel::Replica {
+            if self.destination != DestinationKind::Postgres {
+                return wrong("wal_level", "only a PostgreSQL destination has such a log");
+            }
+            if self.table_layout == TableLayout::Plain && self.writers() > 1 {
+                return wrong(
+                    "wal_level",
+                    "two writers cannot both empty one table; write table_layout = \"partitioned\" or writers = 1",
+                );
+            }
         }
         if self.syncs_per_commit != 1 && self.destination != DestinationKind::File {
             return wrong("syncs_per_commit", "only plain files sync as often as they are told");

@@ -103,7 +103,9 @@ pub fn job(
     let output_schema = workload.transform.schema(generator.schema());
     let database = match server {
         Some(server) => Some(Arc::new(connect_postgres(server)?)),
-        None if settings.needs_postgres() => Some(Arc::new(connect_postgres(start_server(data_dir)?)?)),
+        None if settings.needs_postgres() => {
+            Some(Arc::new(connect_postgres(start_server(data_dir, settings.wal_level)?)?))
+        }
         None => None,
     };
     let store: Box<dyn Store> = match (settings.destination, &database) {
@@ -209,8 +211,8 @@ impl Pipeline {
         let expected = expected(&job.generator, &job.workload)?;
         job.output_row_bytes = expected.output_row_bytes;
         let psql = match (job.settings.load, &job.database) {
-            (method @ (LoadMethod::PsqlText | LoadMethod::PsqlBinary), Some(database)) => {
-                Some(Psql::prepare(data_dir, method, &job.generator, job.workload.rows(), database)?)
+            (LoadMethod::PsqlText | LoadMethod::PsqlBinary, Some(database)) => {
+                Some(Psql::prepare(data_dir, &job.settings, &job.generator, job.workload.rows(), database)?)
             }
             _ => None,
         };

@@ -1,7 +1,7 @@
 //! Every row arrives, once and unchanged, on every way through the pipeline.
 
 use uplift_pipeline::{
-    DestinationKind, Fault, JournalMode, LoadMethod, Settings, TableLayout, TransformEngine, Workload,
+    DestinationKind, Fault, JournalMode, LoadMethod, Settings, TableLayout, TransformEngine, WalLevel, Workload,
     frame::Compression, profile::Profile, transform::TransformKind,
 };
 use uplift_target::settings::Validated as _;
@@ -94,6 +94,10 @@ fn settings_that_cannot_be_are_refused() {
     assert_eq!(refused(Settings { page_size: 1_000, ..settings() }), "page_size");
     assert_eq!(refused(Settings { syncs_per_commit: 2, ..settings() }), "syncs_per_commit");
     assert_eq!(refused(Settings { table_layout: TableLayout::Partitioned, ..settings() }), "table_layout");
+    assert_eq!(refused(Settings { wal_level: WalLevel::Minimal, ..settings() }), "wal_level");
+    let two_in_one =
+        Settings { destination: DestinationKind::Postgres, partitions: 2, wal_level: WalLevel::Minimal, ..settings() };
+    assert_eq!(refused(two_in_one), "wal_level");
     assert_eq!(refused(Settings { load: LoadMethod::PsqlText, ..settings() }), "load");
     assert_eq!(refused(Settings { fault: Fault::TransformTrap, ..settings() }), "fault");
     assert!(Workload { rows: Some(0), ..workload.clone() }.validate().is_err());

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 use uplift_pipeline::{
-    Settings, Workload,
+    Settings, WalLevel, Workload,
     checksum::Checksum,
     destination::start_server,
     error::{ErrorKind, PipelineError},
@@ -38,19 +38,20 @@ pub fn workload(profile: Profile, rows: u32, transform: TransformKind) -> Worklo
 /// Opens a job on what `directory` holds.
 pub fn open(directory: &Path, workload: &Workload, settings: &Settings) -> Result<Job, PipelineError> {
     settings.validate().and_then(|()| settings.suits(workload)).unwrap();
-    let server = if settings.needs_postgres() { Some(server()?) } else { None };
+    let server = if settings.needs_postgres() { Some(server(settings.wal_level)?) } else { None };
     let mut job = job(workload.clone(), settings.clone(), directory, SEED, server)?;
     let expected = uplift_pipeline::expected(&job.generator, workload)?;
     job.output_row_bytes = expected.output_row_bytes;
     Ok(job)
 }
 
-/// One server for all tests of this process; its end is the process's.
-fn server() -> Result<Arc<Server>, PipelineError> {
-    static SERVER: Mutex<Option<Arc<Server>>> = Mutex::new(None);
-    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+/// One server of each kind for all tests of this process; their end is the process's.
+fn server(wal_level: WalLevel) -> Result<Arc<Server>, PipelineError> {
+    static SERVERS: Mutex<[Option<Arc<Server>>; 2]> = Mutex::new([None, None]);
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = &mut servers[wal_level as usize];
     if server.is_none() {
-        *server = Some(start_server(&env::temp_dir())?);
+        *server = Some(start_server(&env::temp_dir(), wal_level)?);
     }
     Ok(Arc::clone(server.as_ref().unwrap()))
 }

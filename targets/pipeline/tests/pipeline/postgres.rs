@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use uplift_pipeline::{
-    DestinationKind, Fault, LoadMethod, Settings, SourceKind, TableLayout, Toast, error::ErrorKind, frame::Compression,
-    profile::Profile, transform::TransformKind,
+    DestinationKind, Fault, LoadMethod, Settings, SourceKind, TableLayout, Toast, WalLevel, error::ErrorKind,
+    frame::Compression, profile::Profile, transform::TransformKind,
 };
 
 use crate::bench::{Bench, SmallDisk, workload};
@@ -69,6 +69,33 @@ fn rows_arrive_in_a_partitioned_table() {
     }
 }
 
+/// What the first transaction writes to a table that it has emptied is in no log, and all of it is there.
+#[test]
+fn with_a_minimal_log_a_first_load_is_not_logged() {
+    let mut logged = Vec::new();
+    for wal_level in [WalLevel::Replica, WalLevel::Minimal] {
+        for (partitions, table_layout) in [(1, TableLayout::Plain), (2, TableLayout::Partitioned)] {
+            let settings = Settings { partitions, table_layout, wal_level, toast: Toast::External, ..settings() };
+            let workload = workload(Profile::Large, 300, TransformKind::None);
+            let Some(bench) = Bench::with_postgres(&workload, &settings) else { return };
+            assert_eq!(bench.job.store.effective().unwrap()["wal_level"], wal_level.name());
+            let admin = bench.job.database.as_ref().unwrap().admin();
+            let position = || -> i64 {
+                let statement = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+                admin.query("reading how far the log has come", statement).unwrap()[0].get(0)
+            };
+            let before = position();
+            bench.job.run(Fault::None).unwrap();
+            logged.push(position() - before);
+            bench.assert_whole();
+        }
+    }
+    // Other tests write to the same servers meanwhile, but far less.
+    let value_bytes = 300 * 60_000;
+    assert!(logged[..2].iter().all(|&bytes| bytes > value_bytes), "{logged:?}");
+    assert!(logged[2..].iter().all(|&bytes| bytes < value_bytes / 2), "{logged:?}");
+}
+
 /// From a table to a table, and from a table into SQLite.
 #[test]
 fn rows_come_from_a_table() {
@@ -98,14 +125,18 @@ fn faults_are_survived() {
         (Fault::NotNull, LoadMethod::Insert, SourceKind::Generated),
         (Fault::SourceEndsEarly, LoadMethod::Copy, SourceKind::Postgres),
     ] {
-        for (partitions, table_layout) in
-            [(1, TableLayout::Plain), (2, TableLayout::Plain), (2, TableLayout::Partitioned)]
-        {
+        for (partitions, table_layout, wal_level) in [
+            (1, TableLayout::Plain, WalLevel::Replica),
+            (2, TableLayout::Plain, WalLevel::Replica),
+            (2, TableLayout::Partitioned, WalLevel::Replica),
+            (2, TableLayout::Partitioned, WalLevel::Minimal),
+        ] {
             let settings = Settings {
                 load,
                 source,
                 partitions,
                 table_layout,
+                wal_level,
                 fault,
                 fault_at_row: 1_050,
                 copy_flush_bytes: 20_000,

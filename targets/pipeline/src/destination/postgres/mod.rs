@@ -13,14 +13,14 @@ use uplift_target::{Durability, Samples, stage::StageClock};
 
 pub use self::session::{Database, connect, start_server};
 pub(crate) use self::session::{Session, pg_error};
-use self::writer::{CopyWriter, InsertWriter};
+use self::writer::{CopyWriter, InsertWriter, Transaction};
 use super::{Store, Writer, WriterFault};
 use crate::{
     checksum::Checksum,
     copy_binary,
     error::Result,
     profile::ColumnType,
-    settings::{LoadMethod, Settings, TableLayout, Toast},
+    settings::{LoadMethod, Settings, TableLayout, Toast, WalLevel},
     stages,
 };
 
@@ -94,6 +94,16 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// Whether the first transaction that writes to `table` empties it, so that PostgreSQL need not log what it writes.
+    /// Not where rows are in it: a run that is resumed goes on behind what it has committed.
+    fn empties_first(&self, session: &Session, table: &str) -> Result<bool> {
+        if self.settings.wal_level != WalLevel::Minimal {
+            return Ok(false);
+        }
+        let found = session.query("looking into the destination table", &format!("SELECT FROM {table} LIMIT 1"))?;
+        Ok(found.is_empty())
+    }
+
     /// Says how long texts are stored. Every column is told, the default included: a server may have another one.
     fn choose_toast(&self) -> Result<()> {
         let choice = match self.settings.toast {
@@ -159,12 +169,14 @@ impl Store for PostgresStore {
         };
         let killer = drop_after_rows.map(|rows| (rows, Arc::clone(&self.database)));
         let table = self.table_of(index);
+        let empties = self.empties_first(&session, &table)?.then(|| table.clone());
+        let transaction = Transaction::new(session, empties, killer);
         Ok(match self.settings.load {
             LoadMethod::Insert => {
                 let rows = self.settings.insert_rows as usize;
-                Box::new(InsertWriter::new(session, &table, &self.schema, rows, killer))
+                Box::new(InsertWriter::new(transaction, &table, &self.schema, rows))
             }
-            _ => Box::new(CopyWriter::new(session, &table, &self.schema, killer)),
+            _ => Box::new(CopyWriter::new(transaction, &table, &self.schema)),
         })
     }
 
@@ -202,9 +214,10 @@ impl Store for PostgresStore {
 
     fn effective(&self) -> Result<BTreeMap<String, String>> {
         let mut effective: BTreeMap<String, String> = BTreeMap::new();
-        for name in ["server_version", "fsync", "synchronous_commit", "wal_level", "full_page_writes", "autovacuum"] {
+        for name in ["server_version", "fsync", "synchronous_commit", "full_page_writes", "autovacuum"] {
             effective.insert(format!("postgres_{name}"), self.database.show(name)?);
         }
+        effective.insert("wal_level".to_owned(), self.database.show("wal_level")?);
         let relations = format!(
             "(SELECT '{TABLE}'::regclass::oid UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = '{TABLE}'::regclass)"
         );

@@ -16,7 +16,10 @@ use tokio_postgres::{Client, Config, NoTls, Row, error::SqlState};
 use uplift_postgres_service::{Server, ServiceError};
 use uplift_target::Samples;
 
-use crate::error::{ErrorKind, PipelineError, Result};
+use crate::{
+    error::{ErrorKind, PipelineError, Result},
+    settings::WalLevel,
+};
 
 /// What the names of our schemas begin with.
 const SCHEMA_PREFIX: &str = "uplift_pipeline_";
@@ -44,13 +47,18 @@ pub struct Session {
     process_id: i32,
 }
 
-/// The server that the environment names, or a new cluster below `data_dir`.
+/// The server that the environment names, or a new cluster below `data_dir` with `wal_level`.
 ///
 /// # Errors
 /// [`ErrorKind::Unavailable`] where there is no server to be had.
-pub fn start_server(data_dir: &Path) -> Result<Arc<Server>> {
+pub fn start_server(data_dir: &Path, wal_level: WalLevel) -> Result<Arc<Server>> {
     let context = "reaching PostgreSQL";
-    Server::start(data_dir, &SETTINGS).map(Arc::new).map_err(|error| match error {
+    let mut settings = SETTINGS.to_vec();
+    if wal_level == WalLevel::Minimal {
+        // Who sends the log to replicas has nothing to send, and PostgreSQL does not start with both.
+        settings.extend([("wal_level", wal_level.name()), ("max_wal_senders", "0")]);
+    }
+    Server::start(data_dir, &settings).map(Arc::new).map_err(|error| match error {
         ServiceError::Unavailable { state, remedy } => {
             PipelineError::new(context, ErrorKind::Unavailable { state, remedy })
         }

@@ -28,18 +28,28 @@ const PARAMETERS_MAX: usize = 65_535;
 pub type Killer = Option<(u64, Arc<Database>)>;
 
 /// What both writers share: a session, and whether a transaction is open.
-struct Transaction {
+pub struct Transaction {
     session: Session,
     open: bool,
     rows: u64,
+    /// The table that the first transaction begins with emptying.
+    empties: Option<String>,
     killer: Killer,
 }
 
 impl Transaction {
+    /// A session between two transactions. The first begins with emptying the table `empties`.
+    pub const fn new(session: Session, empties: Option<String>, killer: Killer) -> Self {
+        Self { session, open: false, rows: 0, empties, killer }
+    }
+
     fn begin(&mut self) -> Result<()> {
         if !self.open {
             self.session.batch("beginning a transaction", "BEGIN")?;
             self.open = true;
+            if let Some(table) = self.empties.take() {
+                self.session.batch("emptying the destination table", &format!("TRUNCATE {table}"))?;
+            }
         }
         Ok(())
     }
@@ -84,11 +94,11 @@ pub struct CopyWriter {
 }
 
 impl CopyWriter {
-    /// A writer to `table` in `session`.
-    pub fn new(session: Session, table: &str, schema: &Schema, killer: Killer) -> Self {
+    /// A writer to `table`.
+    pub fn new(transaction: Transaction, table: &str, schema: &Schema) -> Self {
         Self {
             copy: None,
-            transaction: Transaction { session, open: false, rows: 0, killer },
+            transaction,
             statement: format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", names(schema)),
             bytes: BytesMut::new(),
         }
@@ -177,11 +187,11 @@ pub struct InsertWriter {
 }
 
 impl InsertWriter {
-    /// A writer to `table` in `session` that inserts up to `rows` rows with a statement.
-    pub fn new(session: Session, table: &str, schema: &Schema, rows: usize, killer: Killer) -> Self {
+    /// A writer to `table` that inserts up to `rows` rows with a statement.
+    pub fn new(transaction: Transaction, table: &str, schema: &Schema, rows: usize) -> Self {
         let width = schema.fields().len();
         Self {
-            transaction: Transaction { session, open: false, rows: 0, killer },
+            transaction,
             table: table.to_owned(),
             columns: names(schema),
             width,
