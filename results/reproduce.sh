@@ -6,7 +6,7 @@
 #   results/reproduce.sh docdb      one of them; the page is made from what is there of the others
 set -euo pipefail
 cd "$(dirname "$0")/.."
-targets=${*:-docdb dataflow orchestration pipeline}
+targets=${*:-quick docdb dataflow orchestration pipeline}
 uplift=${UPLIFT:-target/debug/uplift}
 [ -n "${UPLIFT:-}" ] || cargo build --quiet --bin uplift
 scratch=target/reference-runs
@@ -27,13 +27,17 @@ keep() {
 
 for target in $targets; do
   case $target in
+    quick)
+      keep all quick compare baseline optimized --quick
+      ;;
     docdb)
+      keep docdb fast compare baseline fast docdb/crud --blocks 6
       keep docdb sprint1 compare baseline optimized docdb/crud docdb/crud-read-heavy docdb/crud-write-only --budget 90s --profile cpu
       keep docdb one-data-file-sync compare baseline one-data-file-sync docdb/crud --blocks 10
       keep docdb scheduler-workers compare workers-4 workers-auto docdb/scheduler-workers --blocks 10
       keep docdb fsync-modes compare always group docdb/fsync-modes --blocks 10
       keep docdb sprint2 compare optimized sprint2 docdb/crud-read-heavy --blocks 10
-      keep docdb peers run docdb/peers --variant fast --variant sqlite --variant redb --variant fjall --blocks 5
+      keep docdb peers run docdb/peers --variant fast --variant sqlite --variant redb --variant fjall --blocks 6
       ;;
     dataflow)
       keep dataflow log compare baseline optimized dataflow/vote-writes dataflow/vote-mixed dataflow/vote-zipf --budget 90s --profile cpu
@@ -44,18 +48,21 @@ for target in $targets; do
     orchestration)
       keep orchestration pragmas compare baseline optimized orchestration/fanout-2x2 orchestration/fanout-1x1 --budget 200s --profile cpu
       keep orchestration memory compare memory-baseline memory-optimized orchestration/fanout-memory --blocks 6
+      keep orchestration grouped compare baseline grouped orchestration/fanout-unbounded orchestration/fanout-2x2 --blocks 6
       keep orchestration ledger run orchestration/ledger --ledger --blocks 6 --set trial.window=2s
       ;;
     pipeline)
       keep pipeline embedded compare baseline optimized pipeline/medium-copy pipeline/large-copy pipeline/small-transform pipeline/small-filter pipeline/medium-transform --budget 150s --profile cpu
       keep pipeline medium-postgres run pipeline/medium-copy-postgres --variant baseline --variant copy --variant optimized --blocks 6 --set trial.rounds=3
-      keep pipeline large-postgres run pipeline/large-copy-postgres --variant baseline --variant copy-pglz --variant optimized --blocks 6 --set trial.rounds=2 --set workload.rows=1000
+      keep pipeline medium-psql compare psql-binary optimized pipeline/medium-copy-postgres --blocks 6 --set trial.rounds=3
+      keep pipeline large-postgres run pipeline/large-copy-postgres --variant baseline --variant copy-pglz --variant optimized --variant psql-minimal --blocks 6 --set trial.rounds=2 --set workload.rows=1000
+      keep pipeline large-psql compare psql-binary optimized pipeline/large-copy-postgres --blocks 10 --set trial.rounds=3
       keep pipeline flush-size run pipeline/flush-size --variant 128k --variant 256k --variant 512k --variant 1m --variant 4m --variant 16m --variant 64m --blocks 6 --set trial.rounds=2 --set workload.rows=10000
       keep pipeline flush-size-large run pipeline/flush-size-large --variant 1m --variant 4m --variant 16m --variant 4m-checkpoint-64m --blocks 6 --set trial.rounds=1
       keep pipeline checkpoint-interval run pipeline/checkpoint-interval --variant never --variant 16m --variant 64m --variant 256m --blocks 6 --set trial.rounds=3
       keep pipeline parallelism run pipeline/parallelism-postgres --variant 1 --variant 2 --blocks 6 --set trial.rounds=2
       ;;
-    *) echo "no target $target: docdb, dataflow, orchestration, pipeline" >&2; exit 2 ;;
+    *) echo "no target $target: quick, docdb, dataflow, orchestration, pipeline" >&2; exit 2 ;;
   esac
 done
 
