@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the reference runs of all four targets again, and the replication page from them. Run it on a quiet machine, from
-# a checkout without changes: the runs record the revision. About a quarter of an hour on two cores, after the build.
+# a checkout without changes: the runs record the revision. About fifty minutes on two cores, after the build.
 #
 #   results/reproduce.sh            all targets
 #   results/reproduce.sh docdb      one of them; the page is made from what is there of the others
@@ -52,7 +52,9 @@ for target in $targets; do
       keep orchestration ledger run orchestration/ledger --ledger --blocks 6 --set trial.window=2s
       ;;
     pipeline)
-      keep pipeline embedded compare baseline optimized pipeline/medium-copy pipeline/large-copy pipeline/small-transform pipeline/small-filter pipeline/medium-transform --budget 150s --profile cpu
+      keep pipeline embedded compare baseline optimized pipeline/medium-copy pipeline/large-copy --budget 150s --profile cpu
+      # Without stacks: those of a compiler are deep, and there are many.
+      keep pipeline transforms compare baseline optimized pipeline/small-transform pipeline/small-filter pipeline/medium-transform --blocks 6
       keep pipeline medium-postgres run pipeline/medium-copy-postgres --variant baseline --variant copy --variant optimized --blocks 6 --set trial.rounds=3
       keep pipeline medium-psql compare psql-binary optimized pipeline/medium-copy-postgres --blocks 6 --set trial.rounds=3
       keep pipeline large-postgres run pipeline/large-copy-postgres --variant baseline --variant copy-pglz --variant optimized --variant psql-minimal --blocks 6 --set trial.rounds=2 --set workload.rows=1000

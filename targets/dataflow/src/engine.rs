@@ -10,7 +10,7 @@ use uplift_target::{Durability, Samples, disk::Disk, model::Histogram, stage::St
 
 use crate::{
     counters::Counters,
-    graph::Graph,
+    graph::{self, Graph},
     memory::Preparer,
     persist::{self, PersistError, Place, Recovered, Storage, Stored},
     row::{ARTICLES_MAX, Article, Table, Vote},
@@ -86,7 +86,7 @@ impl Engine {
         refuse_other_shards(directory, settings.shards, &*storage.disk)?;
         let (view, counters) = (Arc::<View>::default(), Arc::<Counters>::default());
         let memory = (settings.state() == State::Memory)
-            .then(Preparer::start)
+            .then(|| Preparer::start(graph::chunks_of(settings.reserve_votes.unwrap_or(0))))
             .transpose()
             .map_err(|error| EngineError::Io { doing: "starting the thread that prepares memory", error })?;
         let chunks = memory.as_ref().map(Preparer::chunks);
@@ -124,6 +124,9 @@ impl Engine {
             ("state", if settings.state() == State::Memory { "memory" } else { "sqlite" }.to_owned()),
         ] {
             in_force.insert(key.to_owned(), value);
+        }
+        if let Some(votes) = settings.reserve_votes {
+            in_force.insert("reserve_votes".to_owned(), votes.to_string());
         }
         Ok((Self { shards, _memory: memory, view, counters, stages, in_force, survives }, found))
     }

@@ -91,6 +91,11 @@ pub struct VoteTable {
 /// Bytes of a vote in the base table: user u64, article u32, number of the article's vote before it u32, little endian.
 const STORED_BYTES: usize = 16;
 
+/// The chunks that `votes` rows of a base table lie in.
+pub const fn chunks_of(votes: u64) -> usize {
+    votes.div_ceil(CHUNK_ROWS as u64) as usize
+}
+
 #[inline]
 fn store(vote: Vote, previous: u32) -> [u8; STORED_BYTES] {
     (u128::from(vote.user) | u128::from(vote.article) << 64 | u128::from(previous) << 96).to_le_bytes()

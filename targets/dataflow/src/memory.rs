@@ -2,7 +2,8 @@
 //!
 //! The first write to a page of new memory costs a fault, and where a host lends the machine its memory, a fault of the
 //! host as well: many times what the row itself costs, while the writer thread acknowledges nothing. So a thread of the
-//! engine has chunks ready whose pages are there: huge ones, where the system has them.
+//! engine has chunks ready whose pages are there: huge ones, where the system has them. Where rows come faster than a
+//! thread can prepare memory for them beside everything else, it is reserved when the engine is opened.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -128,12 +129,13 @@ pub struct Preparer {
 }
 
 impl Preparer {
-    /// Starts the thread.
+    /// Prepares `reserved` chunks and starts the thread.
     ///
     /// # Errors
     /// What the system says.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(reserved: usize) -> std::io::Result<Self> {
         let chunks = Chunks::default();
+        chunks.0.lock().ready = (0..reserved).map(|_| Chunk::prepared()).collect();
         let theirs = chunks.clone();
         let thread = thread::Builder::new().name("memory".to_owned()).spawn(move || theirs.prepare())?;
         Ok(Self { chunks, thread: Some(thread) })
@@ -162,7 +164,7 @@ mod tests {
     /// As many chunks become ready as are in use, up to the most; all are zeros of the same length and no two the same.
     #[test]
     fn chunks_are_ready_as_far_ahead_as_they_are_used() {
-        let preparer = Preparer::start().unwrap();
+        let preparer = Preparer::start(0).unwrap();
         let mut taken: Vec<Chunk> = Vec::new();
         for number in 1..=AHEAD_MAX + 4 {
             taken.push(preparer.chunks().take());
@@ -180,9 +182,20 @@ mod tests {
         }
     }
 
+    /// What is reserved is there at once, and is used up before more is prepared.
+    #[test]
+    fn reserved_chunks_are_there_at_once() {
+        let reserved = AHEAD_MAX + 3;
+        let preparer = Preparer::start(reserved).unwrap();
+        for taken in 0..=3 {
+            assert_eq!(preparer.chunks().counts(), (taken, reserved - taken));
+            drop(preparer.chunks().take());
+        }
+    }
+
     #[test]
     fn without_a_thread_chunks_come_unprepared() {
-        let preparer = Preparer::start().unwrap();
+        let preparer = Preparer::start(0).unwrap();
         let chunks = preparer.chunks().clone();
         drop(preparer);
         for number in 1..4 {

@@ -8,6 +8,8 @@ use crate::row::ARTICLES_MAX;
 
 /// The most rows of a merged packet.
 const BATCH_MAX: u32 = 1_000_000;
+/// The most votes that memory is reserved for: all that fit into a base table.
+const RESERVE_VOTES_MAX: u64 = u32::MAX as u64 - 1;
 /// The most shards: each is a thread.
 const SHARDS_MAX: u16 = 64;
 
@@ -84,6 +86,8 @@ pub struct Settings {
     pub state: Option<State>,
     /// How a row lies in SQLite.
     pub layout: Layout,
+    /// Votes of all shards for which the memory of base tables is there once the engine is open; absent: as they come.
+    pub reserve_votes: Option<u64>,
     /// For testing the harness: clients compute for this share of each operation's own time, in percent, before they
     /// take it for done.
     pub slowdown_percent: f64,
@@ -101,6 +105,7 @@ impl Default for Settings {
             checkpoint_mode: CheckpointMode::Passive,
             state: None,
             layout: Layout::Serialized,
+            reserve_votes: None,
             slowdown_percent: 0.0,
         }
     }
@@ -256,6 +261,17 @@ impl Validated for Settings {
                 "state",
                 "`log` has no SQLite to keep rows in; write durability = \"log+sqlite-nosync\"".to_owned(),
             );
+        }
+        if let Some(votes) = self.reserve_votes {
+            if votes > RESERVE_VOTES_MAX {
+                return wrong(
+                    "reserve_votes",
+                    format!("{votes} votes are too many; write at most {RESERVE_VOTES_MAX}"),
+                );
+            }
+            if self.state() != State::Memory {
+                return wrong("reserve_votes", "only base tables in memory have memory to reserve".to_owned());
+            }
         }
         if !(self.slowdown_percent.is_finite() && self.slowdown_percent >= 0.0) {
             return wrong(
