@@ -3,7 +3,10 @@
 use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -11,10 +14,12 @@ use duroxide::{Event, providers::ProviderError};
 use rusqlite::Connection;
 
 use crate::{
+    Stats,
     ahead::{Want, Wants},
     command::{self, Command},
     completion::Completions,
     error,
+    fetch::Held,
     options::{InForce, OpenError, Options},
     queue::Queue,
     reader::{self, Reading},
@@ -131,14 +136,22 @@ impl Database {
         }
     }
 
-    /// Sums of all shards: transactions, operations, fetches that found work.
-    pub fn counts(&self) -> (u64, u64, u64) {
-        let sum = |read: fn(&Counts) -> u64| self.lanes.iter().map(|lane| read(&lane.counts)).sum();
-        (
-            sum(|counts| counts.transactions.load(Ordering::Relaxed)),
-            sum(|counts| counts.operations.load(Ordering::Relaxed)),
-            sum(|counts| counts.fetches_served.load(Ordering::Relaxed)),
-        )
+    /// Sums of all shards.
+    pub fn stats(&self) -> Stats {
+        let sum = |count: fn(&Counts) -> &AtomicU64| {
+            self.lanes.iter().map(|lane| count(&lane.counts).load(Ordering::Relaxed)).sum()
+        };
+        Stats {
+            transactions: sum(|counts| &counts.transactions),
+            operations: sum(|counts| &counts.operations),
+            fetches_served: sum(|counts| &counts.fetches_served),
+            fetches_given_back: sum(|counts| &counts.fetches_given_back),
+        }
+    }
+
+    /// Takes back work whose fetch nobody waits for any more.
+    pub fn take_back<T: Held>(&self, held: T) {
+        self.lanes[shard_of(held.instance(), self.shards())].take_back(held);
     }
 
     /// An activity that was handed out ahead for such a fetch.

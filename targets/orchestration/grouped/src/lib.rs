@@ -94,6 +94,8 @@ pub struct Stats {
     pub operations: u64,
     /// Fetches that were given work.
     pub fetches_served: u64,
+    /// Of those, fetches that nobody waited for any more, whose work was made available again at once.
+    pub fetches_given_back: u64,
 }
 
 impl GroupedProvider {
@@ -117,8 +119,7 @@ impl GroupedProvider {
 
     /// What has been done so far.
     pub fn stats(&self) -> Stats {
-        let (transactions, operations, fetches_served) = self.database.counts();
-        Stats { transactions, operations, fetches_served }
+        self.database.stats()
     }
 
     /// Forgets the histories of running instances that are kept in memory, so that they are read from the files again.

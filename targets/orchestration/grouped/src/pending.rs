@@ -10,9 +10,8 @@ use crate::{
     database::Database,
     error,
     fetch::{Answer, Held, Slot},
-    shard::{ShardNumber, shard_of},
+    shard::ShardNumber,
     store::read,
-    writer::released,
 };
 
 /// A fetch under way. Dropped before its answer has been taken, it sees to it that no work is lost with it.
@@ -88,8 +87,7 @@ impl<T: Held> Drop for Pending<'_, T> {
         // Somebody has claimed it. From here on a writer finds nobody to give the answer to and takes it back itself.
         self.answer.close();
         if let Ok(Ok(Some(held))) = self.answer.try_recv() {
-            let shard = shard_of(held.instance(), self.database.shards());
-            let _ = self.database.push(shard, T::OPERATION, Command::Return(released(held)));
+            self.database.take_back(held);
         }
     }
 }

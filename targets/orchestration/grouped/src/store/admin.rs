@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use duroxide::providers::{DeleteInstanceResult, ProviderError, PruneOptions, PruneResult};
 use rusqlite::{OptionalExtension as _, params, params_from_iter};
 
-use super::{Store, read::placeholders};
+use super::{Store, read::parameter_marks};
 use crate::{clock, error};
 
 const DELETE: &str = "delete_instances_atomic";
@@ -16,7 +16,7 @@ impl Store {
     /// `force`), and nobody here has one of them as a parent and stays.
     pub fn check_delete(&self, doomed: &[String], force: bool) -> Result<(), ProviderError> {
         let sqlite = error::sqlite(DELETE);
-        let marks = placeholders(doomed.len());
+        let marks = parameter_marks(doomed.len());
         if !force {
             let running = self
                 .connection

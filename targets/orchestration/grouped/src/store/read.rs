@@ -229,13 +229,13 @@ pub fn matching(connection: &Connection, filter: &InstanceFilter, only_ended_roo
     }
     let names = filter.instance_ids.as_deref();
     if let Some(names) = names {
-        sql += &format!(" AND i.instance IN ({})", placeholders(names.len()));
+        sql += &format!(" AND i.instance IN ({})", parameter_marks(names.len()));
     }
     sql += &format!(" LIMIT {}", filter.limit.unwrap_or(BULK_LIMIT));
     connection.prepare(&sql)?.query_map(params_from_iter(names.unwrap_or_default()), |row| row.get(0))?.collect()
 }
 
 /// "?,?,?"
-pub fn placeholders(count: usize) -> String {
+pub fn parameter_marks(count: usize) -> String {
     vec!["?"; count].join(",")
 }

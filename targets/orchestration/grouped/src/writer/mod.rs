@@ -49,6 +49,7 @@ pub struct Counts {
     pub transactions: AtomicU64,
     pub operations: AtomicU64,
     pub fetches_served: AtomicU64,
+    pub fetches_given_back: AtomicU64,
 }
 
 /// What the writers of one file share.
@@ -62,6 +63,12 @@ pub struct Lane {
 impl Lane {
     pub fn new() -> Self {
         Self { queue: Queue::new(), counts: Counts::default(), ahead: Ahead::default() }
+    }
+
+    /// Takes back work whose fetch nobody waits for any more.
+    pub fn take_back<T: Held>(&self, held: T) {
+        self.counts.fetches_given_back.fetch_add(1, Ordering::Relaxed);
+        let _ = self.queue.push(Command::Return(released(held)));
     }
 }
 
@@ -105,6 +112,8 @@ pub enum Served {
 struct Outcome {
     replies: Vec<Reply>,
     served: Vec<Served>,
+    /// Fetches that do not wait and have found nothing.
+    nothing: Vec<Reply>,
     effects: Effects,
 }
 
@@ -323,12 +332,12 @@ impl Writer {
             Command::Undelivered(relays) => self.put_off(relays),
             Command::FetchTurn(fetch) => {
                 if !self.offer_turn(&fetch, outcome)? && !fetch.slot.is_settled() {
-                    if fetch.waits { self.turns.push_back(fetch) } else { outcome.replies.push(nothing(fetch.slot)) }
+                    if fetch.waits { self.turns.push_back(fetch) } else { outcome.nothing.push(nothing(fetch.slot)) }
                 }
             }
             Command::FetchTask(fetch) => {
                 if !self.offer_task(&fetch, outcome)? && !fetch.slot.is_settled() {
-                    if fetch.waits { self.tasks.push_back(fetch) } else { outcome.replies.push(nothing(fetch.slot)) }
+                    if fetch.waits { self.tasks.push_back(fetch) } else { outcome.nothing.push(nothing(fetch.slot)) }
                 }
             }
             Command::Exclusive(_) => unreachable!("these are kept apart"),
@@ -351,6 +360,10 @@ impl Writer {
         }
         for served in turns {
             self.deliver(served, committed);
+        }
+        // Who gets nothing because somebody else has it hears of it after him.
+        for nothing in outcome.nothing {
+            nothing(committed);
         }
         self.act_on(outcome.effects);
     }
@@ -402,7 +415,7 @@ impl Writer {
         };
         if let Err(Ok(Some(held))) = slot.answer(answer) {
             // Whoever wanted it has gone.
-            let _ = self.lane.queue.push(Command::Return(released(held)));
+            self.lane.take_back(held);
         }
     }
 

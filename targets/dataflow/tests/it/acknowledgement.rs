@@ -1,9 +1,6 @@
 //! An acknowledgement is given where the setting says and nowhere else: a disk holds one kind of call up, and meanwhile
 //! the packet is acknowledged or is not.
 
-mod harness;
-mod simulated_vfs;
-
 use std::{
     io,
     path::Path,
@@ -15,8 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::vote;
-use simulated_vfs::SimulatedVfs;
+use crate::harness::{insert_articles, vote};
+use crate::simulated_vfs::SimulatedVfs;
 use uplift_dataflow::{
     engine::{Engine, Packets},
     persist::Storage,
@@ -166,7 +163,7 @@ fn while_held_up(settings: &Settings, suffix: &'static str, call: Call, one: boo
     let vfs = SimulatedVfs::over(Arc::clone(&disk));
     let storage = Storage { disk, sqlite_vfs: Some(vfs.name().to_owned()) };
     let (engine, _) = Engine::open(directory, settings, &storage, &EventLog::default()).unwrap();
-    harness::insert_articles(&engine, ARTICLES);
+    insert_articles(&engine, ARTICLES);
     engine.settle().unwrap();
     gate.close();
     let (sent, answered) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -1,10 +1,8 @@
 //! Every way to be durable: votes go in from several clients, come out of the view, survive a close, and pass the check.
 
-mod harness;
-
 use std::collections::BTreeMap;
 
-use harness::{engine_in, settings_of_all_modes, vote_from_clients};
+use crate::harness::{engine_in, insert_articles, settings_of_all_modes, vote_from_clients};
 use uplift_dataflow::{
     check::{Told, check},
     engine::{Engine, EngineError, Packets},
@@ -37,7 +35,7 @@ fn every_way_keeps_votes_once_and_across_a_close() {
         let directory = tempfile::tempdir().unwrap();
         let (engine, found) = engine_in(directory.path(), &settings);
         assert!(found.iter().all(|recovered| recovered.rows == 0 && recovered.tail.is_none()));
-        harness::insert_articles(&engine, ARTICLES);
+        insert_articles(&engine, ARTICLES);
         vote_from_clients(&engine, ARTICLES, CLIENTS, 0, PACKETS, PACKET_VOTES);
         assert_whole(&engine, 1, &what);
         engine.close().unwrap();
@@ -99,7 +97,7 @@ fn the_check_finds_what_is_wrong() {
     {
         let directory = tempfile::tempdir().unwrap();
         let (engine, _) = engine_in(directory.path(), &settings);
-        harness::insert_articles(&engine, ARTICLES);
+        insert_articles(&engine, ARTICLES);
         vote_from_clients(&engine, ARTICLES, CLIENTS, 0, PACKETS, PACKET_VOTES);
         let fails = |told: &BTreeMap<u16, Told>, articles| check(&engine, articles, told).unwrap();
         let mut more = told(1);

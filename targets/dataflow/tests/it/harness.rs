@@ -1,7 +1,5 @@
 //! An engine under test, and clients that know what they were told.
 
-#![allow(dead_code, reason = "each test binary uses what it needs of this")]
-
 use std::{path::Path, thread};
 
 use uplift_dataflow::{

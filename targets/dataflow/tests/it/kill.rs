@@ -3,8 +3,6 @@
 //! The child is this test binary again. It notes in a file for each client how many votes were acknowledged; what is in
 //! the page cache survives the kill. `UPLIFT_SOAK=1` makes hundreds of rounds of it.
 
-mod harness;
-
 use std::{
     collections::BTreeMap,
     env,
@@ -16,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{engine_in, insert_articles, vote};
+use crate::harness::{engine_in, insert_articles, vote};
 use uplift_dataflow::{
     check::{Told, check},
     engine::Packets,
@@ -78,7 +76,7 @@ fn child() {
 fn run_and_kill(directory: &Path, settings: &Settings, round: u64) {
     let _ = fs::remove_file(directory.join("ready"));
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture"])
+        .args(["--exact", "kill::child", "--nocapture"])
         .env(DIRECTORY, directory)
         .env(SETTINGS, serde_json::to_string(settings).unwrap())
         .env(ROUND, round.to_string())

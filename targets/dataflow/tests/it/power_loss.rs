@@ -3,9 +3,6 @@
 //!
 //! `UPLIFT_SOAK=1` loses power after every single write as well, in every manner of [`Loss`].
 
-mod harness;
-mod simulated_vfs;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -13,8 +10,8 @@ use std::{
     thread,
 };
 
-use harness::vote;
-use simulated_vfs::SimulatedVfs;
+use crate::harness::{insert_articles, vote};
+use crate::simulated_vfs::SimulatedVfs;
 use uplift_dataflow::{
     check::{Told, check},
     client::client_and_sequence,
@@ -124,7 +121,7 @@ fn history(rig: &Rig, settings: &Settings, rounds: u64, packets: u64) -> History
     for round in 0..rounds {
         let engine = rig.open(settings).unwrap();
         if round == 0 {
-            harness::insert_articles(&engine, ARTICLES);
+            insert_articles(&engine, ARTICLES);
             history.articles = rig.disk.acts();
         }
         let syncs_before = rig.syncs_of_databases();
@@ -269,7 +266,7 @@ fn a_kill_and_then_a_loss_of_power() {
         for point in 0..=first.disk.acts() {
             let killed = Rig::on(first.disk.after_kill(point));
             let engine = killed.open(&settings).unwrap();
-            harness::insert_articles(&engine, ARTICLES);
+            insert_articles(&engine, ARTICLES);
             let mut packets = Packets::new(&engine);
             (0..PACKET_VOTES).for_each(|sequence| packets.add(&engine, vote(CLIENTS, sequence, ARTICLES)));
             packets.send(&engine).unwrap();
@@ -348,7 +345,7 @@ fn a_disk_that_lies_about_syncs_is_found_out() {
         let settings = way(durability);
         let rig = Rig::new();
         let engine = rig.open(&settings).unwrap();
-        harness::insert_articles(&engine, ARTICLES);
+        insert_articles(&engine, ARTICLES);
         rig.disk.ignore_syncs();
         let votes = vote_and_note(&engine, &rig.disk, 0..4);
         engine.close().unwrap();
@@ -373,7 +370,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         let settings = Settings { checkpoint_rows: 40, ..way(durability) };
         let rig = Rig::new();
         let engine = rig.open(&settings).unwrap();
-        harness::insert_articles(&engine, ARTICLES);
+        insert_articles(&engine, ARTICLES);
         // What follows the acknowledgement of the articles needs its space.
         engine.quiesce().unwrap();
         rig.disk.limit_space(Some(space));
