@@ -11,7 +11,7 @@ use uplift_target::{Durability, Samples, disk::Disk, model::Histogram, stage::St
 use crate::{
     counters::Counters,
     graph::{self, Graph},
-    memory::Preparer,
+    memory::{self, CHUNK_BYTES, Preparer},
     persist::{self, PersistError, Place, Recovered, Storage, Stored},
     row::{ARTICLES_MAX, Article, Table, Vote},
     settings::{Settings, State},
@@ -52,6 +52,18 @@ pub enum EngineError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// Less memory than is to be reserved.
+    #[error(
+        "`reserve_votes` = {votes} needs {} MiB of memory and {} MiB are available; reserve less", needed >> 20, available >> 20
+    )]
+    Memory {
+        /// What was asked for.
+        votes: u64,
+        /// Bytes that this takes.
+        needed: u64,
+        /// Bytes that the system can give.
+        available: u64,
+    },
     /// A shard has failed.
     #[error(transparent)]
     Failed(#[from] Failed),
@@ -85,11 +97,12 @@ impl Engine {
     ) -> Result<(Self, Vec<Recovered>), EngineError> {
         refuse_other_shards(directory, settings.shards, &*storage.disk)?;
         let (view, counters) = (Arc::<View>::default(), Arc::<Counters>::default());
-        let memory = (settings.state() == State::Memory)
-            .then(|| Preparer::start(graph::chunks_of(settings.reserve_votes.unwrap_or(0))))
-            .transpose()
-            .map_err(|error| EngineError::Io { doing: "starting the thread that prepares memory", error })?;
+        let memory = match settings.state() {
+            State::Memory => Some(reserve(settings.reserve_votes.unwrap_or(0))?),
+            State::Sqlite => None,
+        };
         let chunks = memory.as_ref().map(Preparer::chunks);
+        let ready_votes = chunks.map_or(0, |chunks| graph::votes_in(chunks.counts().1));
         let stages = StageTable::new(Stage::NAMES);
         let (mut shards, mut found) = (Vec::new(), Vec::new());
         let (mut in_force, mut survives) = (BTreeMap::new(), Durability::PowerLoss);
@@ -126,7 +139,8 @@ impl Engine {
             in_force.insert(key.to_owned(), value);
         }
         if let Some(votes) = settings.reserve_votes {
-            in_force.insert("reserve_votes".to_owned(), votes.to_string());
+            // Chunks are whole: there may be room for some more.
+            in_force.insert("reserve_votes".to_owned(), votes.min(ready_votes).to_string());
         }
         Ok((Self { shards, _memory: memory, view, counters, stages, in_force, survives }, found))
     }
@@ -395,6 +409,19 @@ pub struct Memory {
     pub votes: u64,
     /// Count, join and view, which grow with the articles.
     pub article_bytes: usize,
+}
+
+/// Memory of `votes` votes, there at once. More than there is would end the process, and with no word.
+fn reserve(votes: u64) -> Result<Preparer, EngineError> {
+    let chunks = graph::chunks_of(votes);
+    let needed = chunks as u64 * CHUNK_BYTES as u64;
+    if let Some(available) = memory::available()
+        && needed > available
+    {
+        return Err(EngineError::Memory { votes, needed, available });
+    }
+    Preparer::start(chunks)
+        .map_err(|error| EngineError::Io { doing: "starting the thread that prepares memory", error })
 }
 
 fn refuse_other_shards(directory: &Path, shards: u16, disk: &dyn Disk) -> Result<(), EngineError> {

@@ -96,6 +96,11 @@ pub const fn chunks_of(votes: u64) -> usize {
     votes.div_ceil(CHUNK_ROWS as u64) as usize
 }
 
+/// The rows of a base table that `chunks` hold.
+pub const fn votes_in(chunks: usize) -> u64 {
+    chunks as u64 * CHUNK_ROWS as u64
+}
+
 #[inline]
 fn store(vote: Vote, previous: u32) -> [u8; STORED_BYTES] {
     (u128::from(vote.user) | u128::from(vote.article) << 64 | u128::from(previous) << 96).to_le_bytes()

@@ -23,6 +23,13 @@ pub const AHEAD_MAX: usize = 16;
 /// The smallest page that the system may have.
 const PAGE_BYTES_MIN: usize = 4096;
 
+/// Bytes that the system can give without taking them from anybody; `None` where it does not say.
+pub fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
 /// A piece of memory, zeros at first.
 #[derive(Debug)]
 pub struct Chunk(MmapMut);

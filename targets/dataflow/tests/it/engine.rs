@@ -151,3 +151,22 @@ fn checkpoints_are_counted_and_on_the_timeline() {
         assert!(stalls[0].detail.contains("rows waited: "), "{}", stalls[0].detail);
     }
 }
+
+/// What is reserved is read back, and more than the machine has is refused before anything is taken.
+#[test]
+fn memory_is_reserved_as_far_as_there_is_any() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |votes| {
+        let settings = Settings { durability: Mode::Log, reserve_votes: Some(votes), ..Settings::default() };
+        Engine::open(directory.path(), &settings, &Storage::real(), &EventLog::default())
+    };
+    let (engine, _) = open(1_000_000).unwrap();
+    assert_eq!(engine.in_force()["reserve_votes"], "1000000");
+    drop(engine);
+
+    let all = u64::from(u32::MAX) - 1;
+    let Err(error) = open(all) else { return eprintln!("skipped: this machine has memory for {all} votes") };
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("`reserve_votes` = {all} needs 65536 MiB of memory and ")), "{text}");
+    assert!(text.ends_with(" MiB are available; reserve less"), "{text}");
+}
