@@ -75,6 +75,21 @@ pub fn with_unit(value: f64, unit: Unit) -> String {
     if unit.is_empty() { significant(value) } else { format!("{} {unit}", significant(value)) }
 }
 
+/// The ends of a range: `4966 … 6002 op/s`, or `803 ns … 1.2 µs` where they differ in size.
+pub fn range([low, high]: [f64; 2], unit: Unit) -> String {
+    let ((small, low_unit), (_, high_unit)) = (scaled(low, unit), scaled(high, unit));
+    let low = if low_unit == high_unit { significant(small) } else { with_unit(low, unit) };
+    format!("{low} … {}", with_unit(high, unit))
+}
+
+/// A value and what it lies in: `5749 op/s (4966 … 6002 op/s)`; by itself where that is unknown or a point.
+pub fn with_range(value: f64, ends: Option<[f64; 2]>, unit: Unit) -> String {
+    match ends {
+        Some(ends) if ends[0] != ends[1] => format!("{} ({})", with_unit(value, unit), range(ends, unit)),
+        _ => with_unit(value, unit),
+    }
+}
+
 fn scaled(value: f64, unit: Unit) -> (f64, &'static str) {
     const BINARY: f64 = 1024.0;
     let step = |value: f64, base: f64, names: [&'static str; 4]| {
@@ -151,6 +166,15 @@ mod tests {
         assert_eq!(change(0.351, Tier::Time), "+35.1 %");
         assert_eq!(change(24.0, Tier::Time), "×25");
         assert_eq!(change(0.0018, Tier::Proportion), "+0.18 pt");
+    }
+
+    #[test]
+    fn a_range_names_its_unit_once_if_it_has_one() {
+        assert_eq!(range([4966.0, 6002.0], Unit::OpsPerSecond), "4966 … 6002 op/s");
+        assert_eq!(range([803.0, 1200.0], Unit::Nanoseconds), "803 ns … 1.2 µs");
+        assert_eq!(with_range(1.5, Some([1.0, 2.0]), Unit::Count), "1.5 (1 … 2)");
+        assert_eq!(with_range(5.0, Some([5.0, 5.0]), Unit::OpsPerSecond), "5 op/s");
+        assert_eq!(with_range(5.0, None, Unit::OpsPerSecond), "5 op/s");
     }
 
     /// 17.18 ms → 3.8 µs is not "-100.0 %", and nothing is not "-0.0 %".

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use uplift_analysis::replication::{Row, StoredRun};
 use uplift_model::{
-    Tier, Unit,
+    Tier,
     verdict::{ClaimOutcome, Estimate},
 };
 
 use crate::{
     markdown::{escape, header, row},
-    number::{change, change_interval, count, significant, with_unit},
+    number::{change, change_interval, count, significant, with_range, with_unit},
     terminal::outcome_word,
 };
 
@@ -71,7 +71,7 @@ fn cells(figure: &Row) -> [String; 7] {
         (None, subject) => format!("{}: {subject}, `{}`", figure.scenario, claim.variant),
     };
     let ours = |estimate: &Option<Estimate>| match (estimate, figure.kind) {
-        (Some(estimate), Some((unit, _))) => with_interval(estimate, unit),
+        (Some(estimate), Some((unit, _))) => with_range(estimate.median, estimate.ci, unit),
         _ => "–".to_owned(),
     };
     let tier = figure.kind.map_or(Tier::Time, |(_, tier)| tier);
@@ -96,15 +96,6 @@ fn cells(figure: &Row) -> [String; 7] {
         outcome,
         escape(&reason),
     ]
-}
-
-fn with_interval(estimate: &Estimate, unit: Unit) -> String {
-    match estimate.ci {
-        Some([low, high]) if low != high => {
-            format!("{} ({} … {})", with_unit(estimate.median, unit), with_unit(low, unit), with_unit(high, unit))
-        }
-        _ => with_unit(estimate.median, unit),
-    }
 }
 
 /// The source's words; where the claim does not repeat them, its numbers in the metric's unit.

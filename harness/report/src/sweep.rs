@@ -7,7 +7,7 @@ use uplift_model::{Better, Tier, run::PlannedScenario};
 
 use crate::{
     ReportInput,
-    number::{change, change_interval, with_unit},
+    number::{change, change_interval, range, with_unit},
     plots::{
         Plot,
         chart::{Axis, Chart, Series, linear_axis},
@@ -29,12 +29,9 @@ pub fn headline(sweep: &Sweep) -> String {
     let value = best.value.as_ref().map_or_else(
         || "n/a".to_owned(),
         |estimate| match estimate.ci {
-            Some([low, high]) => format!(
-                "{} (95 % interval {} … {})",
-                with_unit(estimate.median, sweep.unit),
-                with_unit(low, sweep.unit),
-                with_unit(high, sweep.unit)
-            ),
+            Some(ends) => {
+                format!("{} (95 % interval {})", with_unit(estimate.median, sweep.unit), range(ends, sweep.unit))
+            }
             None => format!("{} (too few blocks for an interval)", with_unit(estimate.median, sweep.unit)),
         },
     );
@@ -63,10 +60,7 @@ pub fn section(sweep: &Sweep) -> String {
         let (median, interval, n) = point.value.as_ref().map_or_else(
             || ("n/a".to_owned(), "n/a".to_owned(), 0),
             |value| {
-                let interval = value.ci.map_or_else(
-                    || "n/a".to_owned(),
-                    |[low, high]| format!("{} … {}", with_unit(low, sweep.unit), with_unit(high, sweep.unit)),
-                );
+                let interval = value.ci.map_or_else(|| "n/a".to_owned(), |ends| range(ends, sweep.unit));
                 (with_unit(value.median, sweep.unit), interval, value.n)
             },
         );

@@ -8,7 +8,7 @@ use uplift_model::{Better, Tier, Unit};
 
 use crate::{
     calibration::trend_axis,
-    number::{change, with_unit},
+    number::{change, range, with_unit},
     plots::{
         Plot,
         chart::{Axis, Chart, Mark, Series},
@@ -35,10 +35,7 @@ pub fn table(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> 
         }
         let revision = entry.revision.as_deref().map_or("–", |revision| revision.get(..10).unwrap_or(revision));
         let dirty = if entry.dirty == Some(true) { "+" } else { "" };
-        let interval = value.ci.map_or_else(
-            || "n/a".to_owned(),
-            |[low, high]| format!("{} … {}", with_unit(low, value.unit), with_unit(high, value.unit)),
-        );
+        let interval = value.ci.map_or_else(|| "n/a".to_owned(), |ends| range(ends, value.unit));
         let _ = writeln!(
             text,
             "| {} | {revision}{dirty} | {} | {interval} | {} |",

@@ -240,7 +240,11 @@ impl<'a> Writer<'a> {
         if let Some(verdict) = verdict_of(&text) {
             return badge(verdict, &text);
         }
-        let inner = PreEscaped(rendered(cell));
+        let inner = match text.split_once(" (").filter(|_| text.ends_with(')') && is_figure(&text)) {
+            // The interval below its value: beside it, the verdicts of a comparison would lie outside the window.
+            Some((value, interval)) => html! { (value) " " span.between { "(" (interval) } },
+            None => PreEscaped(rendered(cell)),
+        };
         match self.records_of(row, column) {
             Some(to) if !text.is_empty() && text != "–" => html! { a href={ "#" (to) } { (inner) } },
             _ => inner,

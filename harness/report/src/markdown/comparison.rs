@@ -9,7 +9,7 @@ use uplift_model::{
 
 use super::{escape, header, row};
 use crate::{
-    number::{change, change_interval, significant, with_unit},
+    number::{change, change_interval, significant, with_range, with_unit},
     terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
 };
 
@@ -19,12 +19,8 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
     }
     text.push_str("### Detailed comparison\n\n");
     header(&["metric", baseline, candidate, "change", "interval", "p", "MDE", "n", "verdict"], text);
-    let cell = |estimate: &Option<Estimate>, unit: Unit| match estimate {
-        None => "n/a".to_owned(),
-        Some(Estimate { median, ci: Some([low, high]), .. }) if low != high => {
-            format!("{} ({} … {})", with_unit(*median, unit), with_unit(*low, unit), with_unit(*high, unit))
-        }
-        Some(estimate) => with_unit(estimate.median, unit),
+    let cell = |estimate: &Option<Estimate>, unit: Unit| {
+        estimate.as_ref().map_or_else(|| "n/a".to_owned(), |of| with_range(of.median, of.ci, unit))
     };
     for metric in &verdict.metrics {
         if metric.baseline.is_none() && metric.candidate.is_none() && !is_first(metric) {

@@ -13,7 +13,7 @@ use uplift_model::{
 use super::{escape, of_variant, operations::tally, trials_of, variants};
 use crate::{
     ReportInput,
-    number::{count, significant, with_unit},
+    number::{count, range, significant, with_unit},
 };
 
 /// One line for each kind of failure of a scenario's trials.
@@ -131,17 +131,16 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
     let foreign = of(|trial| trial.sentinels.foreign_cpu_share);
     let spin = of(|trial| trial.sentinels.spin_ns.map(|ns| ns as f64));
     let sync = of(|trial| trial.sentinels.fdatasync_ns.map(|ns| ns as f64));
-    let range = |values: &[f64], unit: Unit| {
+    let spread = |values: &[f64], unit: Unit| {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        median(values)
-            .map(|center| format!("{} ({} … {})", with_unit(center, unit), with_unit(low, unit), with_unit(high, unit)))
+        median(values).map(|center| format!("{} ({})", with_unit(center, unit), range([low, high], unit)))
     };
     let parts: Vec<String> = [
-        ("stolen processor time", range(&steal, Unit::Ratio)),
-        ("other processes", range(&foreign, Unit::Ratio)),
-        ("spin probe", range(&spin, Unit::Nanoseconds)),
-        ("fdatasync probe", range(&sync, Unit::Nanoseconds)),
+        ("stolen processor time", spread(&steal, Unit::Ratio)),
+        ("other processes", spread(&foreign, Unit::Ratio)),
+        ("spin probe", spread(&spin, Unit::Nanoseconds)),
+        ("fdatasync probe", spread(&sync, Unit::Nanoseconds)),
     ]
     .into_iter()
     .filter_map(|(name, range)| range.map(|range| format!("{name} {range}")))
