@@ -4,6 +4,7 @@
 #
 #   results/reproduce.sh            all targets
 #   results/reproduce.sh docdb      one of them; the page is made from what is there of the others
+#   UPLIFT_ROCKSDB=1 …              with RocksDB among the peers, where UPLIFT names a build that has it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 targets=${*:-quick docdb dataflow orchestration pipeline}
@@ -38,6 +39,8 @@ for target in $targets; do
       keep docdb fsync-modes compare always group docdb/fsync-modes --blocks 10
       keep docdb sprint2 compare optimized sprint2 docdb/crud-read-heavy --blocks 10
       keep docdb peers run docdb/peers --variant fast --variant sqlite --variant redb --variant fjall --blocks 6
+      # Only a build with `--features rocksdb` has that peer.
+      [ -z "${UPLIFT_ROCKSDB:-}" ] || keep docdb rocksdb compare rocksdb fast docdb/peers docdb/crud-write-only --blocks 6
       ;;
     dataflow)
       keep dataflow log compare baseline optimized dataflow/vote-writes dataflow/vote-mixed dataflow/vote-zipf --budget 90s --profile cpu
