@@ -2,26 +2,33 @@
 
 use uplift_model::{
     Tier,
-    scenario::Claim,
+    scenario::{Claim, Scenario},
     verdict::{ClaimOutcome, ClaimVerdict, Estimate, MetricVerdict},
 };
 
 use crate::BLOCKS_MIN;
 
-/// What becomes of `claim`, given the verdicts of the pair that was compared.
-pub fn outcome(claim: &Claim, baseline: &str, candidate: &str, metrics: &[MetricVerdict]) -> ClaimVerdict {
+/// What becomes of `claim` of `scenario`, given the verdicts of the pair that was compared.
+pub fn outcome(
+    scenario: &Scenario,
+    claim: &Claim,
+    baseline: &str,
+    candidate: &str,
+    metrics: &[MetricVerdict],
+) -> ClaimVerdict {
     let mut verdict = blank(claim);
     if !claim.profile.is_empty() {
         verdict.reason = "it is about profiles".to_owned();
         return verdict;
     }
-    let about_pair = claim.variant == candidate && claim.against.as_deref().is_none_or(|against| against == baseline);
+    let against = scenario.against(claim);
+    let about_pair = claim.variant == candidate && against.is_none_or(|against| against == baseline);
     let alone = claim.published_change().is_none() && (claim.variant == candidate || claim.variant == baseline);
     if !about_pair && !alone {
         verdict.reason = format!(
             "it is about `{}`{}, which this comparison did not run",
             claim.variant,
-            claim.against.as_ref().map_or_else(String::new, |against| format!(" against `{against}`"))
+            against.map_or_else(String::new, |against| format!(" against `{against}`"))
         );
         return verdict;
     }

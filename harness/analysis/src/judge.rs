@@ -181,7 +181,7 @@ impl Draft {
             .claims
             .iter()
             .map(|claim| {
-                let outcome = claims::outcome(claim, baseline, candidate, &metrics);
+                let outcome = claims::outcome(&self.planned.scenario, claim, baseline, candidate, &metrics);
                 match (self.verdict.status, &self.verdict.reason) {
                     (Status::Incomparable, Some(reason)) => claims::of_incomparable(outcome, reason),
                     _ => outcome,

@@ -20,8 +20,6 @@ use crate::{
     profile::{Category, Profile, Share, by_variant, categories, syscall_share},
 };
 
-/// The variant that a claim is against where it names none, in runs that compare nothing.
-const BASELINE: &str = "baseline";
 /// All processor time within system calls, whatever it is for.
 const SYSTEM_CALLS: &str = "system calls";
 /// The level of the interval of a value.
@@ -142,20 +140,19 @@ fn planned<'a>(stored: &StoredRun<'a>, scenario: &str) -> Option<&'a PlannedScen
     stored.run.scenarios.iter().find(|planned| planned.scenario.name == scenario)
 }
 
-/// The variant that the claim is against in this run.
-fn against<'a>(claim: &'a Claim, run: &'a Run) -> &'a str {
-    match (&claim.against, &run.intent) {
-        (Some(against), _) => against,
-        (None, Intent::Compare { baseline, .. }) => baseline,
-        (None, _) => BASELINE,
-    }
+/// The variant that the claim is against in this run; `None`: it says none, and the run compares nothing.
+fn against<'a>(claim: &'a Claim, planned: &'a PlannedScenario, run: &'a Run) -> Option<&'a str> {
+    planned.scenario.against(claim).or(match &run.intent {
+        Intent::Compare { baseline, .. } => Some(baseline),
+        _ => None,
+    })
 }
 
 fn of_pair(row: &mut Row, runs: &[StoredRun<'_>]) {
     let claim = &row.claim;
     let usable = runs.iter().filter_map(|stored| {
         let planned = planned(stored, &row.scenario)?;
-        let baseline = against(claim, stored.run);
+        let baseline = against(claim, planned, stored.run)?;
         let blocks = pairs(stored.trials, &row.scenario, baseline, &claim.variant).len();
         (blocks > 0 && stored.run.state != RunState::Unfinished).then_some((blocks, stored, planned, baseline))
     });
@@ -170,7 +167,7 @@ fn of_pair(row: &mut Row, runs: &[StoredRun<'_>]) {
     };
     let verdicts = judge_pair(run, stored.trials, baseline, &claim.variant);
     let Some(scenario) = verdicts.scenarios.iter().find(|scenario| scenario.name == row.scenario) else { return };
-    row.verdict = claims::outcome(claim, baseline, &claim.variant, &scenario.metrics);
+    row.verdict = claims::outcome(&planned.scenario, claim, baseline, &claim.variant, &scenario.metrics);
     if let Some(metric) = scenario.metrics.iter().find(|metric| metric.metric == claim.metric) {
         row.baseline.clone_from(&metric.baseline);
         row.candidate.clone_from(&metric.candidate);

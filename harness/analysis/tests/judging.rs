@@ -10,10 +10,10 @@ use uplift_analysis::{
 };
 use uplift_model::{
     Trial, Verdicts,
-    run::{PlannedScenario, Run, RunState},
+    run::{Intent, PlannedScenario, Run, RunState},
     scenario::Claim,
     trial::{Failure, FailureKind, TrialOutcome},
-    verdict::{ClaimOutcome, MetricVerdict, Status, Verdict},
+    verdict::{ClaimOutcome, ClaimVerdict, MetricVerdict, Status, Verdict},
 };
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
@@ -139,6 +139,41 @@ fn wrong_results_reproduce_no_figure() {
     let wrong = outcome(&trials);
     assert_eq!((wrong.outcome, wrong.measured), (ClaimOutcome::NotComparable, None));
     assert!(wrong.reason.contains("correctness check"), "{}", wrong.reason);
+}
+
+/// A figure that was published for a change of the baseline is none for the same variant against another one.
+#[test]
+fn a_figure_is_about_the_baseline_unless_it_says_otherwise() {
+    let (mut run, mut trials) = load("slower");
+    let published = Claim {
+        variant: "slower-5".to_owned(),
+        metric: "steps_per_op".to_owned(),
+        change: Some(0.03),
+        source: "a.md".to_owned(),
+        ..Claim::default()
+    };
+    run.scenarios[0].scenario.claims = vec![published.clone(), Claim { against: Some("same".to_owned()), ..published }];
+    run.intent = Intent::Compare { baseline: "same".to_owned(), candidate: "slower-5".to_owned() };
+    for trial in trials.iter_mut().filter(|trial| trial.variant == "baseline") {
+        "same".clone_into(&mut trial.variant);
+    }
+    let outcomes = |run: &Run| {
+        let own = judge(run, &trials).unwrap().scenarios[0].claims.clone();
+        let rows =
+            replicate(&[run.scenarios[0].scenario.clone()], &[StoredRun { run, trials: &trials, profiles: &[] }]);
+        let outcomes =
+            |verdicts: &mut dyn Iterator<Item = &ClaimVerdict>| verdicts.map(|v| v.outcome).collect::<Vec<_>>();
+        assert_eq!(outcomes(&mut rows.iter().map(|row| &row.verdict)), outcomes(&mut own.iter()), "the page agrees");
+        own
+    };
+    let [of_baseline, of_same] = <[ClaimVerdict; 2]>::try_from(outcomes(&run)).unwrap();
+    assert_eq!((of_baseline.outcome, of_baseline.measured), (ClaimOutcome::NotMeasured, None));
+    assert!(of_baseline.reason.contains("against `baseline`"), "{}", of_baseline.reason);
+    assert_eq!(of_same.outcome, ClaimOutcome::Reproduced);
+
+    // Where there is no such variant, it is about whatever it is compared with.
+    run.scenarios[0].scenario.variants.retain(|variant| variant.name != "baseline");
+    assert_eq!(outcomes(&run)[0].outcome, ClaimOutcome::Reproduced);
 }
 
 /// Success rates that are all 1 have no spread; their interval comes from how much was tried.

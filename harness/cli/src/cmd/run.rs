@@ -1,5 +1,7 @@
 //! `uplift run SCENARIO… --variant V`: measure without comparing.
 
+use std::collections::HashSet;
+
 use uplift_model::run::Intent;
 use uplift_target::TargetFactory;
 
@@ -15,6 +17,11 @@ use crate::{
 pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     if args.ledger {
         return super::ledger::run(args, targets, terminal);
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = args.variants.iter().find(|name| !seen.insert(*name)) {
+        let help = "name each variant once; `uplift calibrate` measures one against itself";
+        return Err(CliError::usage(format!("`--variant {twice}` is given twice"), help));
     }
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let named = !args.selection.scenarios.is_empty();

@@ -15,6 +15,10 @@ fn a_wrong_name_suggests_the_nearest() {
         .uplift(&["compare", "baseline", "same", "steady", "--metric", "throughputs"])
         .code(2)
         .says("did you mean `throughput`?");
+    bench
+        .uplift(&["run", "steady", "--variant", "same", "--variant", "same"])
+        .code(2)
+        .says("`--variant same` is given twice");
     bench.uplift(&["show", "nothing"]).code(2).says("there is no run `nothing`");
     bench.uplift(&["frobnicate"]).code(2);
     bench.uplift(&["compare", "baseline", "same", "--budget", "0s"]).code(2).says("measures nothing");

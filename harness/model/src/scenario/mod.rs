@@ -24,6 +24,9 @@ use crate::{Table, duration::HumanDuration};
 /// The version of the scenario format.
 pub const SCENARIO_SCHEMA: u32 = 1;
 
+/// The variant that others are compared with where nothing else is said.
+pub const BASELINE: &str = "baseline";
+
 /// The fewest operations that a turn should hold.
 pub const OPERATIONS_PER_TURN_MIN: u64 = 20;
 
@@ -171,7 +174,8 @@ impl Default for TrialSpec {
 pub struct Claim {
     /// The variant it is about.
     pub variant: String,
-    /// The variant it was compared against; absent: the baseline of the comparison.
+    /// The variant it was compared against; absent: `baseline`, or where the scenario has no such variant, the baseline of
+    /// the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
     /// The metric; empty where the figure is about something else.
@@ -443,6 +447,11 @@ impl Scenario {
     /// The variant of that name.
     pub fn variant(&self, name: &str) -> Option<&Variant> {
         self.variants.iter().find(|variant| variant.name == name)
+    }
+
+    /// The variant that `claim` is against; `None`: whatever a comparison has for its baseline.
+    pub fn against<'a>(&'a self, claim: &'a Claim) -> Option<&'a str> {
+        claim.against.as_deref().or_else(|| self.variant(BASELINE).map(|variant| variant.name.as_str()))
     }
 }
 

@@ -240,5 +240,9 @@ pub fn syncs_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mu
             row(&cells, text);
         }
     }
+    // What one variant's collector says may be the beginning of another's, which has servers to count as well.
+    let more =
+        |own: &str| collectors.iter().any(|other| other.strip_prefix(own).is_some_and(|rest| rest.starts_with(';')));
+    let collectors: Vec<&str> = collectors.iter().copied().filter(|own| !more(own)).collect();
     let _ = writeln!(text, "\nCounted by {}; not seen: {}.\n", collectors.join(", "), blind.join(", "));
 }
