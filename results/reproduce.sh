@@ -4,7 +4,8 @@
 #
 #   results/reproduce.sh            all targets
 #   results/reproduce.sh docdb      one of them; the page is made from what is there of the others
-#   UPLIFT_ROCKSDB=1 …              with RocksDB among the peers, where UPLIFT names a build that has it
+#   UPLIFT=PROGRAM UPLIFT_FEATURES="rocksdb sql duroxide-pg" results/reproduce.sh
+#                                   with those runs too that need a build with these features
 set -euo pipefail
 cd "$(dirname "$0")/.."
 targets=${*:-quick docdb dataflow orchestration pipeline}
@@ -12,6 +13,9 @@ uplift=${UPLIFT:-target/debug/uplift}
 [ -n "${UPLIFT:-}" ] || cargo build --quiet --bin uplift
 scratch=target/reference-runs
 started=$SECONDS
+
+# has FEATURE: whether the build was said to have it.
+has() { case " ${UPLIFT_FEATURES:-} " in *" $1 "*) ;; *) return 1 ;; esac }
 
 # keep TARGET NAME VERB…: measures, and puts the run into results/reference/TARGET/NAME.
 keep() {
@@ -39,8 +43,7 @@ for target in $targets; do
       keep docdb fsync-modes compare always group docdb/fsync-modes --blocks 10
       keep docdb sprint2 compare optimized sprint2 docdb/crud-read-heavy --blocks 10
       keep docdb peers run docdb/peers --variant fast --variant sqlite --variant redb --variant fjall --blocks 6
-      # Only a build with `--features rocksdb` has that peer.
-      [ -z "${UPLIFT_ROCKSDB:-}" ] || keep docdb rocksdb compare rocksdb fast docdb/peers docdb/crud-write-only --blocks 6
+      ! has rocksdb || keep docdb rocksdb compare rocksdb fast docdb/peers docdb/crud-write-only --blocks 6
       ;;
     dataflow)
       keep dataflow log compare baseline optimized dataflow/vote-writes dataflow/vote-mixed dataflow/vote-zipf --budget 90s --profile cpu
@@ -52,14 +55,16 @@ for target in $targets; do
       keep orchestration pragmas compare baseline optimized orchestration/fanout-2x2 orchestration/fanout-1x1 --budget 200s --profile cpu
       keep orchestration memory compare memory-baseline memory-optimized orchestration/fanout-memory --blocks 6
       keep orchestration grouped compare baseline grouped orchestration/fanout-unbounded orchestration/fanout-2x2 --blocks 6
+      ! has duroxide-pg || keep orchestration postgres compare grouped-full postgres orchestration/fanout-unbounded orchestration/fanout-2x2 --blocks 6
       keep orchestration ledger run orchestration/ledger --ledger --blocks 6 --set trial.window=2s
       ;;
     pipeline)
       keep pipeline embedded compare baseline optimized pipeline/medium-copy pipeline/large-copy --budget 150s --profile cpu
+      ! has sql || keep pipeline sql compare native sql pipeline/small-filter pipeline/small-transform --blocks 10
       # Without stacks: those of a compiler are deep, and there are many.
       keep pipeline transforms compare baseline optimized pipeline/small-transform pipeline/small-filter pipeline/medium-transform --blocks 6
       keep pipeline medium-postgres run pipeline/medium-copy-postgres --variant baseline --variant copy --variant optimized --blocks 6 --set trial.rounds=3
-      keep pipeline medium-psql compare psql-binary optimized pipeline/medium-copy-postgres --blocks 6 --set trial.rounds=3
+      keep pipeline medium-psql compare psql-binary optimized pipeline/medium-copy-postgres --blocks 10 --set trial.rounds=3
       keep pipeline large-postgres run pipeline/large-copy-postgres --variant baseline --variant copy-pglz --variant optimized --variant psql-minimal --blocks 6 --set trial.rounds=2 --set workload.rows=1000
       keep pipeline large-psql compare psql-binary optimized pipeline/large-copy-postgres --blocks 10 --set trial.rounds=3
       keep pipeline flush-size run pipeline/flush-size --variant 128k --variant 256k --variant 512k --variant 1m --variant 4m --variant 16m --variant 64m --blocks 6 --set trial.rounds=2 --set workload.rows=10000
