@@ -120,9 +120,12 @@ pub struct SettingValue {
 }
 
 impl SettingValue {
-    /// Whether something else is in force than was asked for.
+    /// Whether something else is in force than was asked for. "auto" leaves the choice to the target.
     pub fn is_ignored(&self) -> bool {
         let (Some(asked), Some(got)) = (&self.requested, &self.effective) else { return false };
+        if asked == "auto" {
+            return false;
+        }
         // `5` and `5.0` are the same number.
         let numbers = (asked.parse::<f64>(), got.parse::<f64>());
         !asked.eq_ignore_ascii_case(got) && !matches!(numbers, (Ok(a), Ok(b)) if a == b)

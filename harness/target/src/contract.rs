@@ -57,7 +57,7 @@ pub struct OpenContext {
 /// A system under test, set up and ready.
 pub trait Target: Send + Sync {
     /// The settings in force, read back from the system itself wherever it can tell, under the names that the
-    /// settings have in a scenario.
+    /// settings have in a scenario. Where a scenario says "auto", whatever is read back counts as asked for.
     fn effective(&self) -> BTreeMap<String, String>;
 
     /// What an acknowledged write survives under these settings.

@@ -1,8 +1,10 @@
 //! Workload and settings of the docdb target.
 
+use std::fmt;
+
 use docdb_engine::{classic, fast};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// The shortest document that the workload can make, in bytes.
@@ -77,7 +79,9 @@ pub struct Settings {
     pub ack: Ack,
     /// Syncs of the data file for each document that `docdb` writes: 2, 1 or 0.
     pub datafile_fsyncs: u8,
-    /// Threads of `docdb` that carry out requests; 0 is twice the cores or twice the databases, at most 256.
+    /// Threads of `docdb` that carry out requests; "auto" (or 0) is twice the cores or twice the databases, at most 256.
+    #[serde(deserialize_with = "number_or_auto")]
+    #[schemars(schema_with = "number_or_auto_schema")]
     pub scheduler_workers: u32,
     /// Shards of each database's index.
     pub index_shards: u32,
@@ -117,6 +121,33 @@ impl Default for Settings {
             slowdown_percent: 0.0,
         }
     }
+}
+
+/// A number, or 0 for "auto".
+fn number_or_auto<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    struct NumberOrAuto;
+
+    impl de::Visitor<'_> for NumberOrAuto {
+        type Value = u32;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number from 0, or \"auto\"")
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u32, E> {
+            u32::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, word: &str) -> Result<u32, E> {
+            if word == "auto" { Ok(0) } else { Err(E::invalid_value(de::Unexpected::Str(word), &self)) }
+        }
+    }
+
+    deserializer.deserialize_any(NumberOrAuto)
+}
+
+fn number_or_auto_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string", "pattern": "^auto$" }] })
 }
 
 /// A storage engine.

@@ -113,10 +113,12 @@ fn settings_are_read_back_from_the_store() {
             assert_eq!(effective[key], asked, "{key}");
         }
     });
-    worked(json!({ "scheduler_workers": 0 }), 1, |target| {
-        let cores = std::thread::available_parallelism().unwrap().get();
-        assert_eq!(target.effective()["scheduler_workers"], (2 * cores).clamp(6, 256).to_string());
-    });
+    for automatic in [json!("auto"), json!(0)] {
+        worked(json!({ "scheduler_workers": automatic }), 1, |target| {
+            let cores = std::thread::available_parallelism().unwrap().get();
+            assert_eq!(target.effective()["scheduler_workers"], (2 * cores).clamp(6, 256).to_string());
+        });
+    }
 }
 
 /// A metric that nothing feeds would be absent everywhere and nobody would know why.
