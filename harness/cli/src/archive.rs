@@ -26,6 +26,11 @@ pub fn beside(out: &Path) -> PathBuf {
     }
 }
 
+/// The file with the history.
+pub fn history_file(out: &Path) -> PathBuf {
+    beside(out).join(HISTORY_FILE)
+}
+
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> CliError {
     CliError::environment(format!("`{}` cannot be read: {error}", path.display()), "remove or repair the file")
 }
@@ -75,7 +80,7 @@ pub fn calibration_for<'a>(
 
 /// Appends to the history, synced.
 pub fn append_history(out: &Path, entries: &[HistoryEntry]) -> Result<(), CliError> {
-    let path = beside(out).join(HISTORY_FILE);
+    let path = history_file(out);
     let mut text = String::new();
     for entry in entries {
         text.push_str(&serde_json::to_string(entry).map_err(|error| unwritable(&path, error))?);
@@ -88,7 +93,7 @@ pub fn append_history(out: &Path, entries: &[HistoryEntry]) -> Result<(), CliErr
 
 /// The history, and a warning where its last line was cut off.
 pub fn history(out: &Path) -> Result<(Vec<HistoryEntry>, Option<String>), CliError> {
-    let path = beside(out).join(HISTORY_FILE);
+    let path = history_file(out);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),

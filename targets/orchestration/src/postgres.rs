@@ -59,7 +59,7 @@ impl Postgres {
         url.push_str(if url.contains('?') { "&" } else { "?" });
         url.push_str(&format!("options=-c%20synchronous_commit%3D{commit}"));
 
-        let mut owner = connect(&url).await.map_err(|error| failed("connecting to PostgreSQL", &error))?;
+        let mut owner = connect(&url).await.map_err(|error| failed(&server.connecting(), &error))?;
         drop_abandoned(&mut owner).await.map_err(|error| failed("dropping schemas of killed runs", &error))?;
         let schema = format!("{SCHEMA_PREFIX}{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         sqlx::query("SELECT pg_advisory_lock(hashtext($1))")

@@ -152,6 +152,11 @@ impl Server {
         &self.origin
     }
 
+    /// What is being done while somebody connects to it, for an error that says which server it was.
+    pub fn connecting(&self) -> String {
+        format!("connecting to PostgreSQL ({})", self.origin)
+    }
+
     /// Whether it was started here, for us alone.
     pub fn is_ours(&self) -> bool {
         !matches!(self.kind, Kind::Given)

@@ -22,8 +22,15 @@ pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
     if of_scenario.is_empty() {
         let known = entries.iter().map(|entry| entry.scenario.as_str());
         return Err(CliError::usage(
-            format!("the history has no run of `{}`", args.scenario),
-            &format!("{}; every `compare`, `gate` and `run` adds to it", suggestion(&args.scenario, known)),
+            format!(
+                "the history in `{}` has no run of `{}`",
+                archive::history_file(&args.out).display(),
+                args.scenario
+            ),
+            &format!(
+                "{}; every `compare`, `gate` and `run` with the same --out adds to it",
+                suggestion(&args.scenario, known)
+            ),
         ));
     }
     let mut variants: Vec<&str> = of_scenario.iter().map(|entry| entry.variant.as_str()).collect();

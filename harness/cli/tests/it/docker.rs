@@ -22,7 +22,7 @@ use uplift_postgres_service::Server;
 
 use crate::{
     bench::{Bench, Said},
-    own_engine::{OwnEngine, engine, is_root, own_engine, signal},
+    own_engine::{OwnEngine, end_helpers, engine, is_root, own_engine, signal},
 };
 
 /// Containers and volumes on the engine that a process made.
@@ -514,6 +514,8 @@ fn an_engine_that_dies_ends_the_trial_and_what_it_left_is_pruned_when_it_is_back
     let rest: Vec<String> =
         prune::find(&engine, Unknown::Remove).unwrap().into_iter().map(|leftover| leftover.name).collect();
     assert_eq!(rest, Vec::<String>::new(), "{}", said.out());
+    drop((engine, own));
+    end_helpers(folder.path());
 }
 
 /// The layers of an image do not fit on the engine's disk.

@@ -205,6 +205,20 @@ impl Drop for OwnEngine {
     }
 }
 
+/// Ends the helpers of containers that outlived the daemon in `folder`, when it is not to come back.
+pub fn end_helpers(folder: &Path) {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    for process in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<libc::pid_t>().ok()) {
+        let command = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        // They name the socket of the daemon's containerd.
+        let is_ours = command.split('\0').any(|word| Path::new(word).starts_with(folder));
+        if is_ours && command.contains("containerd-shim") {
+            // SAFETY: kill has no preconditions.
+            unsafe { libc::kill(process, libc::SIGKILL) };
+        }
+    }
+}
+
 /// Whether a process runs, and is no zombie.
 fn has_life(process: u32) -> bool {
     fs::read_to_string(format!("/proc/{process}/stat"))

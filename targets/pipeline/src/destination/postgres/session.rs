@@ -71,15 +71,14 @@ pub fn start_server(data_dir: &Path, wal_level: WalLevel) -> Result<Arc<Server>>
 /// # Errors
 /// When the server does not take us, or does not let us make one.
 pub fn connect(server: Arc<Server>) -> Result<Database> {
-    let config: Config =
-        server.connection().parse().map_err(|error| pg_error("reading the connection string", &error))?;
+    let config: Config = server.connection().parse().map_err(|error| pg_error(&server.connecting(), &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("postgres-io")
         .enable_all()
         .build()
         .map_err(|error| PipelineError::io("starting the thread of PostgreSQL connections", &error))?;
-    let admin = Session::open(&config, runtime.handle())?;
+    let admin = Session::open(&server, &config, runtime.handle())?;
     drop_abandoned(&admin)?;
     let schema = format!("{SCHEMA_PREFIX}{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     // The lock says that the schema has an owner; it ends with this session, whatever ends it.
@@ -132,7 +131,7 @@ impl Database {
     /// # Errors
     /// When the server does not take it.
     pub fn session(&self) -> Result<Session> {
-        let session = Session::open(&self.config, self.runtime.handle())?;
+        let session = Session::open(&self.server, &self.config, self.runtime.handle())?;
         session.batch("choosing the schema", &format!("SET search_path TO {}", self.schema))?;
         Ok(session)
     }
@@ -216,7 +215,7 @@ impl Drop for Database {
 }
 
 impl Session {
-    fn open(config: &Config, handle: &Handle) -> Result<Self> {
+    fn open(server: &Server, config: &Config, handle: &Handle) -> Result<Self> {
         let mut config = config.clone();
         config.application_name("uplift");
         let connecting = async {
@@ -229,7 +228,7 @@ impl Session {
             Ok((client, process_id))
         };
         let (client, process_id) =
-            handle.block_on(connecting).map_err(|error| pg_error("connecting to PostgreSQL", &error))?;
+            handle.block_on(connecting).map_err(|error| pg_error(&server.connecting(), &error))?;
         Ok(Self { client, handle: handle.clone(), process_id })
     }
 
