@@ -10,6 +10,7 @@ use uplift_analysis::{
 };
 use uplift_model::{
     Trial, Verdicts,
+    duration::HumanDuration,
     run::{Intent, PlannedScenario, Run, RunState},
     scenario::Claim,
     trial::{Failure, FailureKind, TrialOutcome},
@@ -115,6 +116,27 @@ fn the_wrong_result_of_another_variant_is_not_theirs() {
     assert!(verdicts.scenarios[0].notes.iter().any(|note| note.contains("`third`")), "it is said all the same");
     fail(&mut trials[0], FailureKind::Check);
     assert_eq!(judge(&run, &trials).unwrap().scenarios[0].status, Status::Incomparable);
+}
+
+/// A scenario that wants idle processors kept awake is told in how many blocks they were not.
+#[test]
+fn a_limit_on_waking_that_was_not_in_force_is_said() {
+    let (mut run, mut trials) = load("slower");
+    run.scenarios[0].scenario.trial.cpu_latency = Some(HumanDuration::from_millis(0));
+    let notes = |run: &Run, trials: &[Trial]| -> Vec<String> {
+        let verdicts = judge(run, trials).unwrap();
+        verdicts.scenarios[0].notes.iter().filter(|note| note.contains("cpu_latency")).cloned().collect()
+    };
+    let blocks = trials.len() / 2;
+    assert!(notes(&run, &trials)[0].contains(&format!("in {blocks} of {blocks} blocks")));
+    for trial in &mut trials {
+        trial.sentinels.cpu_latency_ns = Some(0);
+    }
+    assert!(notes(&run, &trials).is_empty());
+    trials[0].sentinels.cpu_latency_ns = Some(2_000);
+    assert!(notes(&run, &trials)[0].contains(&format!("in 1 of {blocks} blocks")));
+    run.scenarios[0].scenario.trial.cpu_latency = None;
+    assert!(notes(&run, &trials).is_empty());
 }
 
 /// A variant whose results are wrong reproduces nothing, however fast it is.

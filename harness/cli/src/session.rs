@@ -9,7 +9,8 @@ use std::{
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Look, ProfilePlan, RunStore, Sampling, environment, plan::fnv1a, runner::ScenarioOrder,
+    Engine, Interrupt, Judge, Look, ProfilePlan, RunStore, Sampling, cpu_latency, environment, plan::fnv1a,
+    runner::ScenarioOrder,
 };
 use uplift_model::{
     ProfileTrial, Scenario, Trial, Verdicts,
@@ -176,7 +177,9 @@ impl Session<'_> {
             )
         })?;
         run.environment = environment::read(&data_root);
-        if let Some(warning) = environment::data_dir_warning(&run.environment) {
+        let planned = run.scenarios.iter().map(|planned| &planned.scenario);
+        let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
+        for warning in known.into_iter().flatten() {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }

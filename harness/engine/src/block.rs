@@ -14,6 +14,7 @@ use uplift_model::{
 };
 
 use crate::{
+    cpu_latency::CpuLatency,
     interrupt::Interrupt,
     launch::{Launch, LaunchOrder},
     link::Link,
@@ -86,6 +87,8 @@ pub(crate) struct Running {
     data_dir: PathBuf,
     place: Option<String>,
     state: State,
+    /// Held from when it is ready until it ends.
+    cpu_latency: Option<CpuLatency>,
     pub(crate) turns: Vec<TurnRecord>,
 }
 
@@ -107,7 +110,12 @@ impl Running {
             Ok(link) => State::Alive(Box::new(link)),
             Err(failure) => State::Failed(failure),
         };
-        Self { index, position, started_unix_ns, data_dir, place, state, turns: Vec::new() }
+        // Another machine's processors are out of reach.
+        let cpu_latency = match context.scenario.trial.cpu_latency {
+            Some(limit) if place.is_none() => CpuLatency::hold(limit.0).ok(),
+            _ => None,
+        };
+        Self { index, position, started_unix_ns, data_dir, place, state, cpu_latency, turns: Vec::new() }
     }
 
     /// Does something with the agent, if it is alive; a failure ends it.
@@ -172,6 +180,8 @@ impl Running {
             }
         };
         let _ = fs::remove_dir_all(&self.data_dir);
+        let limit = self.cpu_latency.and_then(|held| held.in_force().ok());
+        let cpu_latency_ns = limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
         Trial {
             schema: TRIAL_SCHEMA,
             scenario: context.scenario.name.clone(),
@@ -182,7 +192,7 @@ impl Running {
             place: self.place,
             seed: plan.seed,
             outcome,
-            sentinels: sentinels.clone(),
+            sentinels: Sentinels { cpu_latency_ns, ..sentinels.clone() },
             measured,
         }
     }

@@ -4,6 +4,7 @@
 //! it tells an [`Observer`]. It knows agents only by their protocol and targets not at all.
 
 pub mod block;
+pub mod cpu_latency;
 pub mod environment;
 pub mod interrupt;
 pub mod launch;

@@ -463,4 +463,8 @@ pub struct Sentinels {
     pub load_1m: Option<f64>,
     /// Mean frequency of the processors where the system tells it, in megahertz.
     pub cpu_mhz: Option<f64>,
+    /// The limit on how long idle processors might take to wake, in nanoseconds, read back at the end; absent where the
+    /// scenario asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_latency_ns: Option<u64>,
 }

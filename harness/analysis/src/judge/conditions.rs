@@ -37,6 +37,7 @@ pub(super) fn describe(
     judge_status(verdict, planned, trials, pairs, variants);
     note_calibration(verdict, run, planned);
     note_conditions(verdict, pairs);
+    note_cpu_latency(verdict, planned, pairs);
     verdict.expectations = expectations(planned, trials, variants);
 }
 
@@ -219,6 +220,19 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
     if unsent > 0 {
         verdict.notes.push(format!(
             "{unsent} arrivals of the open load could not be sent before their turn was given up: the rate is beyond what the system sustains"
+        ));
+    }
+}
+
+/// Says where idle processors could sleep longer than the scenario wants.
+fn note_cpu_latency(verdict: &mut ScenarioVerdict, planned: &PlannedScenario, pairs: &[Pair<'_>]) {
+    let Some(limit) = planned.scenario.trial.cpu_latency else { return };
+    let held = |trial: &Trial| trial.sentinels.cpu_latency_ns.is_some_and(|ns| ns <= limit.as_nanos());
+    let without = pairs.iter().filter(|pair| !held(pair.baseline) || !held(pair.candidate)).count();
+    if without > 0 {
+        verdict.notes.push(format!(
+            "`trial.cpu_latency = \"{limit}\"` was not in force in {without} of {} blocks: waking a processor that idles is in every wait; `uplift doctor` says what this machine lacks",
+            pairs.len()
         ));
     }
 }

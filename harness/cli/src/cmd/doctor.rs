@@ -5,11 +5,11 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
-use uplift_engine::environment;
+use uplift_engine::{cpu_latency::CpuLatency, environment};
 use uplift_report::number::nanoseconds;
 use uplift_target::{agent::StackSampler as _, sync_probe};
 
@@ -43,6 +43,12 @@ impl Finding {
     fn poor(what: &'static str, state: State, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { what, state, detail: detail.into(), remedy: Some(remedy.into()) }
     }
+
+    /// Of a message that says its remedy after the last semicolon.
+    fn told(what: &'static str, state: State, message: &str) -> Self {
+        let (detail, remedy) = message.rsplit_once("; ").unwrap_or((message, ""));
+        Self::poor(what, state, detail, remedy)
+    }
 }
 
 /// Looks at everything and prints it.
@@ -50,6 +56,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let findings = vec![
         build(),
         cores(),
+        idle_processors(),
         probe(),
         disk(&args.data_dir),
         data_dir(&args.data_dir),
@@ -117,6 +124,13 @@ fn cores() -> Finding {
         );
     }
     Finding::good("processors", format!("{cores} cores"))
+}
+
+fn idle_processors() -> Finding {
+    match CpuLatency::hold(Duration::ZERO) {
+        Ok(_) => Finding::good("idle processors", "can be kept from sleeping where a scenario asks for it"),
+        Err(message) => Finding::told("idle processors", State::Limited, &message),
+    }
 }
 
 fn probe() -> Finding {
@@ -218,10 +232,7 @@ fn perf_events() -> Finding {
 fn kernel_symbols() -> Finding {
     match uplift_profiler::symbol::KernelSymbols::read() {
         Ok(_) => Finding::good("kernel symbols", "/proc/kallsyms shows addresses"),
-        Err(message) => {
-            let (state, remedy) = message.rsplit_once("; ").unwrap_or((message.as_str(), ""));
-            Finding::poor("kernel symbols", State::Missing, state, remedy)
-        }
+        Err(message) => Finding::told("kernel symbols", State::Missing, &message),
     }
 }
 

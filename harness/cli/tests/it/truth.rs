@@ -100,6 +100,21 @@ fn turns_of_one_operation_hold_one_operation() {
     assert!(turns.iter().all(|turn| turn["attempts"] == 7), "{turns:?}");
 }
 
+/// What was in force is recorded where it can be had; where it cannot, the record has nothing and the run says why.
+#[test]
+fn idle_processors_are_kept_awake_or_it_is_said_that_they_are_not() {
+    let bench = Bench::new();
+    let work = ["--blocks", "1", "--set", "trial.rounds=3", "--set", "trial.cpu_latency=0s"];
+    bench.uplift(&[&["run", "reference/steady", "--variant", "baseline"], &work[..]].concat()).code(0);
+    let file = |name: &str| std::fs::read_to_string(bench.run_folder().join(name)).unwrap();
+    let run: Value = serde_json::from_str(&file("run.json")).unwrap();
+    let said = run["warnings"].as_array().unwrap().iter().any(|warning| warning.to_string().contains("cpu_latency"));
+    let in_force = &bench.trials()[0]["sentinels"]["cpu_latency_ns"];
+    assert_eq!(said, in_force.is_null(), "{in_force}");
+    assert!(said || *in_force == 0, "{in_force}");
+    assert!(file("report.md").contains("| idle processors | kept from sleeping"));
+}
+
 #[test]
 fn equal_seeds_make_equal_plans() {
     let order = || -> Vec<(u64, String, u64)> {

@@ -152,6 +152,10 @@ pub struct TrialSpec {
     pub window: HumanDuration,
     /// The longest that set-up, a turn, or the final check may each take before the agent is killed.
     pub timeout: HumanDuration,
+    /// The longest that an idle processor may take to wake, asked of the kernel while trials run; "0s" keeps idle
+    /// processors from sleeping. Absent: as the machine does by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_latency: Option<HumanDuration>,
 }
 
 impl Default for TrialSpec {
@@ -164,6 +168,7 @@ impl Default for TrialSpec {
             rounds: 40,
             window: HumanDuration::from_secs(3),
             timeout: HumanDuration::from_secs(60),
+            cpu_latency: None,
         }
     }
 }

@@ -96,6 +96,10 @@ pub fn configuration(planned: &PlannedScenario, text: &mut String) {
             ),
         },
     ));
+    if let Some(limit) = trial.cpu_latency {
+        let words = if limit.0.is_zero() { "kept from sleeping".to_owned() } else { format!("to wake within {limit}") };
+        rows.push(("idle processors", format!("{words}, by request to the kernel (`cpu_latency`)")));
+    }
     let shared = shared_settings(planned);
     if !shared.is_empty() {
         rows.push(("settings of all variants", table_words(&shared)));

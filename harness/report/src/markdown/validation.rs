@@ -131,6 +131,7 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
     let foreign = of(|trial| trial.sentinels.foreign_cpu_share);
     let spin = of(|trial| trial.sentinels.spin_ns.map(|ns| ns as f64));
     let sync = of(|trial| trial.sentinels.fdatasync_ns.map(|ns| ns as f64));
+    let waking = of(|trial| trial.sentinels.cpu_latency_ns.map(|ns| ns as f64));
     let spread = |values: &[f64], unit: Unit| {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -141,6 +142,7 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
         ("other processes", spread(&foreign, Unit::Ratio)),
         ("spin probe", spread(&spin, Unit::Nanoseconds)),
         ("fdatasync probe", spread(&sync, Unit::Nanoseconds)),
+        ("limit on the waking of idle processors", spread(&waking, Unit::Nanoseconds)),
     ]
     .into_iter()
     .filter_map(|(name, range)| range.map(|range| format!("{name} {range}")))
