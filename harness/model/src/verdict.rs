@@ -305,3 +305,20 @@ pub struct ExpectationVerdict {
     /// Whether it held.
     pub held: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_ignored_where_something_else_is_in_force_than_was_asked_for() {
+        let ignored = |asked: Option<&str>, got: Option<&str>| {
+            let word = |word: Option<&str>| word.map(str::to_owned);
+            SettingValue { requested: word(asked), effective: word(got) }.is_ignored()
+        };
+        assert!(ignored(Some("WAL"), Some("NORMAL")) && ignored(Some("0"), Some("6")));
+        assert!(!ignored(Some("full"), Some("FULL")) && !ignored(Some("5"), Some("5.0")));
+        assert!(!ignored(None, Some("6")) && !ignored(Some("6"), None), "nothing to hold it against");
+        assert!(!ignored(Some("auto"), Some("6")), "the choice was left to the target");
+    }
+}

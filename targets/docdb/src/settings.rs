@@ -87,7 +87,9 @@ pub struct Settings {
     pub index_shards: u32,
     /// What writers and readers of `docdb` hold.
     pub locking: Locking,
-    /// Connections of each database's clients, who share them in turn; 0 is one for each client.
+    /// Connections of each database's clients, who share them in turn; "auto" (or 0) is one for each client.
+    #[serde(deserialize_with = "number_or_auto")]
+    #[schemars(schema_with = "number_or_auto_schema")]
     pub connections_per_db: u32,
     /// How clients reach the store.
     pub transport: Transport,
