@@ -38,7 +38,7 @@ impl CpuLatency {
         asked().map(|device| Self { device }).map_err(|error: io::Error| {
             let remedy = match error.kind() {
                 io::ErrorKind::PermissionDenied => "run as root, or give the user the right to read and write it",
-                _ => "it is a device of Linux kernels that manage idle processors; a container must be given it",
+                _ => "Linux kernels that manage idle processors have it; a container must be given it (`docker run --device`)",
             };
             format!("`{DEVICE}` cannot be used: {error}; {remedy}")
         })
