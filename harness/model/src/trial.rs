@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, Histogram};
+use crate::{Durability, Histogram, duration::HumanDuration};
 
 /// The version of the line's shape. A reader refuses a newer one.
 pub const TRIAL_SCHEMA: u32 = 1;
@@ -467,4 +467,11 @@ pub struct Sentinels {
     /// scenario asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_latency_ns: Option<u64>,
+}
+
+impl Sentinels {
+    /// Whether idle processors had to wake within `limit`.
+    pub fn holds_cpu_latency(&self, limit: HumanDuration) -> bool {
+        self.cpu_latency_ns.is_some_and(|ns| ns <= limit.as_nanos())
+    }
 }

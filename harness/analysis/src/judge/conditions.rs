@@ -227,7 +227,7 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
 /// Says where idle processors could sleep longer than the scenario wants.
 fn note_cpu_latency(verdict: &mut ScenarioVerdict, planned: &PlannedScenario, pairs: &[Pair<'_>]) {
     let Some(limit) = planned.scenario.trial.cpu_latency else { return };
-    let held = |trial: &Trial| trial.sentinels.cpu_latency_ns.is_some_and(|ns| ns <= limit.as_nanos());
+    let held = |trial: &Trial| trial.sentinels.holds_cpu_latency(limit);
     let without = pairs.iter().filter(|pair| !held(pair.baseline) || !held(pair.candidate)).count();
     if without > 0 {
         verdict.notes.push(format!(

@@ -97,8 +97,7 @@ pub fn configuration(planned: &PlannedScenario, text: &mut String) {
         },
     ));
     if let Some(limit) = trial.cpu_latency {
-        let words = if limit.0.is_zero() { "kept from sleeping".to_owned() } else { format!("to wake within {limit}") };
-        rows.push(("idle processors", format!("{words}, by request to the kernel (`cpu_latency`)")));
+        rows.push(("idle processors", format!("the kernel is asked that they wake within {limit} (`cpu_latency`)")));
     }
     let shared = shared_settings(planned);
     if !shared.is_empty() {

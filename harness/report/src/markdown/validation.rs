@@ -131,7 +131,6 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
     let foreign = of(|trial| trial.sentinels.foreign_cpu_share);
     let spin = of(|trial| trial.sentinels.spin_ns.map(|ns| ns as f64));
     let sync = of(|trial| trial.sentinels.fdatasync_ns.map(|ns| ns as f64));
-    let waking = of(|trial| trial.sentinels.cpu_latency_ns.map(|ns| ns as f64));
     let spread = |values: &[f64], unit: Unit| {
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
         let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -142,11 +141,18 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
         ("other processes", spread(&foreign, Unit::Ratio)),
         ("spin probe", spread(&spin, Unit::Nanoseconds)),
         ("fdatasync probe", spread(&sync, Unit::Nanoseconds)),
-        ("limit on the waking of idle processors", spread(&waking, Unit::Nanoseconds)),
     ]
     .into_iter()
     .filter_map(|(name, range)| range.map(|range| format!("{name} {range}")))
     .collect();
+    if let Some(limit) = planned.scenario.trial.cpu_latency {
+        let held = trials.iter().filter(|trial| trial.sentinels.holds_cpu_latency(limit)).count();
+        let _ = writeln!(
+            text,
+            "- idle processors had to wake within {limit}: in force in {held} of {} trials",
+            trials.len()
+        );
+    }
     if !parts.is_empty() {
         let _ = writeln!(text, "- the machine meanwhile, median (least … most): {}", escape(&parts.join("; ")));
     }
