@@ -24,7 +24,7 @@ verify *args:
 
 # What the harness itself costs.
 bench:
-    cargo bench -p uplift-target
+    cargo bench -p uplift-agent
 
 # The tables of docs/METHODOLOGY.md.
 replay:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use statrs::distribution::{Beta, ContinuousCDF as _};
 use uplift_model::{
-    Tier, Trial, Verdicts,
+    MetricClass, Trial, Verdicts,
     calibration::{Calibration, Detectable, FalseAlarms, Noise},
     run::{PlannedScenario, Run},
     verdict::Verdict,
@@ -51,7 +51,7 @@ fn calibration(run: &Run, planned: &PlannedScenario, trials: &[Trial], variant: 
     let changes = block_changes(planned, &pairs);
     let noise = changes
         .iter()
-        .filter_map(|(metric, (tier, values))| Some((metric.clone(), noise_of(*tier, values)?)))
+        .filter_map(|(metric, (class, values))| Some((metric.clone(), noise_of(*class, values)?)))
         .collect();
     let block_ns = block_ns(&pairs);
     let primary = &planned.scenario.primary;
@@ -72,8 +72,8 @@ fn calibration(run: &Run, planned: &PlannedScenario, trials: &[Trial], variant: 
 }
 
 /// ln(copy / copy) of each block for each metric; metrics that are 0 somewhere have no ratio and are left out.
-fn block_changes(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> BTreeMap<String, (Tier, Vec<f64>)> {
-    let mut changes: BTreeMap<String, (Tier, Vec<f64>)> = BTreeMap::new();
+fn block_changes(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> BTreeMap<String, (MetricClass, Vec<f64>)> {
+    let mut changes: BTreeMap<String, (MetricClass, Vec<f64>)> = BTreeMap::new();
     for pair in pairs {
         let candidate: BTreeMap<String, f64> = metrics::of_trial(pair.candidate, planned)
             .into_iter()
@@ -83,10 +83,10 @@ fn block_changes(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> BTreeMap<Stri
             let metric = value.spec.name.to_string();
             let (Ok(a), Some(&b)) = (value.value, candidate.get(&metric)) else { continue };
             let change = if metric == "throughput" { throughput_log_ratio(pair) } else { Some((b / a).ln()) };
-            if value.spec.tier != Tier::Proportion
+            if value.spec.class != MetricClass::Proportion
                 && let Some(change) = change
             {
-                changes.entry(metric).or_insert((value.spec.tier, Vec::new())).1.push(change);
+                changes.entry(metric).or_insert((value.spec.class, Vec::new())).1.push(change);
             }
         }
     }
@@ -94,12 +94,12 @@ fn block_changes(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> BTreeMap<Stri
     changes
 }
 
-fn noise_of(tier: Tier, values: &[f64]) -> Option<Noise> {
+fn noise_of(class: MetricClass, values: &[f64]) -> Option<Noise> {
     let [low, high] = Evidence::of(values)?.location.interval(ALPHA);
     let center = mean(values)?;
     let variance = values.iter().map(|value| (value - center).powi(2)).sum::<f64>() / (values.len() - 1) as f64;
     Some(Noise {
-        tier,
+        class,
         n: u32::try_from(values.len()).unwrap_or(u32::MAX),
         deviation: variance.sqrt(),
         robust_deviation: robust_deviation(values)?,
@@ -184,11 +184,9 @@ fn false_alarms(run: &Run, planned: &PlannedScenario, pairs: &[Pair<'_>], varian
 }
 
 fn is_alarm(verdicts: &Verdicts) -> bool {
-    verdicts
-        .scenarios
-        .iter()
-        .flat_map(|scenario| &scenario.metrics)
-        .any(|metric| metric.tier != Tier::Info && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed))
+    verdicts.scenarios.iter().flat_map(|scenario| &scenario.metrics).any(|metric| {
+        metric.class != MetricClass::Info && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed)
+    })
 }
 
 /// The exact interval of a proportion (Clopper and Pearson 1934); `None` of nothing.
@@ -227,7 +225,7 @@ mod tests {
     fn noise_and_budget_scale() {
         let values: Vec<f64> = (0..40).map(|i| ((i * 7919) % 41) as f64 / 41.0 * 0.04 - 0.02).collect();
         let twice: Vec<f64> = values.iter().map(|value| value * 2.0).collect();
-        let (one, two) = (noise_of(Tier::Time, &values).unwrap(), noise_of(Tier::Time, &twice).unwrap());
+        let (one, two) = (noise_of(MetricClass::Time, &values).unwrap(), noise_of(MetricClass::Time, &twice).unwrap());
         assert!((two.deviation / one.deviation - 2.0).abs() < 1e-9);
         assert!((two.robust_deviation / one.robust_deviation - 2.0).abs() < 1e-9);
         assert!(one.floor < one.deviation);

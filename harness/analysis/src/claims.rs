@@ -1,7 +1,7 @@
 //! Published figures against ours.
 
 use uplift_model::{
-    Tier,
+    MetricClass,
     scenario::{Claim, Scenario},
     verdict::{ClaimOutcome, ClaimVerdict, Estimate, MetricVerdict},
 };
@@ -45,7 +45,7 @@ pub fn outcome(
     }
     verdict.measured = metric.change;
     verdict.ci = metric.ci;
-    if metric.tier == Tier::Proportion
+    if metric.class == MetricClass::Proportion
         && let (Some(baseline), Some(candidate)) = (claim.baseline, claim.candidate)
     {
         // Proportions change by differences.

@@ -5,18 +5,18 @@
 
 use serde::Serialize;
 use uplift_model::{
-    Better, Tier, Trial, Unit,
+    Better, MetricClass, Trial, Unit,
     run::{PlannedScenario, Run},
     verdict::{Estimate, Verdict},
 };
 
 use crate::{
     BLOCKS_MIN, FAMILY_ALPHA,
+    deterministic_counter::{self, Strict},
     estimate::{Location, median, median_interval},
     evidence::UNGUARDED_SHARE,
     judge::direction,
     metrics, shape,
-    strict::{self, Strict},
 };
 
 const LEVEL: f64 = 0.95;
@@ -75,7 +75,7 @@ pub struct MetricDiff {
     /// Its good direction.
     pub better: Better,
     /// How it is compared.
-    pub tier: Tier,
+    pub class: MetricClass,
     /// In the first run.
     pub first: Estimate,
     /// In the second.
@@ -168,7 +168,7 @@ fn conditions(first: &Run, second: &Run) -> Vec<Condition> {
     let own = |value: &Option<String>| value.clone().unwrap_or_else(unknown);
     let rows: [(&str, ReadCondition); 8] = [
         ("machine", |run| run.environment.machine.clone()),
-        ("processor", |run| run.environment.cpu_model.clone()),
+        ("CPU", |run| run.environment.cpu_model.clone()),
         ("cores", |run| run.environment.cores.map(|cores| cores.to_string())),
         ("kernel", |run| run.environment.kernel.clone()),
         ("filesystem", |run| run.environment.filesystem.clone()),
@@ -204,7 +204,7 @@ fn metrics_of(sides: [(Side<'_>, &PlannedScenario); 2], variant: &str, times: &(
     let (first, second) = (values(sides[0]), values(sides[1]));
     first
         .into_iter()
-        .filter(|(spec, _)| spec.tier != Tier::Info)
+        .filter(|(spec, _)| spec.class != MetricClass::Info)
         .filter_map(|(spec, a)| {
             let (_, b) = second.iter().find(|(other, _)| other.name == spec.name)?;
             let estimate = |values: &[f64]| {
@@ -215,17 +215,17 @@ fn metrics_of(sides: [(Side<'_>, &PlannedScenario); 2], variant: &str, times: &(
                 })
             };
             let (x, y) = (estimate(&a)?, estimate(b)?);
-            let (verdict, reason) = match spec.tier {
-                Tier::Counter => counter(&a, b, spec.better),
-                Tier::Time | Tier::Proportion | Tier::Info => times.clone(),
+            let (verdict, reason) = match spec.class {
+                MetricClass::Counter => counter(&a, b, spec.better),
+                MetricClass::Time | MetricClass::Proportion | MetricClass::Info => times.clone(),
             };
             Some(MetricDiff {
                 metric: spec.name.to_string(),
                 unit: spec.unit,
                 better: spec.better,
-                tier: spec.tier,
-                change: match spec.tier {
-                    Tier::Proportion => Some(y.median - x.median),
+                class: spec.class,
+                change: match spec.class {
+                    MetricClass::Proportion => Some(y.median - x.median),
                     _ => (x.median != 0.0).then(|| y.median / x.median - 1.0),
                 },
                 first: x,
@@ -243,7 +243,7 @@ fn counter(a: &[f64], b: &[f64], better: Better) -> (Verdict, String) {
         let reason = format!("{blocks} blocks are fewer than the {BLOCKS_MIN} that a verdict needs");
         return (Verdict::Inconclusive, reason);
     }
-    match strict::compare(a, b) {
+    match deterministic_counter::compare(a, b) {
         Strict::Same => (Verdict::Unchanged, "a near-deterministic counter with equal values".to_owned()),
         Strict::Differ(change) if is_beyond_chance(a, b) => (
             direction(better, change.is_none_or(|change| change > 0.0)),

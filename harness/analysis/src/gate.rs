@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use uplift_model::{
-    Tier, Verdicts,
+    MetricClass, Verdicts,
     run::Run,
     scenario::Bound,
     verdict::{MetricVerdict, Parity, ScenarioVerdict, Status, Verdict},
@@ -100,7 +100,7 @@ fn decide(scenario: &ScenarioVerdict, name: &str, bound: &Bound) -> (GateOutcome
 }
 
 fn relative(metric: &MetricVerdict, bound: &Bound) -> (GateOutcome, String) {
-    if metric.tier == Tier::Counter && metric.verdict == Verdict::Unchanged {
+    if metric.class == MetricClass::Counter && metric.verdict == Verdict::Unchanged {
         return (held(bound, &[0.0]), "a near-deterministic counter that did not change".to_owned());
     }
     match (metric.change, metric.ci) {
@@ -120,7 +120,7 @@ fn absolute(metric: &MetricVerdict, bound: &Bound) -> (GateOutcome, String) {
     match estimate.ci {
         Some([low, high]) => (held(bound, &[low, high]), format!("{reason} [{low}, {high}]")),
         // What does not depend on the machine's speed needs no interval to be told.
-        None if metric.tier != Tier::Time => (held(bound, &[estimate.median]), reason),
+        None if metric.class != MetricClass::Time => (held(bound, &[estimate.median]), reason),
         None => (GateOutcome::Open, format!("{reason}: {} values are too few for an interval", estimate.n)),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uplift_model::{
-    Tier, Trial,
+    MetricClass, Trial,
     history::{HISTORY_SCHEMA, HistoryEntry, HistoryValue},
     run::Run,
 };
@@ -38,7 +38,7 @@ pub fn entries(run: &Run, trials: &[Trial]) -> Vec<HistoryEntry> {
                     n: 0,
                     unit: spec.unit,
                     better: spec.better,
-                    tier: spec.tier,
+                    class: spec.class,
                 };
                 values.entry(spec.name.to_string()).or_insert((empty, Vec::new())).1.push(number);
             }
@@ -99,7 +99,7 @@ pub fn trend<'a>(entries: &'a [HistoryEntry], scenario: &str, variant: &str, met
     let all = own.len();
     own.retain(|(entry, _)| entry.shape == newest.shape);
     let same_work = own.len();
-    if value.tier != Tier::Counter {
+    if value.class != MetricClass::Counter {
         own.retain(|(entry, _)| entry.machine.is_some() && entry.machine == newest.machine || entry.run == newest.run);
     }
     let mut left_out = Vec::new();

@@ -4,12 +4,12 @@ mod conditions;
 mod metric;
 
 use uplift_model::{
-    Tier, Trial, Verdicts,
+    MetricClass, Trial, Verdicts,
     run::{Intent, PlannedScenario, Run, RunState},
     verdict::{MetricVerdict, Parity, ScenarioVerdict, Status, VERDICTS_SCHEMA, Verdict},
 };
 
-pub(crate) use self::metric::{MEDIAN_LEVEL, Test, direction, tests};
+pub(crate) use self::metric::{MEDIAN_LEVEL, MetricTest, direction, tests};
 use crate::{
     BLOCKS_MIN, FAMILY_ALPHA, claims,
     correction::{Corrected, holm},
@@ -64,7 +64,7 @@ pub fn judge_pair(run: &Run, trials: &[Trial], baseline: &str, candidate: &str) 
             .tests
             .iter()
             .enumerate()
-            .filter(|(_, test)| !test.primary && test.p.is_some() && test.spec.tier != Tier::Info)
+            .filter(|(_, test)| !test.primary && test.p.is_some() && test.spec.class != MetricClass::Info)
             .map(|(index, _)| index)
             .collect();
         let p: Vec<f64> = members.iter().map(|&index| draft.tests[index].spent_p(share)).collect();
@@ -125,7 +125,7 @@ pub fn decided(
 /// One scenario before correction.
 struct Draft {
     verdict: ScenarioVerdict,
-    tests: Vec<Test>,
+    tests: Vec<MetricTest>,
     share: f64,
     planned: PlannedScenario,
 }

@@ -16,7 +16,7 @@ use crate::{
     FAMILY_ALPHA,
     correction::holm,
     estimate::{median, median_interval},
-    judge::{MEDIAN_LEVEL, Test, tests},
+    judge::{MEDIAN_LEVEL, MetricTest, tests},
     metrics,
     pairing::pairs,
     settings,
@@ -93,7 +93,7 @@ fn family(
 ) -> Vec<Option<MetricVerdict>> {
     // How many blocks there are is decided beforehand, so the whole error is spent on the one look at the end.
     const SHARE: f64 = 1.0;
-    let mut drafts: Vec<Option<Test>> = comparisons
+    let mut drafts: Vec<Option<MetricTest>> = comparisons
         .iter()
         .map(|[before, after]| {
             let pairs = pairs(trials, &planned.scenario.name, before, after);

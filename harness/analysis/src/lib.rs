@@ -7,6 +7,7 @@ pub mod calibrate;
 pub mod change_points;
 pub mod claims;
 pub mod correction;
+pub mod deterministic_counter;
 pub mod diff;
 pub mod estimate;
 pub mod evidence;
@@ -25,7 +26,6 @@ pub mod saturation;
 pub mod settings;
 pub mod shape;
 pub mod spending;
-pub mod strict;
 pub mod sweep;
 pub mod warmup;
 

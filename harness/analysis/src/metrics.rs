@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uplift_model::{
-    Better, Histogram, MetricSpec, Tier, Trial, Unit,
+    Better, Histogram, MetricClass, MetricSpec, Trial, Unit,
     metric::Derivation,
     run::PlannedScenario,
     trial::{Measured, OperationRecord, SyncKind},
@@ -138,7 +138,13 @@ const NO_OPERATION: &str = "no operation succeeded";
 fn rates(totals: &Totals, values: &mut Vec<Value>) {
     push(
         values,
-        MetricSpec::new("throughput", Unit::OpsPerSecond, Better::Higher, Tier::Time, "successful operations a second"),
+        MetricSpec::new(
+            "throughput",
+            Unit::OpsPerSecond,
+            Better::Higher,
+            MetricClass::Time,
+            "successful operations a second",
+        ),
         totals.per_second(totals.ok),
     );
     push(
@@ -147,14 +153,20 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             "settled_throughput",
             Unit::OpsPerSecond,
             Better::Higher,
-            Tier::Time,
+            MetricClass::Time,
             "successful operations a second until everything acknowledged was settled and the variant was quiet",
         ),
         divide(totals.ok as f64, totals.settled_ns as f64 / 1e9, "no time was measured"),
     );
     push(
         values,
-        MetricSpec::new("attempts", Unit::OpsPerSecond, Better::Neither, Tier::Info, "operations tried a second"),
+        MetricSpec::new(
+            "attempts",
+            Unit::OpsPerSecond,
+            Better::Neither,
+            MetricClass::Info,
+            "operations tried a second",
+        ),
         totals.per_second(totals.attempts),
     );
     push(
@@ -163,7 +175,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             "success_rate",
             Unit::Ratio,
             Better::Higher,
-            Tier::Proportion,
+            MetricClass::Proportion,
             "share of attempts that did not fail; doing nothing is not a failure",
         ),
         divide((totals.attempts - totals.failed) as f64, totals.attempts as f64, "nothing was attempted"),
@@ -174,7 +186,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             "nothing_rate",
             Unit::Ratio,
             Better::Neither,
-            Tier::Info,
+            MetricClass::Info,
             "share of attempts that were answered but did nothing (conflict, not found)",
         ),
         divide(totals.nothing as f64, totals.attempts as f64, "nothing was attempted"),
@@ -185,7 +197,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             "wall_per_completion",
             Unit::Nanoseconds,
             Better::Neither,
-            Tier::Info,
+            MetricClass::Info,
             "wall time divided by completed operations: 1 / throughput, which is no latency",
         ),
         divide(totals.wall_ns as f64, totals.ok as f64, NO_OPERATION),
@@ -209,7 +221,7 @@ fn evenness(measured: &Measured, values: &mut Vec<Value>) {
             "group_evenness",
             Unit::Ratio,
             Better::Neither,
-            Tier::Info,
+            MetricClass::Info,
             "attempts of the least busy group as a share of the busiest one's",
         ),
         divide(*least as f64, *most as f64, "nothing was attempted"),
@@ -238,7 +250,7 @@ fn percentiles(values: &mut Vec<Value>, prefix: &str, about: &str, histogram: &H
             unit: Unit::Nanoseconds,
             better: Better::Lower,
             // A far tail has few operations behind it; it is shown and never decides.
-            tier: if suffix == "p999" { Tier::Info } else { Tier::Time },
+            class: if suffix == "p999" { MetricClass::Info } else { MetricClass::Time },
             about: format!("{suffix} of {prefix} time ({about}) of all operations that did not fail").into(),
         };
         push(
@@ -251,7 +263,7 @@ fn percentiles(values: &mut Vec<Value>, prefix: &str, about: &str, histogram: &H
         name: format!("{prefix}_max").into(),
         unit: Unit::Nanoseconds,
         better: Better::Lower,
-        tier: Tier::Info,
+        class: MetricClass::Info,
         about: format!("longest {prefix} time: the worst stall").into(),
     };
     push(values, spec, histogram.max().map(|ns| ns as f64).ok_or_else(|| "no operation was timed".to_owned()));
@@ -267,7 +279,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "syncs_per_op",
             Unit::CountPerOp,
             Better::Lower,
-            Tier::Counter,
+            MetricClass::Counter,
             "sync calls of every kind for each successful operation",
         ),
         calls.clone().and_then(|calls| divide(calls as f64, totals.ok as f64, NO_OPERATION)),
@@ -278,7 +290,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "fsyncs_per_write",
             Unit::CountPerOp,
             Better::Lower,
-            Tier::Counter,
+            MetricClass::Counter,
             "sync calls of every kind for each successful writing operation",
         ),
         calls.and_then(|calls| divide(calls as f64, totals.writes as f64, "no writing operation succeeded")),
@@ -292,7 +304,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     for (name, q) in [("sync_p50", 0.5), ("sync_p99", 0.99)] {
         push(
             values,
-            MetricSpec::new(name, Unit::Nanoseconds, Better::Lower, Tier::Info, "how long one sync call takes"),
+            MetricSpec::new(name, Unit::Nanoseconds, Better::Lower, MetricClass::Info, "how long one sync call takes"),
             latency.quantile(q).map(|ns| ns as f64).ok_or_else(|| match &measured.syncs.collector {
                 Some(_) => "no sync call was made".to_owned(),
                 None => uncounted(),
@@ -313,8 +325,8 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "cpu_per_op",
             Unit::NanosecondsPerOp,
             Better::Lower,
-            Tier::Time,
-            "processor time, user and kernel, for each successful operation",
+            MetricClass::Time,
+            "CPU time, user and kernel, for each successful operation",
         ),
         cpu().and_then(per_op),
     );
@@ -324,8 +336,8 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "cpu_cores",
             Unit::Cores,
             Better::Neither,
-            Tier::Info,
-            "processor cores kept busy during turns",
+            MetricClass::Info,
+            "CPU cores kept busy during turns",
         ),
         cpu().and_then(|cpu_ns| divide(cpu_ns, totals.settled_ns as f64, "no time was measured")),
     );
@@ -335,8 +347,8 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "cpu_share",
             Unit::Ratio,
             Better::Neither,
-            Tier::Info,
-            "share of all processor cores kept busy during turns",
+            MetricClass::Info,
+            "share of all CPU cores kept busy during turns",
         ),
         cpu().and_then(|cpu_ns| {
             divide(cpu_ns, totals.settled_ns as f64 * f64::from(used.cores.max(1)), "no time was measured")
@@ -348,7 +360,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
                 "storage_written_per_op",
                 Unit::BytesPerOp,
                 Better::Lower,
-                Tier::Counter,
+                MetricClass::Counter,
                 "bytes sent to storage for each successful operation",
             ),
             used.storage_written_bytes,
@@ -359,7 +371,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
                 "written_per_op",
                 Unit::BytesPerOp,
                 Better::Lower,
-                Tier::Counter,
+                MetricClass::Counter,
                 "bytes handed to write calls for each successful operation",
             ),
             used.written_bytes,
@@ -370,7 +382,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
                 "write_calls_per_op",
                 Unit::CountPerOp,
                 Better::Lower,
-                Tier::Counter,
+                MetricClass::Counter,
                 "write calls for each successful operation",
             ),
             used.write_calls,
@@ -386,14 +398,20 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "context_switches_per_op",
             Unit::CountPerOp,
             Better::Lower,
-            Tier::Info,
+            MetricClass::Info,
             "voluntary and involuntary context switches of the agent for each successful operation",
         ),
         per_op((used.voluntary_switches + used.involuntary_switches) as f64),
     );
     push(
         values,
-        MetricSpec::new("major_faults", Unit::Count, Better::Lower, Tier::Info, "page faults that read from disk"),
+        MetricSpec::new(
+            "major_faults",
+            Unit::Count,
+            Better::Lower,
+            MetricClass::Info,
+            "page faults that read from disk",
+        ),
         Ok(used.major_faults as f64),
     );
     push(
@@ -402,7 +420,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "rss_peak",
             Unit::Bytes,
             Better::Lower,
-            Tier::Info,
+            MetricClass::Info,
             "peak of resident memory of the whole trial",
         ),
         used.rss_peak_bytes.map(|bytes| bytes as f64).ok_or_else(|| missing("rss_peak_bytes")),
@@ -451,7 +469,7 @@ fn per_kind(measured: &Measured, values: &mut Vec<Value>) {
                 name: format!("{kind}_response_{suffix}").into(),
                 unit: Unit::Nanoseconds,
                 better: Better::Lower,
-                tier: Tier::Info,
+                class: MetricClass::Info,
                 about: format!("{suffix} of response time of `{kind}`").into(),
             };
             let value = histogram.quantile(q).map(|ns| ns as f64);

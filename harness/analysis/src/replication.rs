@@ -5,7 +5,7 @@
 //! the most blocks speaks.
 
 use uplift_model::{
-    ProfileTrial, Scenario, Tier, Trial, Unit,
+    MetricClass, ProfileTrial, Scenario, Trial, Unit,
     run::{Intent, PlannedScenario, Run, RunState},
     scenario::Claim,
     verdict::{ClaimOutcome, ClaimVerdict, Estimate, Status},
@@ -20,7 +20,7 @@ use crate::{
     profile::{Category, Profile, Share, by_variant, categories, syscall_share},
 };
 
-/// All processor time within system calls, whatever it is for.
+/// All CPU time within system calls, whatever it is for.
 const SYSTEM_CALLS: &str = "system calls";
 /// The level of the interval of a value.
 const LEVEL: f64 = 0.95;
@@ -74,7 +74,7 @@ pub struct Row {
     /// Our value of the variant that it is about.
     pub candidate: Option<Estimate>,
     /// How the metric is written; `None` where nothing was measured.
-    pub kind: Option<(Unit, Tier)>,
+    pub kind: Option<(Unit, MetricClass)>,
     /// The run that spoke.
     pub run: Option<String>,
     /// Whether another row is about the same figure and counts for it: a scenario may try a figure on ground that its
@@ -171,7 +171,7 @@ fn of_pair(row: &mut Row, runs: &[StoredRun<'_>]) {
     if let Some(metric) = scenario.metrics.iter().find(|metric| metric.metric == claim.metric) {
         row.baseline.clone_from(&metric.baseline);
         row.candidate.clone_from(&metric.candidate);
-        row.kind = Some((metric.unit, metric.tier));
+        row.kind = Some((metric.unit, metric.class));
     }
     match (scenario.status, &scenario.reason) {
         (Status::Incomparable, Some(reason)) => {
@@ -192,13 +192,13 @@ fn of_variant(row: &mut Row, runs: &[StoredRun<'_>]) {
             .trials
             .iter()
             .filter(|trial| trial.scenario == row.scenario && trial.variant == claim.variant && trial.succeeded());
-        let values: Vec<(f64, Unit, Tier)> = own
+        let values: Vec<(f64, Unit, MetricClass)> = own
             .filter_map(|trial| {
                 let value = metrics::named(trial, planned, &claim.metric)?;
-                Some((value.value.ok()?, value.spec.unit, value.spec.tier))
+                Some((value.value.ok()?, value.spec.unit, value.spec.class))
             })
             .collect();
-        let kind = values.first().map(|(_, unit, tier)| (*unit, *tier))?;
+        let kind = values.first().map(|(_, unit, class)| (*unit, *class))?;
         Some((values.into_iter().map(|(value, ..)| value).collect::<Vec<f64>>(), kind, stored))
     });
     let Some((values, kind, stored)) = measured.max_by_key(|(values, ..)| values.len()) else { return };
@@ -236,7 +236,7 @@ fn of_profile(row: &mut Row, runs: &[StoredRun<'_>]) {
         ci: Some(share.ci),
         n: u32::try_from(profile.samples).unwrap_or(u32::MAX),
     });
-    row.kind = Some((Unit::Ratio, Tier::Info));
+    row.kind = Some((Unit::Ratio, MetricClass::Info));
     row.run = Some(stored.run.id.clone());
     row.verdict = claims::of_value(claim, row.candidate.as_ref());
 }

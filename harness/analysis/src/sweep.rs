@@ -1,6 +1,6 @@
 //! Which point of a grid is best, and which others cannot be told from it.
 
-use uplift_model::{Better, Tier, Trial, Unit, run::PlannedScenario, verdict::Estimate};
+use uplift_model::{Better, MetricClass, Trial, Unit, run::PlannedScenario, verdict::Estimate};
 
 use crate::{
     BLOCKS_MIN, FAMILY_ALPHA,
@@ -84,17 +84,23 @@ pub fn sweep(planned: &PlannedScenario, trials: &[Trial]) -> Option<Sweep> {
     }
     .map(|(index, _)| index);
     if let Some(best) = best {
-        compare_with_best(&mut points, &values, best, spec.tier, spec.better);
+        compare_with_best(&mut points, &values, best, spec.class, spec.better);
     }
     Some(Sweep { metric: primary.clone(), unit: spec.unit, better: spec.better, points, best })
 }
 
-fn compare_with_best(points: &mut [Point], values: &[Vec<(u32, f64)>], best: usize, tier: Tier, better: Better) {
+fn compare_with_best(
+    points: &mut [Point],
+    values: &[Vec<(u32, f64)>],
+    best: usize,
+    class: MetricClass,
+    better: Better,
+) {
     let evidence: Vec<Option<Evidence>> = values
         .iter()
         .enumerate()
         .map(|(index, own)| {
-            if index == best || tier == Tier::Proportion {
+            if index == best || class == MetricClass::Proportion {
                 return None;
             }
             let changes: Vec<f64> = own

@@ -118,7 +118,7 @@ fn the_wrong_result_of_another_variant_is_not_theirs() {
     assert_eq!(judge(&run, &trials).unwrap().scenarios[0].status, Status::Incomparable);
 }
 
-/// A scenario that wants idle processors kept awake is told in how many blocks they were not.
+/// A scenario that wants idle CPUs kept awake is told in how many blocks they were not.
 #[test]
 fn a_limit_on_waking_that_was_not_in_force_is_said() {
     let (mut run, mut trials) = load("slower");

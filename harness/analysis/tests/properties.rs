@@ -5,11 +5,11 @@ use rand::{RngExt, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use uplift_analysis::{
     FAMILY_ALPHA,
+    deterministic_counter::{self, Strict},
     estimate::{Location, median, median_interval},
     evidence::Evidence,
     rank::{hodges_lehmann, signed_rank_p},
     spending::{LOOKS, is_look, share_at},
-    strict::{self, Strict},
 };
 
 fn values(least: usize) -> impl Strategy<Value = Vec<f64>> {
@@ -61,8 +61,8 @@ proptest! {
 
     #[test]
     fn identical_counters_are_the_same(value in 0.1..1e6f64, n in 5usize..20) {
-        prop_assert_eq!(strict::compare(&vec![value; n], &vec![value; n]), Strict::Same);
-        prop_assert!(matches!(strict::compare(&vec![value; n], &vec![value * 1.01; n]), Strict::Differ(Some(_))));
+        prop_assert_eq!(deterministic_counter::compare(&vec![value; n], &vec![value; n]), Strict::Same);
+        prop_assert!(matches!(deterministic_counter::compare(&vec![value; n], &vec![value * 1.01; n]), Strict::Differ(Some(_))));
     }
 
     /// However the looks fall, they spend no more than all of the error.

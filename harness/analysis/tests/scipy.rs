@@ -3,11 +3,11 @@
 use serde_json::Value;
 use uplift_analysis::{
     correction::holm,
+    deterministic_counter::{Strict, compare},
     estimate::{Location, TRIM, median, median_interval, quantile, robust_deviation, t_quantile, t_upper_tail},
     proportion::{difference, rule_of_three},
     rank::{hodges_lehmann, interval_of, signed_rank_p, walsh_averages},
     spending::{is_look, share_at},
-    strict::{Strict, compare},
 };
 
 fn answers() -> Value {

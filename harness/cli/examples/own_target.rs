@@ -43,7 +43,7 @@ impl TargetFactory for Factory {
             unit_of_work: "append".into(),
             operations: vec!["append".into()],
             write_kinds: vec!["append".into()],
-            nothing_reasons: vec![],
+            no_op_reasons: vec![],
             failure_categories: vec!["io".into()],
             metrics: vec![],
             workload_schema: serde_json::json!({ "type": "object" }),

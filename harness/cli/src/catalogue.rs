@@ -9,7 +9,7 @@ use std::{
 
 use uplift_analysis::replication;
 use uplift_model::{Scenario, ScenarioError, scenario::Bound};
-use uplift_target::{Description, SettingsError, TargetFactory};
+use uplift_sdk::{Description, SettingsError, TargetFactory};
 
 use crate::{
     args::SelectionArgs,

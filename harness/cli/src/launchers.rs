@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uplift_docker::{BoxArguments, DockerError, DockerLauncher, DockerOptions, SwarmLauncher};
+use uplift_docker::{ContainerArgs, DockerError, DockerLauncher, DockerOptions, SwarmLauncher};
 use uplift_engine::{Launch, ProcessLauncher};
 use uplift_model::{
     Scenario,
@@ -48,7 +48,7 @@ impl Launchers {
                 base: args.docker_base.clone(),
                 cpus: args.cpus,
                 memory_bytes: args.memory,
-                arguments: BoxArguments::parse(&arguments)
+                arguments: ContainerArgs::parse(&arguments)
                     .map_err(|error| CliError::usage(format!("{whose}: {error}"), ""))?,
                 profiling,
             })

@@ -1,6 +1,6 @@
 //! The command line of uplift, for the targets that a binary registers.
 //!
-//! A crate that implements [`uplift_target::TargetFactory`] and a `main` that calls [`main`] has every verb.
+//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every verb.
 
 pub mod exit;
 
@@ -20,9 +20,9 @@ mod session;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
-pub use uplift_target as target;
+pub use uplift_sdk as target;
 
 use crate::args::{Cli, Verb};
 

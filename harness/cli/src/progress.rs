@@ -9,7 +9,7 @@ use uplift_model::trial::TrialOutcome;
 use crate::output::Terminal;
 
 /// Draws what the engine tells.
-pub struct Bars {
+pub struct ProgressReporter {
     bar: ProgressBar,
     terminal: Terminal,
     begun: Instant,
@@ -19,7 +19,7 @@ pub struct Bars {
     position: String,
 }
 
-impl Bars {
+impl ProgressReporter {
     /// For a run with this budget.
     pub fn new(terminal: &Terminal, total: Duration) -> Self {
         let bar = ProgressBar::new(total.as_millis().max(1) as u64);
@@ -56,7 +56,7 @@ impl Bars {
     }
 }
 
-impl Observer for Bars {
+impl Observer for ProgressReporter {
     fn progress(&mut self, progress: &Progress<'_>) {
         match progress {
             Progress::ScenarioStarted { index, of, name, budget } => {

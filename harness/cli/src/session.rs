@@ -27,7 +27,7 @@ use crate::{
     exit,
     launchers::Launchers,
     output::{Terminal, write_documents},
-    progress::Bars,
+    progress::ProgressReporter,
     quick,
 };
 
@@ -134,7 +134,7 @@ fn was_required(required: &str, reason: &str) -> bool {
 
 impl Session<'_> {
     /// Carries the run out and writes its documents.
-    pub fn carry_out(self) -> Result<Finished, CliError> {
+    pub fn execute(self) -> Result<Finished, CliError> {
         let interrupt = Interrupt::install()
             .map_err(|error| CliError::environment(format!("Ctrl-C cannot be caught: {error}"), ""))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Session<'_> {
         } else {
             BUDGET_EACH * count
         });
-        let purse = Purse { total: budget, scenarios: count, hard: self.is_bare_quick() };
+        let allocator = BudgetAllocator { total: budget, scenarios: count, hard: self.is_bare_quick() };
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
@@ -194,7 +194,7 @@ impl Session<'_> {
         store.write_run(&run)?;
 
         let (mut trials, mut profiles) = (Vec::new(), Vec::new());
-        let mut bars = Bars::new(self.terminal, budget);
+        let mut bars = ProgressReporter::new(self.terminal, budget);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
         let memory = self
             .trials
@@ -225,8 +225,8 @@ impl Session<'_> {
                     Profiling::Cost(sampling) => vec![None, Some(sampling)],
                     _ => Vec::new(),
                 },
-                budget: purse.share(begun.elapsed(), index as u32),
-                may_overdraw: !purse.hard,
+                budget: allocator.share(begun.elapsed(), index as u32),
+                allow_overrun: !allocator.hard,
                 blocks: self.blocks(),
             };
             let measured = match self.profiling {
@@ -356,14 +356,14 @@ impl Session<'_> {
 }
 
 /// Shares the budget of a run among its scenarios.
-struct Purse {
+struct BudgetAllocator {
     total: Duration,
     scenarios: u32,
     /// Whether the total must hold: then a scenario that took too long is paid for by those after it.
     hard: bool,
 }
 
-impl Purse {
+impl BudgetAllocator {
     /// The share of scenario `index` when `spent` is gone: what a scenario that was decided early left over goes to
     /// those after it.
     fn share(&self, spent: Duration, index: u32) -> Duration {
@@ -422,7 +422,7 @@ pub fn utc(seconds: u64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{Purse, utc, was_required};
+    use super::{BudgetAllocator, utc, was_required};
 
     #[test]
     fn only_services_that_were_asked_for_are_required() {
@@ -438,11 +438,11 @@ mod tests {
     #[test]
     fn time_left_over_goes_to_those_that_follow() {
         let seconds = Duration::from_secs;
-        let soft = Purse { total: seconds(100), scenarios: 5, hard: false };
+        let soft = BudgetAllocator { total: seconds(100), scenarios: 5, hard: false };
         assert_eq!(soft.share(seconds(0), 0), seconds(20));
         assert_eq!(soft.share(seconds(4), 1), seconds(24));
         assert_eq!(soft.share(seconds(90), 4), seconds(20), "an overdraft is not taken from the next");
-        let hard = Purse { hard: true, ..soft };
+        let hard = BudgetAllocator { hard: true, ..soft };
         assert_eq!(hard.share(seconds(90), 4), seconds(10));
         assert_eq!(hard.share(seconds(120), 4), seconds(0));
     }

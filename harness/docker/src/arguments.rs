@@ -16,7 +16,7 @@ pub struct ArgumentError {
 
 /// Options that were checked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct BoxArguments {
+pub struct ContainerArgs {
     options: Vec<(String, String)>,
 }
 
@@ -59,7 +59,7 @@ pub const KNOWN: [&str; 32] = [
 /// Options without a value.
 const SWITCHES: [&str; 3] = ["init", "privileged", "read-only"];
 
-impl BoxArguments {
+impl ContainerArgs {
     /// Checks options such as `--device-write-iops=/dev/sda:50` or `network=host`.
     ///
     /// # Errors
@@ -228,7 +228,7 @@ mod tests {
     fn parse(arguments: &[&str]) -> Result<ContainerCreateBody, ArgumentError> {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let mut body = ContainerCreateBody::default();
-        BoxArguments::parse(&arguments)?.apply_to(&mut body);
+        ContainerArgs::parse(&arguments)?.apply_to(&mut body);
         Ok(body)
     }
 

@@ -23,7 +23,7 @@ use crate::{
     engine::Engine,
     error::{DockerError, DockerErrorKind},
     image::DATA_DIR,
-    statistics::{Account, Reading, START},
+    statistics::{ContainerUsage, Reading, START},
     streams::{Input, Output, split},
 };
 
@@ -309,7 +309,7 @@ impl AgentHandle for Container {
     fn observations(&mut self) -> (BTreeMap<String, f64>, BTreeMap<String, String>) {
         let unread = || Err("nothing was measured".to_owned());
         let (before, after) = (self.before.take().unwrap_or_else(unread), self.after.take().unwrap_or_else(unread));
-        let mut account = Account::of(&before, &after, self.cpus_limited);
+        let mut account = ContainerUsage::of(&before, &after, self.cpus_limited);
         account.set(START, Some(self.start_ns), "");
         (account.gauges, account.missing)
     }

@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     error::{DockerError, DockerErrorKind},
-    tunnel::{self, Tunnel, Way},
+    tunnel::{self, Transport, Tunnel},
 };
 
 /// How long the Engine may take to answer a request.
@@ -35,7 +35,7 @@ pub struct Facts {
     pub storage_driver: String,
     /// Cgroup version: "1" or "2".
     pub cgroup_version: String,
-    /// Whether processor and memory limits hold.
+    /// Whether CPU and memory limits hold.
     pub limits: bool,
     /// Whether it was reached over a socket of this machine, so that it probably sees the same files.
     pub local: bool,
@@ -82,8 +82,8 @@ impl Engine {
             .map_err(|error| fail(DockerErrorKind::Broken(format!("no thread can be had: {error}"))))?;
         let (scheme, place) = host.split_once("://").unwrap_or(("", host));
         let way = match (scheme, tunnel::certificates()) {
-            ("tcp" | "https", Some(folder)) => Some(Way::tls(place, &folder).map_err(fail)?),
-            ("ssh", _) => Some(Way::ssh(place).map_err(fail)?),
+            ("tcp" | "https", Some(folder)) => Some(Transport::tls(place, &folder).map_err(fail)?),
+            ("ssh", _) => Some(Transport::ssh(place).map_err(fail)?),
             _ => None,
         };
         let tunnel = way.map(|way| Tunnel::open(&runtime, way)).transpose().map_err(fail)?;

@@ -13,7 +13,7 @@ use uplift_engine::launch::{AgentHandle, Launch, LaunchOrder};
 use uplift_model::trial::Failure;
 
 use crate::{
-    arguments::BoxArguments,
+    arguments::ContainerArgs,
     container::{Container, Order},
     engine::Engine,
     error::DockerError,
@@ -40,12 +40,12 @@ pub struct DockerOptions {
     pub host: Option<String>,
     /// The image below the agent; `None`: nothing.
     pub base: Option<String>,
-    /// Processors; `None`: all.
+    /// CPUs; `None`: all.
     pub cpus: Option<f64>,
     /// Memory in bytes, without swap; `None`: what a trial may use.
     pub memory_bytes: Option<u64>,
     /// Options of `docker run`.
-    pub arguments: BoxArguments,
+    pub arguments: ContainerArgs,
     /// Whether the agent will sample stacks.
     pub profiling: bool,
 }
@@ -92,13 +92,13 @@ impl DockerLauncher {
         let mut warnings = self.warnings.borrow_mut();
         if !facts.local {
             warnings.push(format!(
-                "the Docker engine at {} is another machine's: what is recorded about this machine (processor, disk, load) is not about the trials",
+                "the Docker engine at {} is another machine's: what is recorded about this machine (CPU, disk, load) is not about the trials",
                 facts.host
             ));
         }
         if !facts.limits && (self.options.cpus.is_some() || self.options.memory_bytes.is_some()) {
             warnings.push(
-                "the Docker engine cannot limit processors or memory here (its `docker info` says so): limits that were asked for may not hold; run an engine that is allowed to use the cgroup controllers cpu and memory"
+                "the Docker engine cannot limit CPUs or memory here (its `docker info` says so): limits that were asked for may not hold; run an engine that is allowed to use the cgroup controllers cpu and memory"
                     .to_owned(),
             );
         }

@@ -22,7 +22,7 @@ mod container;
 mod streams;
 mod tunnel;
 
-pub use arguments::{ArgumentError, BoxArguments, parse_size};
+pub use arguments::{ArgumentError, ContainerArgs, parse_size};
 pub use engine::{Engine, Facts};
 pub use error::{DockerError, DockerErrorKind};
 pub use launcher::{DockerLauncher, DockerOptions};

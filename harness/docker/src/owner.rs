@@ -26,7 +26,7 @@ pub struct Owner {
 
 /// What is known about an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum Liveness {
     /// It runs.
     Alive,
     /// It has ended.
@@ -79,19 +79,19 @@ impl Owner {
     }
 
     /// Whether it still runs.
-    pub fn life(&self) -> Life {
+    pub fn life(&self) -> Liveness {
         let here = Self::place();
         if self.boot != here.boot {
             return if self.machine == here.machine {
-                Life::Dead
+                Liveness::Dead
             } else {
-                Life::Unknown("its run was started on another machine".to_owned())
+                Liveness::Unknown("its run was started on another machine".to_owned())
             };
         }
         if self.namespace != here.namespace {
-            return Life::Unknown("its run was started in another process namespace".to_owned());
+            return Liveness::Unknown("its run was started in another process namespace".to_owned());
         }
-        if start_ticks(self.process) == Some(self.start_ticks) { Life::Alive } else { Life::Dead }
+        if start_ticks(self.process) == Some(self.start_ticks) { Liveness::Alive } else { Liveness::Dead }
     }
 }
 
@@ -114,13 +114,13 @@ mod tests {
     fn the_running_process_is_alive_and_its_label_reads_back() {
         let owner = Owner::current();
         assert_eq!(Owner::parse(&owner.label()), Some(owner.clone()));
-        assert_eq!(owner.life(), Life::Alive);
+        assert_eq!(owner.life(), Liveness::Alive);
     }
 
     #[test]
     fn another_process_of_the_same_number_is_not_the_owner() {
         let owner = Owner { start_ticks: 1, ..Owner::current() };
-        assert_eq!(owner.life(), Life::Dead);
+        assert_eq!(owner.life(), Liveness::Dead);
     }
 
     #[test]
@@ -129,16 +129,16 @@ mod tests {
         let owner =
             Owner { process: child.id(), start_ticks: start_ticks(child.id()).unwrap_or(0), ..Owner::current() };
         child.wait().unwrap();
-        assert_eq!(owner.life(), Life::Dead);
+        assert_eq!(owner.life(), Liveness::Dead);
     }
 
     #[test]
     fn a_boot_that_is_over_ended_everybody_and_other_places_are_not_judged() {
         let here = Owner::current();
-        assert_eq!(Owner { boot: "before".to_owned(), ..here.clone() }.life(), Life::Dead);
+        assert_eq!(Owner { boot: "before".to_owned(), ..here.clone() }.life(), Liveness::Dead);
         let elsewhere = Owner { boot: "other".to_owned(), machine: "other".to_owned(), ..here.clone() };
-        assert!(matches!(elsewhere.life(), Life::Unknown(reason) if reason.contains("another machine")));
+        assert!(matches!(elsewhere.life(), Liveness::Unknown(reason) if reason.contains("another machine")));
         let inside = Owner { namespace: "pid1".to_owned(), ..here };
-        assert!(matches!(inside.life(), Life::Unknown(reason) if reason.contains("namespace")));
+        assert!(matches!(inside.life(), Liveness::Unknown(reason) if reason.contains("namespace")));
     }
 }

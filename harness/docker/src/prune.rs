@@ -11,7 +11,7 @@ use crate::{
     engine::Engine,
     error::DockerError,
     image::IMAGE_LABEL,
-    owner::{Life, OWNER_LABEL, Owner, RUN_LABEL},
+    owner::{Liveness, OWNER_LABEL, Owner, RUN_LABEL},
 };
 
 /// What is done with the things of runs of which it cannot be told whether they live.
@@ -98,9 +98,9 @@ fn with_label(label: &str) -> HashMap<String, Vec<String>> {
 fn kept(labels: &HashMap<String, String>, unknown: Unknown) -> Option<String> {
     let label = labels.get(OWNER_LABEL).map(String::as_str).unwrap_or_default();
     match Owner::parse(label).map(|owner| (owner.life(), owner.process)) {
-        Some((Life::Alive, process)) => Some(format!("its run is alive (process {process})")),
-        Some((Life::Dead, _)) => None,
-        Some((Life::Unknown(reason), _)) => (unknown == Unknown::Keep).then_some(reason),
+        Some((Liveness::Alive, process)) => Some(format!("its run is alive (process {process})")),
+        Some((Liveness::Dead, _)) => None,
+        Some((Liveness::Unknown(reason), _)) => (unknown == Unknown::Keep).then_some(reason),
         None => (unknown == Unknown::Keep).then(|| "its label names no process".to_owned()),
     }
 }

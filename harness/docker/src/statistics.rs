@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bollard::models::ContainerStatsResponse;
-use uplift_model::metric::{Better, Derivation, DerivedMetric, MetricSpec, Tier, Unit};
+use uplift_model::metric::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit};
 
 /// Time from asking for a container until its agent ran.
 pub(crate) const START: &str = "container_start";
@@ -17,7 +17,11 @@ const STORAGE_WRITTEN: &str = "container_storage_written";
 /// The metrics that a launch in a container adds. They describe the box and are never judged by themselves.
 pub fn metrics() -> Vec<DerivedMetric> {
     let metric = |name, unit, about| {
-        DerivedMetric::new(MetricSpec::new(name, unit, Better::Lower, Tier::Info, about), name, Derivation::Gauge)
+        DerivedMetric::new(
+            MetricSpec::new(name, unit, Better::Lower, MetricClass::Info, about),
+            name,
+            Derivation::Gauge,
+        )
     };
     vec![
         metric(
@@ -25,13 +29,13 @@ pub fn metrics() -> Vec<DerivedMetric> {
             Unit::Nanoseconds,
             "from asking for the container until its process ran; outside every timed window",
         ),
-        metric(CPU, Unit::Nanoseconds, "processor time of the container from the first measured turn to the last"),
+        metric(CPU, Unit::Nanoseconds, "CPU time of the container from the first measured turn to the last"),
         metric(
             THROTTLED_SHARE,
             Unit::Ratio,
-            "share of scheduling periods in which the processor limit stopped the container",
+            "share of scheduling periods in which the CPU limit stopped the container",
         ),
-        metric(THROTTLED, Unit::Nanoseconds, "time for which the processor limit stopped the container's threads"),
+        metric(THROTTLED, Unit::Nanoseconds, "time for which the CPU limit stopped the container's threads"),
         metric(MEMORY_PEAK, Unit::Bytes, "peak of the container's memory, page cache included"),
         metric(STORAGE_READ, Unit::Bytes, "bytes that the container read from block devices"),
         metric(STORAGE_WRITTEN, Unit::Bytes, "bytes that the container wrote to block devices"),
@@ -73,7 +77,7 @@ impl Reading {
         }
     }
 
-    /// Whether a processor limit was accounted for at all.
+    /// Whether a CPU limit was accounted for at all.
     fn has_periods(&self) -> bool {
         self.periods.is_some_and(|periods| periods > 0)
     }
@@ -81,12 +85,12 @@ impl Reading {
 
 /// What was read, and why the rest was not.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Account {
+pub(crate) struct ContainerUsage {
     pub(crate) gauges: BTreeMap<String, f64>,
     pub(crate) missing: BTreeMap<String, String>,
 }
 
-impl Account {
+impl ContainerUsage {
     pub(crate) fn set(&mut self, name: &str, value: Option<u64>, reason: &str) {
         match value {
             Some(value) => {
@@ -111,11 +115,11 @@ impl Account {
             }
         };
         let grown = |of: fn(&Reading) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?));
-        account.set(CPU, grown(|reading| reading.cpu_ns), "the engine's statistics hold no processor time");
+        account.set(CPU, grown(|reading| reading.cpu_ns), "the engine's statistics hold no CPU time");
         let unlimited = if limited {
             "the engine's statistics count no scheduling periods"
         } else {
-            "the container has no processor limit"
+            "the container has no CPU limit"
         };
         let periods = grown(|reading| reading.periods).filter(|_| after.has_periods());
         account.set(THROTTLED, grown(|reading| reading.throttled_ns).filter(|_| periods.is_some()), unlimited);
@@ -153,7 +157,7 @@ mod tests {
         let after = reading(
             r#"{"cpu_stats": {"cpu_usage": {"total_usage": 4000}, "throttling_data": {"periods": 30, "throttled_periods": 7, "throttled_time": 105}}, "memory_stats": {"max_usage": 8192}, "blkio_stats": {"io_service_bytes_recursive": []}}"#,
         );
-        let account = Account::of(&Ok(before), &Ok(after), true);
+        let account = ContainerUsage::of(&Ok(before), &Ok(after), true);
         assert_eq!(account.gauges[CPU], 3000.0);
         assert_eq!(account.gauges[THROTTLED], 100.0);
         assert_eq!(account.gauges[THROTTLED_SHARE], 0.25);
@@ -169,15 +173,15 @@ mod tests {
                 r#"{{"blkio_stats": {{"io_service_bytes_recursive": [{{"major": 8, "minor": 0, "op": "Write", "value": {write}}}, {{"major": 9, "minor": 0, "op": "write", "value": 10}}, {{"major": 8, "minor": 0, "op": "Read", "value": 7}}, {{"major": 8, "minor": 0, "op": "Total", "value": 1000}}]}}}}"#
             ))
         };
-        let account = Account::of(&Ok(of(5)), &Ok(of(105)), false);
+        let account = ContainerUsage::of(&Ok(of(5)), &Ok(of(105)), false);
         assert_eq!(account.gauges[STORAGE_WRITTEN], 100.0);
         assert_eq!(account.gauges[STORAGE_READ], 0.0);
-        assert_eq!(account.missing[THROTTLED_SHARE], "the container has no processor limit");
+        assert_eq!(account.missing[THROTTLED_SHARE], "the container has no CPU limit");
     }
 
     #[test]
     fn statistics_that_cannot_be_read_are_absent_as_a_whole() {
-        let account = Account::of(&Err("gone".to_owned()), &Ok(Reading::default()), false);
+        let account = ContainerUsage::of(&Err("gone".to_owned()), &Ok(Reading::default()), false);
         assert!(account.gauges.is_empty());
         assert_eq!(account.missing.len(), metrics().len() - 1);
     }

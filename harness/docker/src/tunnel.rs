@@ -1,4 +1,4 @@
-//! Ways to an Engine that is not behind a plain socket: TLS, and the secure shell.
+//! Ways to an Engine that is not behind a plain socket: TLS, and SSH.
 //!
 //! The client library speaks to a Unix socket of this process, in a folder that only its user may enter; what comes in
 //! there is carried on over TLS, or to `docker system dial-stdio` at the other end of an `ssh`. Nothing of the
@@ -39,7 +39,7 @@ pub(crate) struct Tunnel {
 
 /// How the other end is reached.
 #[derive(Clone)]
-pub(crate) enum Way {
+pub(crate) enum Transport {
     /// TLS to `address`, which must prove to be `name`.
     Tls { address: String, name: String, connector: Arc<SslConnector> },
     /// The arguments of `ssh` before the command.
@@ -57,7 +57,7 @@ pub(crate) fn certificates() -> Option<PathBuf> {
     }
 }
 
-impl Way {
+impl Transport {
     /// TLS to `place`, `name` or `name:port`, with the certificates of a folder.
     pub(crate) fn tls(place: &str, folder: &Path) -> Result<Self, DockerErrorKind> {
         let place = place.trim_end_matches('/');
@@ -109,7 +109,7 @@ impl Way {
 
 impl Tunnel {
     /// Begins to carry connections.
-    pub(crate) fn open(runtime: &Runtime, way: Way) -> Result<Self, DockerErrorKind> {
+    pub(crate) fn open(runtime: &Runtime, way: Transport) -> Result<Self, DockerErrorKind> {
         let failed = |error: io::Error| DockerErrorKind::Broken(format!("no socket can be made for the way: {error}"));
         // A socket's path is short, so not where the user's temporary files are.
         let folder = TempDir::with_prefix_in("uplift-", "/tmp").map_err(failed)?;
@@ -143,9 +143,9 @@ impl Tunnel {
 }
 
 /// Carries one connection until both ends have closed it.
-async fn carry(way: &Way, client: &mut UnixStream) -> Result<(), String> {
+async fn carry(way: &Transport, client: &mut UnixStream) -> Result<(), String> {
     match way {
-        Way::Tls { address, name, connector } => {
+        Transport::Tls { address, name, connector } => {
             let stream = TcpStream::connect(address).await.map_err(|error| format!("`{address}`: {error}"))?;
             let _ = stream.set_nodelay(true);
             let ssl = connector
@@ -158,7 +158,7 @@ async fn carry(way: &Way, client: &mut UnixStream) -> Result<(), String> {
             let _ = copy_bidirectional(client, &mut stream).await;
             Ok(())
         }
-        Way::Ssh(arguments) => {
+        Transport::Ssh(arguments) => {
             let mut child = Command::new("ssh")
                 .args(arguments)
                 .args(["docker", "system", "dial-stdio"])
@@ -196,7 +196,7 @@ async fn carry(way: &Way, client: &mut UnixStream) -> Result<(), String> {
     }
 }
 
-impl std::fmt::Debug for Way {
+impl std::fmt::Debug for Transport {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tls { address, .. } => write!(formatter, "TLS to {address}"),
@@ -221,23 +221,23 @@ mod tests {
 
     #[test]
     fn addresses_of_the_secure_shell_are_taken_apart() {
-        let arguments = |place: &str| match Way::ssh(place) {
-            Ok(Way::Ssh(arguments)) => arguments[3..].join(" "),
+        let arguments = |place: &str| match Transport::ssh(place) {
+            Ok(Transport::Ssh(arguments)) => arguments[3..].join(" "),
             other => panic!("{other:?}"),
         };
         assert_eq!(arguments("me@there"), "-- me@there");
         assert_eq!(arguments("me@there:2222/"), "-p 2222 -- me@there");
         for wrong in ["", "-oProxyCommand=x", "there/path"] {
-            assert!(Way::ssh(wrong).is_err(), "{wrong}");
+            assert!(Transport::ssh(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn certificates_that_are_not_there_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Way::tls("there:2376", folder.path()).unwrap_err().to_string();
+        let error = Transport::tls("there:2376", folder.path()).unwrap_err().to_string();
         assert!(error.contains("ca.pem") && error.contains("DOCKER_CERT_PATH"), "{error}");
-        let error = Way::tls("there:many", folder.path()).unwrap_err().to_string();
+        let error = Transport::tls("there:many", folder.path()).unwrap_err().to_string();
         assert!(error.contains("`many` is not a port"), "{error}");
     }
 }

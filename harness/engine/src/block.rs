@@ -14,13 +14,13 @@ use uplift_model::{
 };
 
 use crate::{
+    agent_connection::AgentConnection,
     cpu_latency::CpuLatency,
     interrupt::Interrupt,
     launch::{Launch, LaunchOrder},
-    link::Link,
     plan::{BlockPlan, shape_turns},
     profile::Sampling,
-    sentinel::Watch,
+    sentinel::NoiseProbe,
 };
 
 /// Width of a slice in `trials` mode.
@@ -29,7 +29,7 @@ const SLICE_NS: u64 = 100_000_000;
 const LONGEST_TURN_NS: u64 = 5_000_000_000;
 
 /// One variant as a block runs it.
-pub struct Contender<'a> {
+pub struct Arm<'a> {
     /// The variant's name.
     pub name: String,
     /// Its settings.
@@ -49,7 +49,7 @@ pub struct BlockContext<'a> {
     /// The scenario.
     pub scenario: &'a Scenario,
     /// Its variants.
-    pub contenders: &'a [Contender<'a>],
+    pub arms: &'a [Arm<'a>],
     /// Where data directories are made.
     pub data_root: &'a Path,
     /// Whether the user wants the run to end.
@@ -62,7 +62,7 @@ pub struct BlockContext<'a> {
     pub progress: &'a mut dyn FnMut(u32, u32),
 }
 
-/// Runs a block. Every contender yields one trial, in the order in which they were started, whatever happened.
+/// Runs a block. Every arm yields one trial, in the order in which they were started, whatever happened.
 pub fn run_block(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
     match context.scenario.trial.interleave {
         Interleave::Turns => run_turns(context, plan),
@@ -93,24 +93,24 @@ pub(crate) struct Running {
 }
 
 enum State {
-    Alive(Box<Link>),
+    Alive(Box<AgentConnection>),
     Failed(Failure),
 }
 
 impl Running {
     pub(crate) fn start(context: &BlockContext<'_>, plan: &BlockPlan, index: usize, position: u32) -> Self {
-        let contender = &context.contenders[index];
-        let label = format!("{}-{}-{index}-{}", context.scenario.name, plan.block, contender.name).replace('/', "-");
+        let arm = &context.arms[index];
+        let label = format!("{}-{}-{index}-{}", context.scenario.name, plan.block, arm.name).replace('/', "-");
         let data_dir = context.data_root.join(&label);
         let started_unix_ns = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         let mut place = None;
-        let state = match prepare(context, plan, contender, &label, &data_dir, &mut place) {
+        let state = match prepare(context, plan, arm, &label, &data_dir, &mut place) {
             Ok(link) => State::Alive(Box::new(link)),
             Err(failure) => State::Failed(failure),
         };
-        // Another machine's processors are out of reach.
+        // Another machine's CPUs are out of reach.
         let cpu_latency = match context.scenario.trial.cpu_latency {
             Some(limit) if place.is_none() => CpuLatency::hold(limit.0).ok(),
             _ => None,
@@ -119,7 +119,7 @@ impl Running {
     }
 
     /// Does something with the agent, if it is alive; a failure ends it.
-    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut Link) -> Result<T, Failure>) -> Option<T> {
+    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut AgentConnection) -> Result<T, Failure>) -> Option<T> {
         let State::Alive(link) = &mut self.state else { return None };
         match action(link) {
             Ok(value) => Some(value),
@@ -185,7 +185,7 @@ impl Running {
         Trial {
             schema: TRIAL_SCHEMA,
             scenario: context.scenario.name.clone(),
-            variant: context.contenders[self.index].name.clone(),
+            variant: context.arms[self.index].name.clone(),
             block: plan.block,
             position: self.position,
             started_unix_ns: self.started_unix_ns,
@@ -201,11 +201,11 @@ impl Running {
 fn prepare(
     context: &BlockContext<'_>,
     plan: &BlockPlan,
-    contender: &Contender<'_>,
+    arm: &Arm<'_>,
     label: &str,
     data_dir: &Path,
     place: &mut Option<String>,
-) -> Result<Link, Failure> {
+) -> Result<AgentConnection, Failure> {
     let launch_failure = |message: String| Failure {
         kind: FailureKind::Launch,
         phase: "launch".to_owned(),
@@ -220,27 +220,27 @@ fn prepare(
     let data_dir = data_dir.canonicalize().map_err(|error| {
         launch_failure(format!("the data directory `{}` cannot be found: {error}", data_dir.display()))
     })?;
-    let handle = contender.launcher.start(&LaunchOrder {
-        binary: contender.binary.clone(),
+    let handle = arm.launcher.start(&LaunchOrder {
+        binary: arm.binary.clone(),
         data_dir,
         label: label.to_owned(),
         pair: format!("{}-{}", context.scenario.name, plan.block),
-        memory_bytes_max: contender.memory_bytes_max,
+        memory_bytes_max: arm.memory_bytes_max,
     })?;
     *place = handle.place();
     let trial = &context.scenario.trial;
-    let mut link = Link::open(handle, context.interrupt.clone(), contender.memory_bytes_max, trial.timeout.0)?;
+    let mut link = AgentConnection::open(handle, context.interrupt.clone(), arm.memory_bytes_max, trial.timeout.0)?;
     if link.hello.debug_assertions && !context.allow_debug {
         return Err(launch_failure(
             "the agent was built with debug assertions and its numbers mean nothing; build it with the dev or release profile of this project, or pass --allow-debug".to_owned(),
         ));
     }
     let windowed = trial.interleave == Interleave::Trials;
-    let work = context.scenario.variant(&contender.name).and_then(|variant| variant.work.as_ref());
+    let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
     link.prepare(Prepare {
         target: context.scenario.target.clone(),
         workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
-        settings: contender.settings.clone(),
+        settings: arm.settings.clone(),
         load: work.map_or(&context.scenario.load, |work| &work.load).clone(),
         data_dir: String::new(),
         seed: plan.seed,
@@ -263,7 +263,7 @@ pub(crate) fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Opti
 
 /// Both resident, short turns in random order.
 fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
-    let watch = Watch::begin(context.data_root);
+    let watch = NoiseProbe::begin(context.data_root);
     let mut running: Vec<Running> = Vec::new();
     for (position, &index) in plan.start_order.iter().enumerate() {
         let trial = Running::start(context, plan, index, position as u32);
@@ -279,7 +279,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
             let per_second = record.attempts as f64 / (record.wall_ns.max(1) as f64 / 1e9);
             slowest_per_second = slowest_per_second.min(per_second);
         }
-        if let Some(sampling) = context.contenders[trial.index].sampling {
+        if let Some(sampling) = context.arms[trial.index].sampling {
             trial.with(|link| link.profile_start(sampling));
         }
     }
@@ -292,7 +292,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
         context.scenario.load.clients(),
     );
     let length = spec.turn_operations.map_or(TurnLength::Nanoseconds(shape.turn_ns), TurnLength::Operations);
-    let everybody = running.len() == context.contenders.len();
+    let everybody = running.len() == context.arms.len();
     'rounds: for (round, order) in plan.rounds.iter().take(shape.rounds as usize).enumerate() {
         if !everybody || !running.iter().all(Running::is_alive) {
             break;
@@ -318,7 +318,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
 
 /// One fresh trial with one window.
 fn run_window(context: &mut BlockContext<'_>, plan: &BlockPlan, position: u32) -> Vec<Trial> {
-    let watch = Watch::begin(context.data_root);
+    let watch = NoiseProbe::begin(context.data_root);
     let mut trial = Running::start(context, plan, plan.start_order[0], position);
     warm_up(context, &mut trial);
     let spec = &context.scenario.trial;

@@ -1,10 +1,10 @@
-//! A limit on how long idle processors may take to wake, held while something is measured.
+//! A limit on how long idle CPUs may take to wake, held while something is measured.
 //!
 //! A system that mostly waits (for timers, for the disk, for its own threads) pays for every wake-up of a sleeping
-//! processor, in a virtual machine for an exit to the hypervisor besides. That is a property of the machine and of what
+//! CPU, in a virtual machine for an exit to the hypervisor besides. That is a property of the machine and of what
 //! else it does, and on a shared one it moves from hour to hour. Linux takes requests for the longest that waking may take
 //! ("PM QoS", Documentation/power/pm_qos_interface.rst): a device file, written to and kept open. With 0, idle
-//! processors poll instead of sleeping.
+//! CPUs poll instead of sleeping.
 
 use std::{
     fs::{File, OpenOptions},
@@ -24,7 +24,7 @@ pub struct CpuLatency {
 }
 
 impl CpuLatency {
-    /// Asks that idle processors wake within `limit`, in whole microseconds, rounded down.
+    /// Asks that idle CPUs wake within `limit`, in whole microseconds, rounded down.
     ///
     /// # Errors
     /// What the system said, with the remedy.
@@ -38,7 +38,9 @@ impl CpuLatency {
         asked().map(|device| Self { device }).map_err(|error: io::Error| {
             let remedy = match error.kind() {
                 io::ErrorKind::PermissionDenied => "run as root, or give the user the right to read and write it",
-                _ => "Linux kernels that manage idle processors have it; a container must be given it (`docker run --device`)",
+                _ => {
+                    "Linux kernels that manage idle CPUs have it; a container must be given it (`docker run --device`)"
+                }
             };
             format!("`{DEVICE}` cannot be used: {error}; {remedy}")
         })
@@ -63,10 +65,7 @@ pub fn warning<'a>(scenarios: impl IntoIterator<Item = &'a Scenario>) -> Option<
     let limit = asking.iter().find_map(|scenario| scenario.trial.cpu_latency)?;
     let refused = CpuLatency::hold(limit.0).err()?;
     let names: Vec<&str> = asking.iter().map(|scenario| scenario.name.as_str()).collect();
-    Some(format!(
-        "`trial.cpu_latency` of {} is not in force, so processors that idle may sleep: {refused}",
-        names.join(", ")
-    ))
+    Some(format!("`trial.cpu_latency` of {} is not in force, so CPUs that idle may sleep: {refused}", names.join(", ")))
 }
 
 #[cfg(test)]

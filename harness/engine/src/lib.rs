@@ -3,12 +3,12 @@
 //! The engine decides nothing about results. When to stop and which turns are warm-up it asks a [`Judge`]; what happens
 //! it tells an [`Observer`]. It knows agents only by their protocol and targets not at all.
 
+pub mod agent_connection;
 pub mod block;
 pub mod cpu_latency;
 pub mod environment;
 pub mod interrupt;
 pub mod launch;
-pub mod link;
 pub mod plan;
 pub mod profile;
 pub mod runner;

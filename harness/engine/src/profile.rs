@@ -14,7 +14,7 @@ use crate::{
     block::{BlockContext, Running, warm_up},
     plan::{BlockPlan, plan_block},
     runner::{Engine, EngineError, Progress, ScenarioOrder},
-    sentinel::Watch,
+    sentinel::NoiseProbe,
 };
 
 /// How an agent is sampled.
@@ -55,17 +55,17 @@ impl Engine<'_> {
         let mut scenario = planned.scenario.clone();
         scenario.trial.interleave = Interleave::Trials;
         scenario.trial.window.0 = plan.window;
-        let contenders = self.contenders(planned, order);
+        let arms = self.arms(planned, order);
         self.make_data_root()?;
         self.observer.progress(&Progress::ProfilingStarted { name: &scenario.name, plan });
         let mut unavailable = None;
         'repeats: for repeat in 0..plan.repeats {
-            let block = plan_block(run.seed, &scenario.name, repeat, contenders.len(), 0);
+            let block = plan_block(run.seed, &scenario.name, repeat, arms.len(), 0);
             for (position, &index) in block.start_order.iter().enumerate() {
                 self.check_disk()?;
                 let mut context = BlockContext {
                     scenario: &scenario,
-                    contenders: &contenders,
+                    arms: &arms,
                     data_root: self.data_root,
                     interrupt: &self.interrupt,
                     dropped_turns: &|_| 0,
@@ -104,7 +104,7 @@ fn profile_one(
     position: u32,
     plan: &ProfilePlan,
 ) -> ProfileTrial {
-    let watch = Watch::begin(context.data_root);
+    let watch = NoiseProbe::begin(context.data_root);
     let mut running = Running::start(context, block, index, position);
     warm_up(context, &mut running);
     let sampling = plan.sampling;

@@ -13,7 +13,7 @@ use uplift_model::{
 };
 
 use crate::{
-    block::{BlockContext, Contender, run_block},
+    block::{Arm, BlockContext, run_block},
     environment::{FREE_BYTES_MIN, free_bytes},
     interrupt::Interrupt,
     launch::Launch,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The fewest blocks for which a verdict is possible; the budget may be overdrawn up to twice for them, where
-/// [`ScenarioOrder::may_overdraw`] says so.
+/// [`ScenarioOrder::allow_overrun`] says so.
 pub const BLOCKS_MIN: u32 = 6;
 /// The most blocks of one scenario.
 pub const BLOCKS_MAX: u32 = 1_000;
@@ -146,7 +146,7 @@ pub struct ScenarioOrder<'a> {
     /// Its budget.
     pub budget: Duration,
     /// Whether the budget may be overdrawn: for the fewest blocks that make a verdict possible, or for `blocks`.
-    pub may_overdraw: bool,
+    pub allow_overrun: bool,
     /// So many blocks, whatever the judge says, and whatever the budget where it may be overdrawn; `None`: as the judge
     /// and the budget say.
     pub blocks: Option<u32>,
@@ -183,7 +183,7 @@ impl Engine<'_> {
     ) -> Result<(), EngineError> {
         let planned = &run.scenarios[order.index];
         let scenario = planned.scenario.clone();
-        let contenders = self.contenders(planned, order);
+        let arms = self.arms(planned, order);
         self.observer.progress(&Progress::ScenarioStarted {
             index: order.index,
             of: run.scenarios.len(),
@@ -191,7 +191,7 @@ impl Engine<'_> {
             budget: order.budget,
         });
         self.make_data_root()?;
-        let outcome = self.blocks(run.seed, &scenario, &contenders, order, trials);
+        let outcome = self.blocks(run.seed, &scenario, &arms, order, trials);
         let planned = &mut run.scenarios[order.index];
         planned.blocks = order.blocks;
         match &outcome {
@@ -214,13 +214,13 @@ impl Engine<'_> {
     }
 
     /// The variants of a scenario as its blocks run them.
-    pub(crate) fn contenders<'o>(&self, planned: &PlannedScenario, order: &ScenarioOrder<'o>) -> Vec<Contender<'o>> {
-        let mut contenders = Vec::new();
+    pub(crate) fn arms<'o>(&self, planned: &PlannedScenario, order: &ScenarioOrder<'o>) -> Vec<Arm<'o>> {
+        let mut arms = Vec::new();
         for (index, name) in planned.variants.iter().enumerate() {
             let (Some(variant), Some(launcher)) = (planned.scenario.variant(name), order.launchers.get(index)) else {
                 continue;
             };
-            contenders.push(Contender {
+            arms.push(Arm {
                 name: name.clone(),
                 settings: variant.settings.clone(),
                 launcher: *launcher,
@@ -229,14 +229,14 @@ impl Engine<'_> {
                 sampling: order.sampling.get(index).copied().flatten(),
             });
         }
-        contenders
+        arms
     }
 
     fn blocks(
         &mut self,
         seed: u64,
         scenario: &Scenario,
-        contenders: &[Contender<'_>],
+        arms: &[Arm<'_>],
         order: &ScenarioOrder<'_>,
         trials: &mut Vec<Trial>,
     ) -> Result<ScenarioEnd, EngineError> {
@@ -253,13 +253,13 @@ impl Engine<'_> {
         };
         loop {
             self.check_disk()?;
-            let plan = plan_block(seed, &scenario.name, block, contenders.len(), scenario.trial.rounds);
+            let plan = plan_block(seed, &scenario.name, block, arms.len(), scenario.trial.rounds);
             let observer = &mut *self.observer;
             let judge = &*self.judge;
             let block_trials = run_block(
                 &mut BlockContext {
                     scenario,
-                    contenders,
+                    arms,
                     data_root: self.data_root,
                     interrupt: &self.interrupt,
                     dropped_turns: &|turns| judge.dropped_turns(turns),
@@ -270,7 +270,7 @@ impl Engine<'_> {
                 },
                 &plan,
             );
-            let mut whole = block_trials.len() == contenders.len();
+            let mut whole = block_trials.len() == arms.len();
             let mut unavailable = None;
             for trial in block_trials {
                 self.store.append(&trial)?;
@@ -318,7 +318,7 @@ impl Engine<'_> {
                         blocks_max,
                     ));
                 }
-                if order.may_overdraw {
+                if order.allow_overrun {
                     continue;
                 }
             } else if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
@@ -326,7 +326,7 @@ impl Engine<'_> {
                 return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
             }
             let next_would_overdraw = elapsed + mean > order.budget;
-            let needed = order.may_overdraw && block < BLOCKS_MIN && elapsed < 2 * order.budget;
+            let needed = order.allow_overrun && block < BLOCKS_MIN && elapsed < 2 * order.budget;
             if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
                 return Ok(end(
                     format!("the budget of {:.0} s was spent after {}", order.budget.as_secs_f64(), blocks_word(block)),

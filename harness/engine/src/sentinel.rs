@@ -19,14 +19,14 @@ const SYNC_CALLS: usize = 5;
 
 /// Readings before a trial.
 #[derive(Debug)]
-pub struct Watch {
+pub struct NoiseProbe {
     machine: Option<MachineTimes>,
     ours: u64,
     spin_ns: u64,
     fdatasync_ns: Option<u64>,
 }
 
-/// Processor time of the whole machine, in clock ticks.
+/// CPU time of the whole machine, in clock ticks.
 #[derive(Clone, Copy, Debug)]
 struct MachineTimes {
     busy: u64,
@@ -34,7 +34,7 @@ struct MachineTimes {
     steal: u64,
 }
 
-impl Watch {
+impl NoiseProbe {
     /// Takes the readings before a trial; `data_root` is where the sync probe writes.
     pub fn begin(data_root: &Path) -> Self {
         Self { spin_ns: spin(), fdatasync_ns: sync_probe(data_root), machine: machine_times(), ours: our_ticks() }
@@ -68,7 +68,7 @@ impl Watch {
     }
 }
 
-/// A fixed computation; its time tells whether the processor was slower or shared.
+/// A fixed computation; its time tells whether the CPU was slower or shared.
 fn spin() -> u64 {
     let start = Instant::now();
     let mut value = 1u64;

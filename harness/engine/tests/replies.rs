@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use proptest::prelude::*;
-use uplift_engine::link::read_reply;
+use uplift_engine::agent_connection::read_reply;
 
 const HELLO: &str = r#"{"reply":"hello","protocol":1,"version":"0.1.0","debug_assertions":false,"sync_probe_live":true,"targets":["reference"]}"#;
 const TURN: &str = r#"{"reply":"turn","index":0,"start_ns":1,"wall_ns":2,"attempts":3,"ok":3,"nothing":0,"failed":0,"unsent":0,"response_p50_ns":1,"response_max_ns":2,"cpu_ns":3,"sync_calls":0,"quiesce_ns":0}"#;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Tier;
+use crate::MetricClass;
 
 /// The version of `calibration.json`. A reader refuses a newer one.
 pub const CALIBRATION_SCHEMA: u32 = 1;
@@ -57,7 +57,7 @@ pub struct Calibration {
 impl Calibration {
     /// The margin within which a time counts as unchanged on this machine; counters and descriptions have none from here.
     pub fn margin(&self, metric: &str) -> Option<f64> {
-        let noise = self.noise.get(metric).filter(|noise| noise.tier == Tier::Time)?;
+        let noise = self.noise.get(metric).filter(|noise| noise.class == MetricClass::Time)?;
         Some(noise.floor.clamp(MARGIN_MIN, MARGIN_MAX))
     }
 }
@@ -67,7 +67,8 @@ impl Calibration {
 #[serde(deny_unknown_fields)]
 pub struct Noise {
     /// How the metric is compared.
-    pub tier: Tier,
+    #[serde(rename = "tier")]
+    pub class: MetricClass,
     /// Blocks that have a ratio.
     pub n: u32,
     /// Standard deviation of ln(copy / copy) over blocks.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Better, Tier, Unit};
+use crate::{Better, MetricClass, Unit};
 
 /// The version of a line. A reader refuses a newer one.
 pub const HISTORY_SCHEMA: u32 = 1;
@@ -50,5 +50,6 @@ pub struct HistoryValue {
     /// The good direction.
     pub better: Better,
     /// How it is compared.
-    pub tier: Tier,
+    #[serde(rename = "tier")]
+    pub class: MetricClass,
 }

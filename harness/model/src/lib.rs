@@ -19,7 +19,7 @@ pub mod verdict;
 
 pub use durability::Durability;
 pub use histogram::Histogram;
-pub use metric::{Better, MetricSpec, Tier, Unit};
+pub use metric::{Better, MetricClass, MetricSpec, Unit};
 pub use profile::ProfileTrial;
 pub use scenario::{Scenario, ScenarioError};
 pub use trial::Trial;

@@ -1,4 +1,4 @@
-//! What is measured: a metric has a name, a unit, a direction and a tier.
+//! What is measured: a metric has a name, a unit, a direction and a class.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,7 @@ pub enum Unit {
     /// Nanoseconds.
     #[serde(rename = "ns")]
     Nanoseconds,
-    /// Nanoseconds of processor time for each successful operation.
+    /// Nanoseconds of CPU time for each successful operation.
     #[serde(rename = "ns/op")]
     NanosecondsPerOp,
     /// Seconds.
@@ -40,7 +40,7 @@ pub enum Unit {
     /// A share between 0 and 1.
     #[serde(rename = "ratio")]
     Ratio,
-    /// Processor cores kept busy.
+    /// CPU cores kept busy.
     #[serde(rename = "cores")]
     Cores,
 }
@@ -100,7 +100,7 @@ pub enum Better {
 /// How a metric is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Tier {
+pub enum MetricClass {
     /// Depends on the machine's speed: intervals over blocks.
     Time,
     /// Counts of what the program did for each operation: compared directly where its spread is under 0.5 %.
@@ -122,15 +122,16 @@ pub struct MetricSpec {
     /// Which direction is an improvement.
     pub better: Better,
     /// How it is compared.
-    pub tier: Tier,
+    #[serde(rename = "tier")]
+    pub class: MetricClass,
     /// One line that says what it is and how it is had.
     pub about: Cow<'static, str>,
 }
 
 impl MetricSpec {
     /// A specification from static words.
-    pub const fn new(name: &'static str, unit: Unit, better: Better, tier: Tier, about: &'static str) -> Self {
-        Self { name: Cow::Borrowed(name), unit, better, tier, about: Cow::Borrowed(about) }
+    pub const fn new(name: &'static str, unit: Unit, better: Better, class: MetricClass, about: &'static str) -> Self {
+        Self { name: Cow::Borrowed(name), unit, better, class, about: Cow::Borrowed(about) }
     }
 }
 

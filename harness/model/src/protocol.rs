@@ -159,7 +159,7 @@ pub struct Profiled {
     pub sampler: String,
     /// Samples a second that were asked for.
     pub frequency_hz: u32,
-    /// Nanoseconds of processor time that one sample stands for.
+    /// Nanoseconds of CPU time that one sample stands for.
     pub sample_ns: f64,
     /// Where not empty: the names of frames. All folded texts of this profile then hold the index of a name (from 0) in
     /// the place of each; read them by [`Self::plain`].

@@ -159,9 +159,9 @@ pub struct Environment {
     pub os: Option<String>,
     /// Kernel.
     pub kernel: Option<String>,
-    /// Processor.
+    /// CPU.
     pub cpu_model: Option<String>,
-    /// Processors the harness may use.
+    /// CPUs the harness may use.
     pub cores: Option<u32>,
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
@@ -171,7 +171,7 @@ pub struct Environment {
     pub filesystem: Option<String>,
     /// Its mount options.
     pub mount_options: Option<String>,
-    /// Processor frequency governor.
+    /// CPU frequency governor.
     pub governor: Option<String>,
     /// Whether the machine is virtual, and by what.
     pub virtualization: Option<String>,

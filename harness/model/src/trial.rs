@@ -92,7 +92,7 @@ pub enum FailureKind {
     Crashed,
     /// The agent did not answer in time and was killed.
     TimedOut,
-    /// The agent was killed for want of memory.
+    /// The agent was killed: out of memory.
     OutOfMemory,
     /// The disk was full.
     DiskFull,
@@ -186,7 +186,7 @@ pub struct TurnRecord {
     /// Longest response time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_max_ns: Option<u64>,
-    /// Processor time of the process.
+    /// CPU time of the process.
     pub cpu_ns: u64,
     /// Sync calls of the process.
     pub sync_calls: u64,
@@ -238,9 +238,9 @@ impl OperationRecord {
 pub struct Resources {
     /// Wall time of the kept turns.
     pub wall_ns: u64,
-    /// Processor time in user mode.
+    /// CPU time in user mode.
     pub cpu_user_ns: u64,
-    /// Processor time in the kernel.
+    /// CPU time in the kernel.
     pub cpu_system_ns: u64,
     /// Voluntary context switches.
     pub voluntary_switches: u64,
@@ -263,7 +263,7 @@ pub struct Resources {
     /// Peak resident memory of the whole trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss_peak_bytes: Option<u64>,
-    /// Processors that the process may use.
+    /// CPUs that the process may use.
     pub cores: u32,
     /// Why something is missing: field → reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -396,7 +396,7 @@ pub struct Event {
 pub struct Idle {
     /// Time between turns.
     pub wall_ns: u64,
-    /// Processor time in it.
+    /// CPU time in it.
     pub cpu_ns: u64,
     /// Sync calls in it; `None` where they cannot be counted.
     pub sync_calls: Option<u64>,
@@ -451,26 +451,26 @@ pub struct Check {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sentinels {
-    /// Share of the machine's processor time that the hypervisor kept for others.
+    /// Share of the machine's CPU time that the hypervisor kept for others.
     pub steal_share: Option<f64>,
-    /// Share of the machine's processor time used by processes that are not ours.
+    /// Share of the machine's CPU time used by processes that are not ours.
     pub foreign_cpu_share: Option<f64>,
-    /// A fixed computation, in nanoseconds: longer than its fellows means the processor was slowed or shared.
+    /// A fixed computation, in nanoseconds: longer than its fellows means the CPU was slowed or shared.
     pub spin_ns: Option<u64>,
     /// Median of a few small fdatasync calls in the data directory, in nanoseconds.
     pub fdatasync_ns: Option<u64>,
     /// Load average of the last minute.
     pub load_1m: Option<f64>,
-    /// Mean frequency of the processors where the system tells it, in megahertz.
+    /// Mean frequency of the CPUs where the system tells it, in megahertz.
     pub cpu_mhz: Option<f64>,
-    /// The limit on how long idle processors might take to wake, in nanoseconds, read back at the end; absent where the
+    /// The limit on how long idle CPUs might take to wake, in nanoseconds, read back at the end; absent where the
     /// scenario asks for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_latency_ns: Option<u64>,
 }
 
 impl Sentinels {
-    /// Whether idle processors had to wake within `limit`.
+    /// Whether idle CPUs had to wake within `limit`.
     pub fn holds_cpu_latency(&self, limit: HumanDuration) -> bool {
         self.cpu_latency_ns.is_some_and(|ns| ns <= limit.as_nanos())
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Better, Durability, Tier, Unit, trial::Ceiling};
+use crate::{Better, Durability, MetricClass, Unit, trial::Ceiling};
 
 /// The version of `verdicts.json`.
 pub const VERDICTS_SCHEMA: u32 = 1;
@@ -184,7 +184,8 @@ pub struct MetricVerdict {
     /// Its good direction.
     pub better: Better,
     /// How it was compared.
-    pub tier: Tier,
+    #[serde(rename = "tier")]
+    pub class: MetricClass,
     /// Whether it is the scenario's primary metric.
     pub primary: bool,
     /// One line that says what it is.

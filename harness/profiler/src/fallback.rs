@@ -3,12 +3,12 @@
 //! It sees user frames only, cannot sample faster than the kernel's tick, sees no waiting thread, and does not count what
 //! it loses. Each of that is said in its warnings.
 
+use uplift_instrument::{calls::Tail, clock, sampler::RunningSampler};
 use uplift_model::protocol::Profiled;
-use uplift_target::{agent::RunningSampler, calls::Tail, clock};
 
 use crate::{
-    counted::{self, Limits, Names},
     fold::fold_named,
+    interned_stacks::{self, Limits, Names},
 };
 
 /// A sampler at work.
@@ -77,7 +77,7 @@ impl RunningSampler for SignalSampler {
                 (stack.thread_name.clone(), frames, u64::try_from(*count).unwrap_or(0))
             }),
         );
-        let mut written = counted::write(&names, &[&folded.stacks], Limits::MESSAGE);
+        let mut written = interned_stacks::write(&names, &[&folded.stacks], Limits::MESSAGE);
         let put_together = written.put_together[0].count;
         let (sampler, mut warnings) = (self.name(), self.warnings);
         warnings.extend(folded.complaint());
@@ -85,7 +85,7 @@ impl RunningSampler for SignalSampler {
         Ok(Profiled {
             sampler,
             frequency_hz: self.frequency_hz,
-            // The tick bounds what comes: a sample stands for its share of the processor time that was used.
+            // The tick bounds what comes: a sample stands for its share of the CPU time that was used.
             sample_ns: cpu_ns as f64 / folded.total.max(1) as f64,
             symbolised_share: folded.named_share(put_together),
             frames: written.frames,

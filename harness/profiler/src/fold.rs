@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{
-    counted::{Counted, Names, OTHER_STACKS},
+    interned_stacks::{Counted, Names, OTHER_STACKS},
     symbol::{Function, KernelSymbols, UserSymbols},
     unwind::FRAMES_MAX,
 };
@@ -12,7 +12,7 @@ use crate::{
 const NAMED_SHARE_MIN: f64 = 0.95;
 /// Stands between a thread's name and its frames where the stack does not reach the beginning of the thread.
 pub const CUT: &str = "[cut]";
-/// The innermost frame of a thread that was taken from its processor though it could have gone on.
+/// The innermost frame of a thread that was taken from its CPU though it could have gone on.
 pub const PREEMPTED: &str = "[preempted]_[k]";
 
 /// Where std says that a thread's own code begins; what lies below says nothing about the program.
@@ -40,7 +40,7 @@ pub struct Stack {
     pub kernel: Vec<u64>,
     /// User addresses, innermost first: the instruction itself, then the instructions that calls return to.
     pub user: Vec<u64>,
-    /// Whether the thread left its processor though it could have gone on.
+    /// Whether the thread left its CPU though it could have gone on.
     pub preempted: bool,
     /// Whether it stands for stacks of the thread that were too many to be kept; it then has no addresses.
     pub other: bool,
@@ -258,7 +258,7 @@ pub fn fold_named(names: &mut Names, stacks: impl IntoIterator<Item = (String, V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counted::plain;
+    use crate::interned_stacks::plain;
 
     fn folder() -> Folder {
         Folder {

@@ -8,9 +8,9 @@
 //!
 //! Not here: drawing and judging. Graphs are made from the folded text, so that they can be made again from a stored run.
 
-pub mod counted;
 pub mod fallback;
 pub mod fold;
+pub mod interned_stacks;
 pub mod maps;
 pub mod off_cpu;
 pub mod perf;
@@ -19,7 +19,7 @@ pub mod unwind;
 
 use std::env;
 
-use uplift_target::agent::{RunningSampler, StackSampler};
+use uplift_instrument::sampler::{RunningSampler, StackSampler};
 
 /// Names the sampler to use, instead of the best that works here: "perf" or "pprof".
 pub const SAMPLER_VARIABLE: &str = "UPLIFT_SAMPLER";

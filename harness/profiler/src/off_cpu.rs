@@ -50,7 +50,7 @@ pub struct Away {
 /// A thread that is away at `end_ns` counts until then. One that was away from the beginning is not known: it has no
 /// stack.
 pub fn stretches(mut switches: Vec<Switch>, end_ns: u64) -> Vec<Away> {
-    // Stable: within one processor's ring the order is right even where the clock did not move.
+    // Stable: within one CPU's ring the order is right even where the clock did not move.
     switches.sort_by_key(|switch| switch.time_ns);
     let mut away: BTreeMap<u32, Away> = BTreeMap::new();
     let mut stretches = Vec::new();
@@ -99,7 +99,7 @@ mod tests {
         let switches = vec![
             at(10, 1, What::Leaves { stack: 0 }),
             at(10, 1, What::Left { preempted: false }),
-            // The other processor's ring, read later: out of order.
+            // The other CPU's ring, read later: out of order.
             at(25, 1, What::Back),
             at(12, 2, What::Leaves { stack: 1 }),
             at(12, 2, What::Left { preempted: true }),

@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use uplift_model::protocol::Profiled;
-use uplift_profiler::{fallback, perf};
-use uplift_target::{
-    agent::RunningSampler,
+use uplift_instrument::{
     calls::{CallLog, Calls},
     clock,
+    sampler::RunningSampler,
 };
+use uplift_model::protocol::Profiled;
+use uplift_profiler::{fallback, perf};
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -347,7 +347,7 @@ fn slow_calls_are_told_apart_by_what_they_do() {
     let all: u64 = lines(&tail.all.folded).values().sum();
     assert_eq!(all + tail.samples_elsewhere, lines(&profiled.folded).values().sum::<u64>());
     // Nearly all of the slow work was done by slow calls, and only a tenth of the quick work. On a busy machine quick calls
-    // that lost their processor are slow too, and take the place of some.
+    // that lost their CPU are slow too, and take the place of some.
     let of = |text: &str, name: &str| count(text, &[name]);
     let slow = (of(&tail.slow.folded, "slow_work"), of(&tail.all.folded, "slow_work"));
     assert!(slow.0 > 20 && slow.0 * 4 >= slow.1 * 3, "{slow:?}\n{}", tail.slow.folded);

@@ -44,7 +44,7 @@ pub fn document(diff: &RunDiff) -> String {
                 arrow(metric.better),
                 with_unit(metric.first.median, metric.unit),
                 with_unit(metric.second.median, metric.unit),
-                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
+                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
                 metric.verdict.word(),
             );
             match reasons.iter_mut().find(|(reason, _)| *reason == metric.reason) {

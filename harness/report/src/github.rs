@@ -8,7 +8,7 @@ use uplift_model::verdict::{Status, Verdict};
 use crate::{
     ReportInput, headline,
     number::{change, change_interval},
-    terminal::{arrow, is_first, verdict_word},
+    terminal::{arrow, shown_by_default, verdict_word},
 };
 
 /// By this a workflow finds the comment that it wrote before, to replace it.
@@ -143,14 +143,15 @@ fn details(input: &ReportInput<'_>) -> Vec<String> {
         .map(|scenario| {
             let mut text = format!("\n<details><summary>{}</summary>\n\n", cell(&scenario.name));
             text.push_str("| metric | change | interval | verdict |\n|---|---:|---:|---|\n");
-            for metric in scenario.metrics.iter().filter(|metric| is_first(metric) && metric.baseline.is_some()) {
+            for metric in scenario.metrics.iter().filter(|metric| shown_by_default(metric) && metric.baseline.is_some())
+            {
                 let _ = writeln!(
                     text,
                     "| {}{} | {} | {} | {} |",
                     cell(&metric.metric),
                     arrow(metric.better),
-                    metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
-                    metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier)),
+                    metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
+                    metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class)),
                     verdict_word(metric)
                 );
             }

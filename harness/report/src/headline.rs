@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uplift_model::{
-    Tier, Verdicts,
+    MetricClass, Verdicts,
     verdict::{MetricVerdict, Parity, ScenarioVerdict, Status, Verdict},
 };
 
@@ -33,8 +33,8 @@ fn of_metric(metric: &MetricVerdict, blocks: u32) -> String {
         _ => "not measured".to_owned(),
     };
     let size = match (metric.change, metric.ci) {
-        (Some(value), Some(ci)) => format!("{} {}", change(value, metric.tier), change_interval(ci, metric.tier)),
-        (Some(value), None) => change(value, metric.tier),
+        (Some(value), Some(ci)) => format!("{} {}", change(value, metric.class), change_interval(ci, metric.class)),
+        (Some(value), None) => change(value, metric.class),
         _ => "no ratio".to_owned(),
     };
     let name = &metric.metric;
@@ -84,7 +84,7 @@ pub fn geomeans(verdicts: &Verdicts) -> Vec<String> {
     let comparable = |metric: &&MetricVerdict| metric.verdict != Verdict::Incomparable;
     for metric in compared.filter_map(ScenarioVerdict::primary).filter(comparable) {
         // Proportions change by differences, which have no geometric mean.
-        if let (Some(change), false) = (metric.change, metric.tier == Tier::Proportion) {
+        if let (Some(change), false) = (metric.change, metric.class == MetricClass::Proportion) {
             changes.entry(&metric.metric).or_default().push(change.ln_1p());
         }
     }
@@ -93,7 +93,7 @@ pub fn geomeans(verdicts: &Verdicts) -> Vec<String> {
         .filter(|(_, logs)| logs.len() > 1)
         .map(|(metric, logs)| {
             let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp_m1();
-            format!("geomean of {metric} over {} scenarios: {}", logs.len(), change(mean, Tier::Time))
+            format!("geomean of {metric} over {} scenarios: {}", logs.len(), change(mean, MetricClass::Time))
         })
         .collect()
 }

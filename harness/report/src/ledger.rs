@@ -71,7 +71,7 @@ fn no_verdicts(ledger: &Ledger) -> Option<&str> {
 /// A change, and from a doubling on the factor that it is.
 fn effect(metric: &MetricVerdict) -> String {
     let Some(value) = metric.change else { return "n/a".to_owned() };
-    let percent = change(value, metric.tier);
+    let percent = change(value, metric.class);
     if (1.0..10.0).contains(&value) { format!("{percent} (×{})", significant(1.0 + value)) } else { percent }
 }
 
@@ -141,7 +141,7 @@ fn cells(metric: Option<&MetricVerdict>, index: usize) -> [String; 3] {
         let word = if index == 0 { "–" } else { "n/a" };
         return [word, word, word].map(str::to_owned);
     };
-    let interval = metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier));
+    let interval = metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class));
     let word = verdict_word(metric);
     let word = if metric.verdict == Verdict::Improved { format!("**{word}**") } else { word.to_owned() };
     [effect(metric), interval, word]
@@ -275,7 +275,7 @@ fn bar(
     let amount = with_unit(value.median, ledger.unit);
     let words = match &step.marginal {
         Some(marginal) => {
-            let gained = marginal.change.map_or_else(|| "n/a".to_owned(), |value| change(value, marginal.tier));
+            let gained = marginal.change.map_or_else(|| "n/a".to_owned(), |value| change(value, marginal.class));
             format!("{amount} · {gained}")
         }
         None => amount,

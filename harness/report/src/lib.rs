@@ -9,6 +9,7 @@ mod events;
 pub mod export;
 pub mod github;
 pub mod headline;
+pub mod history;
 pub mod html;
 pub mod ledger;
 pub mod markdown;
@@ -18,7 +19,6 @@ pub mod profile;
 pub mod replication;
 pub mod sweep;
 pub mod terminal;
-pub mod trend;
 
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
 

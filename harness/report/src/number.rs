@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use uplift_model::{Tier, Unit};
+use uplift_model::{MetricClass, Unit};
 
 /// Four significant digits without an exponent, with thin grouping of thousands.
 pub fn significant(value: f64) -> String {
@@ -118,9 +118,9 @@ fn scaled(value: f64, unit: Unit) -> (f64, &'static str) {
 
 /// A change with its sign: `+35.1 %`; differences of proportions in points. Where hardly anything is left, or hardly
 /// anything changed, there are digits enough to see it.
-pub fn change(value: f64, tier: Tier) -> String {
+pub fn change(value: f64, class: MetricClass) -> String {
     let percent = value * 100.0;
-    if tier == Tier::Proportion {
+    if class == MetricClass::Proportion {
         return signed(percent, 2, "pt");
     }
     if percent >= 1000.0 {
@@ -141,8 +141,8 @@ fn signed(value: f64, digits: usize, unit: &str) -> String {
 }
 
 /// An interval of a change: `[+31.0 %, +39.2 %]`.
-pub fn change_interval(interval: [f64; 2], tier: Tier) -> String {
-    format!("[{}, {}]", change(interval[0], tier), change(interval[1], tier))
+pub fn change_interval(interval: [f64; 2], class: MetricClass) -> String {
+    format!("[{}, {}]", change(interval[0], class), change(interval[1], class))
 }
 
 /// A duration in nanoseconds.
@@ -163,9 +163,9 @@ mod tests {
         assert_eq!(with_unit(52_540_000.0, Unit::Nanoseconds), "52.54 ms");
         assert_eq!(with_unit(0.9984, Unit::Ratio), "99.84 %");
         assert_eq!(with_unit(1536.0, Unit::BytesPerOp), "1.5 KiB/op");
-        assert_eq!(change(0.351, Tier::Time), "+35.1 %");
-        assert_eq!(change(24.0, Tier::Time), "×25");
-        assert_eq!(change(0.0018, Tier::Proportion), "+0.18 pt");
+        assert_eq!(change(0.351, MetricClass::Time), "+35.1 %");
+        assert_eq!(change(24.0, MetricClass::Time), "×25");
+        assert_eq!(change(0.0018, MetricClass::Proportion), "+0.18 pt");
     }
 
     #[test]
@@ -192,8 +192,8 @@ mod tests {
             (-0.000_000_01, "+0.0 %"),
             (0.0005, "+0.1 %"),
         ] {
-            assert_eq!(change(value, Tier::Time), wanted, "{value}");
+            assert_eq!(change(value, MetricClass::Time), wanted, "{value}");
         }
-        assert_eq!(change(-0.000_001, Tier::Proportion), "+0.00 pt");
+        assert_eq!(change(-0.000_001, MetricClass::Proportion), "+0.00 pt");
     }
 }

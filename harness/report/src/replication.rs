@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use uplift_analysis::replication::{Row, StoredRun};
 use uplift_model::{
-    Tier,
+    MetricClass,
     verdict::{ClaimOutcome, Estimate},
 };
 
@@ -74,10 +74,10 @@ fn cells(figure: &Row) -> [String; 7] {
         (Some(estimate), Some((unit, _))) => with_range(estimate.median, estimate.ci, unit),
         _ => "–".to_owned(),
     };
-    let tier = figure.kind.map_or(Tier::Time, |(_, tier)| tier);
+    let class = figure.kind.map_or(MetricClass::Time, |(_, class)| class);
     let measured = match (figure.verdict.measured, figure.verdict.ci) {
-        (Some(value), Some(ci)) => format!("{} {}", change(value, tier), change_interval(ci, tier)),
-        (Some(value), None) => change(value, tier),
+        (Some(value), Some(ci)) => format!("{} {}", change(value, class), change_interval(ci, class)),
+        (Some(value), None) => change(value, class),
         _ => "–".to_owned(),
     };
     let outcome = outcome_word(figure.verdict.outcome);
@@ -88,7 +88,7 @@ fn cells(figure: &Row) -> [String; 7] {
         (format!("**{outcome}**"), figure.verdict.reason.clone())
     };
     [
-        escape(&published(figure, tier)),
+        escape(&published(figure, class)),
         escape(&place),
         ours(&figure.baseline),
         ours(&figure.candidate),
@@ -99,13 +99,13 @@ fn cells(figure: &Row) -> [String; 7] {
 }
 
 /// The source's words; where the claim does not repeat them, its numbers in the metric's unit.
-fn published(figure: &Row, tier: Tier) -> String {
+fn published(figure: &Row, class: MetricClass) -> String {
     let claim = &figure.claim;
     if !claim.figure.is_empty() {
         return claim.figure.clone();
     }
     let with = |value: f64| figure.kind.map_or_else(|| significant(value), |(unit, _)| with_unit(value, unit));
-    let relative = figure.verdict.published.map(|value| change(value, tier));
+    let relative = figure.verdict.published.map(|value| change(value, class));
     match (claim.baseline, claim.candidate, relative) {
         (Some(a), Some(b), Some(relative)) => format!("{} → {} ({relative})", with(a), with(b)),
         (_, Some(value), _) => with(value),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use uplift_analysis::sweep::{Point, Sweep, sweep};
-use uplift_model::{Better, Tier, run::PlannedScenario};
+use uplift_model::{Better, MetricClass, run::PlannedScenario};
 
 use crate::{
     ReportInput,
@@ -74,8 +74,8 @@ pub fn section(sweep: &Sweep) -> String {
             text,
             "| {} | {median} | {interval} | {n} | {} | {} | {word} |",
             point.variant,
-            point.best_ahead_by.map_or_else(|| "–".to_owned(), |value| change(value, Tier::Time)),
-            point.ci.map_or_else(|| "–".to_owned(), |ci| change_interval(ci, Tier::Time)),
+            point.best_ahead_by.map_or_else(|| "–".to_owned(), |value| change(value, MetricClass::Time)),
+            point.ci.map_or_else(|| "–".to_owned(), |ci| change_interval(ci, MetricClass::Time)),
         );
     }
     text.push_str(

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 use uplift_model::{
-    Better, Tier, Unit,
+    Better, MetricClass, Unit,
     verdict::{ClaimOutcome, ClaimVerdict, Estimate, MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
@@ -36,7 +36,7 @@ const FIRST: [&str; 9] = [
 ];
 
 /// Metrics that say again what one of the first says.
-const ECHOES: [&str; 3] = ["settled_throughput", "response_p90", "service_p90"];
+const REDUNDANT: [&str; 3] = ["settled_throughput", "response_p90", "service_p90"];
 
 /// The whole report of a comparison.
 pub fn comparison(input: &ReportInput<'_>, style: Style) -> String {
@@ -78,7 +78,7 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
             "  claim of {}: {} {}: {}: {}\n",
             claim.source,
             claim.metric,
-            claim.published.map_or_else(String::new, |published| change(published, tier_of(scenario, &claim.metric))),
+            claim.published.map_or_else(String::new, |published| change(published, class_of(scenario, &claim.metric))),
             outcome_word(claim.outcome),
             claim.reason
         ));
@@ -94,9 +94,9 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
     text.push('\n');
 }
 
-/// The tier of a metric, which says how its change is shown.
-pub fn tier_of(scenario: &ScenarioVerdict, metric: &str) -> Tier {
-    scenario.metrics.iter().find(|known| known.metric == metric).map_or(Tier::Time, |known| known.tier)
+/// The class of a metric, which says how its change is shown.
+pub fn class_of(scenario: &ScenarioVerdict, metric: &str) -> MetricClass {
+    scenario.metrics.iter().find(|known| known.metric == metric).map_or(MetricClass::Time, |known| known.class)
 }
 
 /// The word for a claim's outcome.
@@ -112,11 +112,11 @@ pub const fn outcome_word(outcome: ClaimOutcome) -> &'static str {
 }
 
 /// Whether a metric belongs into the short table.
-pub fn is_first(metric: &MetricVerdict) -> bool {
+pub fn shown_by_default(metric: &MetricVerdict) -> bool {
     metric.primary
         || FIRST.contains(&metric.metric.as_str())
-        || (metric.tier != Tier::Info
-            && !ECHOES.contains(&metric.metric.as_str())
+        || (metric.class != MetricClass::Info
+            && !REDUNDANT.contains(&metric.metric.as_str())
             && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed))
 }
 
@@ -127,7 +127,7 @@ fn metric_table(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, sty
     let rows: Vec<(&MetricVerdict, Row)> = scenario
         .metrics
         .iter()
-        .filter(|metric| style.all_metrics || is_first(metric))
+        .filter(|metric| style.all_metrics || shown_by_default(metric))
         .filter(|metric| metric.baseline.is_some() || metric.candidate.is_some() || metric.primary || style.all_metrics)
         .map(|metric| (metric, row(metric)))
         .collect();
@@ -188,9 +188,13 @@ fn row(metric: &MetricVerdict) -> Row {
         format!("{}{}{}", if metric.primary { "* " } else { "  " }, metric.metric, arrow(metric.better)),
         ours(&metric.baseline),
         ours(&metric.candidate),
-        metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
-        metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier)),
-        if metric.tier == Tier::Info { String::new() } else { metric.p.map_or_else(|| "n/a".to_owned(), p_value) },
+        metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
+        metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class)),
+        if metric.class == MetricClass::Info {
+            String::new()
+        } else {
+            metric.p.map_or_else(|| "n/a".to_owned(), p_value)
+        },
         metric.baseline.as_ref().map_or(0, |estimate| estimate.n).to_string(),
         verdict_word(metric).to_owned(),
     ]
@@ -223,7 +227,11 @@ pub const fn arrow(better: Better) -> &'static str {
 
 /// The verdict as a word; described metrics have none.
 pub fn verdict_word(metric: &MetricVerdict) -> &'static str {
-    if metric.tier == Tier::Info && metric.verdict == Verdict::Inconclusive { "–" } else { metric.verdict.word() }
+    if metric.class == MetricClass::Info && metric.verdict == Verdict::Inconclusive {
+        "–"
+    } else {
+        metric.verdict.word()
+    }
 }
 
 const fn colour_of(metric: &MetricVerdict) -> Option<Color> {
@@ -231,7 +239,7 @@ const fn colour_of(metric: &MetricVerdict) -> Option<Color> {
         Verdict::Improved => Some(Color::Green),
         Verdict::Regressed => Some(Color::Red),
         Verdict::Incomparable => Some(Color::Magenta),
-        Verdict::Inconclusive if !matches!(metric.tier, Tier::Info) => Some(Color::Yellow),
+        Verdict::Inconclusive if !matches!(metric.class, MetricClass::Info) => Some(Color::Yellow),
         Verdict::Unchanged | Verdict::Inconclusive => None,
     }
 }

@@ -9,7 +9,7 @@ use uplift_model::{
     scenario::Interleave,
     trial::{Event, Slice},
 };
-use uplift_report::{ReportInput, calibration, markdown, plots, sweep, trend};
+use uplift_report::{ReportInput, calibration, history as history_report, markdown, plots, sweep};
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -263,7 +263,7 @@ fn words_stay_apart_on_plots_of_many_runs() {
     }
     let found = history::trend(&entries, &planned.scenario.name, "baseline", "throughput").unwrap();
     assert_eq!(found.changes.len(), 2);
-    check(&trend::plot(&found, &planned.scenario.name, "baseline", "throughput").unwrap());
+    check(&history_report::plot(&found, &planned.scenario.name, "baseline", "throughput").unwrap());
 
     let parameters = BTreeMap::from([
         ("load.clients".to_owned(), vec!["1".to_owned(), "16".to_owned(), "1000000".to_owned()]),

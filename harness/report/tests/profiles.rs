@@ -72,7 +72,7 @@ fn a_differential_is_normalised_by_operations_in_both_directions() {
     let text = differential::folded(&baseline, &candidate).unwrap();
     insta::assert_snapshot!("profile-differential", text);
 
-    // Sums of the two columns are the processor time of one operation, whatever the number of operations was.
+    // Sums of the two columns are the CPU time of one operation, whatever the number of operations was.
     let (mut before, mut after) = (0, 0);
     for line in text.lines() {
         let mut words = line.rsplit(' ').map(|word| word.parse::<u64>().unwrap_or(0));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use uplift_target::Check;
+use uplift_sdk::Check;
 
 use crate::{
     client::client_and_sequence,

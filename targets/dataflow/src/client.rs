@@ -11,7 +11,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Zipf};
-use uplift_target::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown};
+use uplift_sdk::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown};
 
 use crate::{
     engine::{Engine, Packets},

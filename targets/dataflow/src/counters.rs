@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use uplift_target::Samples;
+use uplift_sdk::Samples;
 
 use crate::{row::Table, shard::inbox::Group};
 

@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use uplift_target::{Durability, Samples, disk::Disk, model::Histogram, stage::StageTable, timeline::EventLog};
+use engine_disk::Disk;
+use uplift_sdk::{Durability, Samples, model::Histogram, stage::StageTable, timeline::EventLog};
 
 use crate::{
     counters::Counters,

@@ -23,9 +23,9 @@ pub mod view;
 
 mod target;
 
-use uplift_target::{
-    Better, Derivation, DerivedMetric, Description, MetricSpec, OpenContext, SettingsError, Target, TargetError,
-    TargetFactory, Tier, Unit, model::Table, settings::read,
+use uplift_sdk::{
+    Better, Derivation, DerivedMetric, Description, MetricClass, MetricSpec, OpenContext, SettingsError, Target,
+    TargetError, TargetFactory, Unit, model::Table, settings::read,
 };
 
 use crate::settings::{Settings, Workload};
@@ -43,7 +43,7 @@ fn info(
     source: &'static str,
     derivation: Derivation,
 ) -> DerivedMetric {
-    DerivedMetric::new(MetricSpec::new(name, unit, better, Tier::Info, about), source, derivation)
+    DerivedMetric::new(MetricSpec::new(name, unit, better, MetricClass::Info, about), source, derivation)
 }
 
 fn metrics() -> Vec<DerivedMetric> {
@@ -140,7 +140,7 @@ impl TargetFactory for Factory {
             unit_of_work: "operation".into(),
             operations: client::kind::NAMES.iter().map(|name| (*name).into()).collect(),
             write_kinds: vec!["vote".into()],
-            nothing_reasons: Vec::new(),
+            no_op_reasons: Vec::new(),
             failure_categories: client::failure::NAMES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics(),
             workload_schema: schemars::schema_for!(Workload).to_value(),

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
+use uplift_sdk::{SettingsError, Validated, model::duration::HumanDuration};
 
 use crate::row::ARTICLES_MAX;
 

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use uplift_target::{
+use uplift_sdk::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, Target, TargetError, clock,
     model::Histogram, stage::StageTable, timeline::EventLog,
 };

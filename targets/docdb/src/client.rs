@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreErrorKind, stages, wire::RemoteStore};
-use uplift_target::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown, stage::thread as span};
+use uplift_sdk::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown, stage::thread as span};
 
 use crate::{
     settings::Engine,
@@ -77,10 +77,10 @@ impl Client for DocClient<'_> {
                 OutcomeKind::Failed(failure::WRONG_ANSWER)
             }
             Ok(Reply::Done) => self.done(model, operation, number, sequence),
-            Ok(Reply::Conflict) => OutcomeKind::Nothing(nothing::CONFLICT),
+            Ok(Reply::Conflict) => OutcomeKind::NoOp(nothing::CONFLICT),
             Ok(Reply::NotFound) => {
                 model.held[number] = Held::Nothing;
-                OutcomeKind::Nothing(nothing::NOT_FOUND)
+                OutcomeKind::NoOp(nothing::NOT_FOUND)
             }
             Err(error) => {
                 let category = category(&error.kind);

@@ -12,7 +12,7 @@ mod settings;
 mod target;
 mod workload;
 
-use uplift_target::{
+use uplift_sdk::{
     Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, model::Table, settings::read,
 };
 
@@ -43,7 +43,7 @@ impl TargetFactory for Factory {
             unit_of_work: "operation".into(),
             operations: OPERATIONS.iter().map(|name| (*name).into()).collect(),
             write_kinds: vec!["create".into(), "update".into(), "delete".into()],
-            nothing_reasons: nothing::NAMES.iter().map(|name| (*name).into()).collect(),
+            no_op_reasons: nothing::NAMES.iter().map(|name| (*name).into()).collect(),
             failure_categories: failure::NAMES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics::all(),
             workload_schema: schemars::schema_for!(Workload).to_value(),

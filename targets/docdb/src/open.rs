@@ -3,12 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use docdb_engine::{DocumentStore, Operation, Request, StoreError, StoreErrorKind, classic, fast};
-use uplift_target::{
-    Durability, OpenContext, TargetError, TargetErrorKind,
-    disk::{Disk, RealDisk},
-    model::duration::HumanDuration,
-    sync_probe,
-};
+use engine_disk::{Disk, RealDisk};
+use uplift_sdk::sync_probe;
+use uplift_sdk::{Durability, OpenContext, TargetError, TargetErrorKind, model::duration::HumanDuration};
 
 use crate::settings::{self, Ack, Engine, Fsync, Locking, Logs, Settings, Workload};
 

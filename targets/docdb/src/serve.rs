@@ -11,7 +11,7 @@ use docdb_engine::{
     DocumentStore,
     wire::{RemoteStore, Server, Transport as Socket},
 };
-use uplift_target::{TargetError, TargetErrorKind};
+use uplift_sdk::{TargetError, TargetErrorKind};
 
 use crate::{
     open::engine_error,

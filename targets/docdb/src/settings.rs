@@ -5,7 +5,7 @@ use std::fmt;
 use docdb_engine::{classic, fast};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
-use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
+use uplift_sdk::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// The shortest document that the workload can make, in bytes.
 pub const DOCUMENT_BYTES_MIN: u32 = 96;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError, StoreErrorKind, stages, wire::RemoteStore};
-use uplift_target::{
+use uplift_sdk::{
     Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError,
     model::Histogram,
     slowdown::Slowdown,

@@ -8,10 +8,10 @@ use std::{
 
 use serde_json::{Value, json};
 use uplift_docdb::FACTORY;
-use uplift_target::{
+use uplift_sdk::sync_probe;
+use uplift_sdk::{
     Batch, Derivation, Durability, OpenContext, OutcomeKind, Samples, Target, TargetErrorKind,
     model::{Table, scenario::Load},
-    sync_probe,
     timeline::EventLog,
 };
 

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use duroxide::providers::{Provider as DuroxideProvider, sqlite::SqliteProvider};
 use sqlx::{Row as _, SqliteConnection};
-use uplift_target::{Durability, Samples, TargetError};
+use uplift_sdk::{Durability, Samples, TargetError};
 
 use crate::{
     engine::{self, Engine, Stored},

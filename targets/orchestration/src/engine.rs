@@ -7,7 +7,7 @@ use duroxide::{
     Client as DuroxideClient, ClientError, ErrorDetails, EventKind, OrchestrationStatus,
     providers::{Provider as DuroxideProvider, ProviderAdmin, ProviderError},
 };
-use uplift_target::{Durability, Samples, TargetError};
+use uplift_sdk::{Durability, Samples, TargetError};
 
 use crate::{bundled::Bundled, failure, grouped::Grouped, settings::Provider, settings::Settings};
 
@@ -52,7 +52,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Why what works for the provider outside the agent cannot be watched, where that is so.
-    fn unseen_work(&self) -> Option<String> {
+    fn unobservable_work(&self) -> Option<String> {
         None
     }
 
@@ -69,7 +69,7 @@ pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Box<dyn Engine
         Provider::Postgres => Box::new(crate::postgres::Postgres::open(settings, data_dir).await?),
         #[cfg(not(feature = "duroxide-pg"))]
         Provider::Postgres => {
-            let kind = uplift_target::TargetErrorKind::Unavailable {
+            let kind = uplift_sdk::TargetErrorKind::Unavailable {
                 state: "this binary was built without the crate duroxide-pg".to_owned(),
                 remedy: "build it with `--features uplift-orchestration/duroxide-pg`".to_owned(),
             };

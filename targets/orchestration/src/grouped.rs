@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use duroxide::{Client as DuroxideClient, providers::Provider as DuroxideProvider};
 use duroxide_grouped::{GroupedProvider, Options};
-use uplift_target::{Durability, Samples, TargetError, model::duration::HumanDuration};
+use uplift_sdk::{Durability, Samples, TargetError, model::duration::HumanDuration};
 
 use crate::{
     engine::{self, Ended, Engine, Stored},

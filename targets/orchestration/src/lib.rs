@@ -30,9 +30,9 @@ use duroxide::{
     runtime::{Runtime, RuntimeOptions},
 };
 use engine::{Engine, Stored};
-use uplift_target::{
-    Batch, Better, Ceiling, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricSpec,
-    OpenContext, Outcome, Samples, SettingsError, Target, TargetError, TargetFactory, Tier, Unit,
+use uplift_sdk::{
+    Batch, Better, Ceiling, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricClass,
+    MetricSpec, OpenContext, Outcome, Samples, SettingsError, Target, TargetError, TargetFactory, Unit,
     model::{Table, scenario::Load},
     settings::read,
     stage::StageTable,
@@ -66,7 +66,7 @@ struct Factory;
 fn metric(
     name: &'static str,
     unit: Unit,
-    tier: Tier,
+    tier: MetricClass,
     about: &'static str,
     source: &'static str,
     derivation: Derivation,
@@ -88,7 +88,7 @@ impl TargetFactory for Factory {
             unit_of_work: "orchestration".into(),
             operations: vec!["orchestration".into()],
             write_kinds: vec!["orchestration".into()],
-            nothing_reasons: Vec::new(),
+            no_op_reasons: Vec::new(),
             failure_categories: failure::NAMES.iter().map(|name| (*name).into()).collect(),
             metrics: vec![
                 DerivedMetric::new(
@@ -96,7 +96,7 @@ impl TargetFactory for Factory {
                         "activities_per_second",
                         Unit::CountPerSecond,
                         Better::Higher,
-                        Tier::Info,
+                        MetricClass::Info,
                         "activities carried out a second",
                     ),
                     "activities",
@@ -105,7 +105,7 @@ impl TargetFactory for Factory {
                 metric(
                     "write_transactions_per_op",
                     Unit::CountPerOp,
-                    Tier::Info,
+                    MetricClass::Info,
                     "write transactions for each orchestration, from the change counter of SQLite's WAL index or PostgreSQL's transaction ids",
                     "write_transactions",
                     Derivation::PerOperation,
@@ -115,7 +115,7 @@ impl TargetFactory for Factory {
                         "operations_per_transaction",
                         Unit::Count,
                         Better::Higher,
-                        Tier::Info,
+                        MetricClass::Info,
                         "provider calls that share a transaction, of the grouped provider",
                     ),
                     "group_operations",
@@ -124,7 +124,7 @@ impl TargetFactory for Factory {
                 metric(
                     "wal_syncs_per_op",
                     Unit::CountPerOp,
-                    Tier::Info,
+                    MetricClass::Info,
                     "syncs of a PostgreSQL cluster's write-ahead log for each orchestration, from pg_stat_wal",
                     "wal_syncs",
                     Derivation::PerOperation,
@@ -132,15 +132,15 @@ impl TargetFactory for Factory {
                 metric(
                     "server_cpu_per_op",
                     Unit::NanosecondsPerOp,
-                    Tier::Info,
-                    "processor time of a PostgreSQL cluster for each orchestration",
+                    MetricClass::Info,
+                    "CPU time of a PostgreSQL cluster for each orchestration",
                     "server_cpu_ns",
                     Derivation::PerOperation,
                 ),
                 metric(
                     "retries_per_op",
                     Unit::CountPerOp,
-                    Tier::Info,
+                    MetricClass::Info,
                     "provider calls that duroxide tried again, for each orchestration, from its tracing events",
                     "retries",
                     Derivation::PerOperation,
@@ -148,7 +148,7 @@ impl TargetFactory for Factory {
                 metric(
                     "lock_errors_per_op",
                     Unit::CountPerOp,
-                    Tier::Info,
+                    MetricClass::Info,
                     "those of them that failed because the database was locked",
                     "lock_errors",
                     Derivation::PerOperation,
@@ -156,7 +156,7 @@ impl TargetFactory for Factory {
                 metric(
                     "backoff_per_op",
                     Unit::NanosecondsPerOp,
-                    Tier::Info,
+                    MetricClass::Info,
                     "time that dispatchers slept in back-off, for each orchestration",
                     "backoff_ns",
                     Derivation::PerOperation,
@@ -364,8 +364,8 @@ impl Target for Opened {
         self.orchestration.engine.processes()
     }
 
-    fn unseen_work(&self) -> Option<String> {
-        self.orchestration.engine.unseen_work()
+    fn unobservable_work(&self) -> Option<String> {
+        self.orchestration.engine.unobservable_work()
     }
 }
 

@@ -22,7 +22,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPool},
 };
 use uplift_postgres_service::{Server, ServiceError, URL_VARIABLE};
-use uplift_target::{Durability, Samples, TargetError, TargetErrorKind};
+use uplift_sdk::{Durability, Samples, TargetError, TargetErrorKind};
 
 use crate::{
     engine::{self, Engine, Stored},
@@ -199,7 +199,7 @@ impl Engine for Postgres {
         self.server.pid().into_iter().collect()
     }
 
-    fn unseen_work(&self) -> Option<String> {
+    fn unobservable_work(&self) -> Option<String> {
         let unseen = || format!("the processes of the server ({}) cannot be seen from here", self.server.origin());
         self.server.pid().is_none().then(unseen)
     }

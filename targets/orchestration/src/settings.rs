@@ -3,7 +3,7 @@
 use duroxide_grouped::Synchronous;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
+use uplift_sdk::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// Connections of the bundled provider's pool, which it does not let anybody choose.
 pub const POOL_CONNECTIONS: u32 = 5;

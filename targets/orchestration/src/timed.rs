@@ -10,8 +10,8 @@ use duroxide::{
         ScheduledActivityIdentifier, SessionFetchConfig, TagFilter, WorkItem,
     },
 };
-use duroxide_grouped::Doing;
-use uplift_target::stage::{StageTable, thread as span};
+use duroxide_grouped::WriterPhase;
+use uplift_sdk::stage::{StageTable, thread as span};
 
 /// Names of the stages, in the order of the constants.
 pub const NAMES: [&str; 15] = [
@@ -61,11 +61,11 @@ pub fn watch_writers(stages: &StageTable) {
     duroxide_grouped::watch_writers(|doing| {
         span::attach("writer");
         match doing {
-            Doing::Waiting => span::now_waiting(QUEUE),
-            Doing::Gathering => span::now_waiting(GATHER),
-            Doing::Transaction => span::now_processing(TRANSACTION),
-            Doing::Committing => span::now_processing(COMMIT),
-            Doing::Telling => span::now_processing(WAKE),
+            WriterPhase::Waiting => span::now_waiting(QUEUE),
+            WriterPhase::Gathering => span::now_waiting(GATHER),
+            WriterPhase::Transaction => span::now_processing(TRANSACTION),
+            WriterPhase::Committing => span::now_processing(COMMIT),
+            WriterPhase::Telling => span::now_processing(WAKE),
         }
     });
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use uplift_orchestration::FACTORY;
-use uplift_target::{
+use uplift_sdk::{
     Batch, Durability, OpenContext, OutcomeKind, Samples, Target, TargetError, TargetErrorKind,
     model::{Table, scenario::Load},
     timeline::EventLog,
@@ -69,7 +69,7 @@ fn the_bundled_provider() {
     let target = open(serde_json::json!({ "synchronous": "WAL" }), directory.path()).unwrap();
     let effective = target.effective();
     assert_eq!((effective["provider"].as_str(), effective["synchronous"].as_str()), ("sqlite", "NORMAL"));
-    assert_eq!((target.durability(), target.unseen_work()), (Durability::ProcessCrash, None));
+    assert_eq!((target.durability(), target.unobservable_work()), (Durability::ProcessCrash, None));
     let growth = exercise(&*target);
     assert_eq!(growth["activities"], 3.0 * OPERATIONS as f64);
     assert!(growth["write_transactions"] > 0.0, "{growth:?}");
@@ -133,7 +133,7 @@ fn the_provider_on_postgres() {
     assert_eq!((effective["provider"].as_str(), effective["synchronous"].as_str()), ("postgres", "FULL"));
     assert_eq!(target.durability(), Durability::PowerLoss);
     // Either the server is watched, or it is said that it is not.
-    assert_eq!(target.unseen_work().is_some(), target.processes().is_empty());
+    assert_eq!(target.unobservable_work().is_some(), target.processes().is_empty());
     let growth = exercise(&*target);
     if effective["postgres_origin"] == "own cluster" {
         assert_eq!(target.processes().len(), 1);

@@ -1,7 +1,7 @@
 //! Why a pipeline run ended before its end.
 
 use arrow_schema::ArrowError;
-use uplift_target::{TargetError, TargetErrorKind};
+use uplift_sdk::{TargetError, TargetErrorKind};
 
 /// A run that failed, with the place where it did.
 #[derive(Debug, thiserror::Error)]

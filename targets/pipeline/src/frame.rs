@@ -6,7 +6,7 @@ use arrow_ipc::{reader::StreamDecoder, writer::StreamWriter};
 use arrow_schema::SchemaRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -224,7 +224,7 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use uplift_target::stage::StageTable;
+    use uplift_sdk::stage::StageTable;
 
     use super::*;
     use crate::{generator::Generator, profile::Profile};

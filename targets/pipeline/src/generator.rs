@@ -9,7 +9,7 @@ use arrow_array::{
     builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder},
 };
 use arrow_schema::SchemaRef;
-use uplift_target::load::client_seed;
+use uplift_sdk::seed::client_seed;
 
 use crate::{
     error::{PipelineError, Result},

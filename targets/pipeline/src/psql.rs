@@ -9,7 +9,7 @@ use std::{
 
 use bytes::BytesMut;
 use uplift_postgres_service::Server;
-use uplift_target::stage::StageTable;
+use uplift_sdk::stage::StageTable;
 
 use crate::{
     copy_binary,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use arrow_schema::SchemaRef;
-use uplift_target::{
+use uplift_sdk::{
     clock,
     stage::{StageClock, StageTable},
 };

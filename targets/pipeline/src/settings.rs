@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, model::duration::HumanDuration, settings::Validated};
+use uplift_sdk::{SettingsError, model::duration::HumanDuration, settings::Validated};
 
 use crate::{frame::Compression, profile::Profile, transform::TransformKind};
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use uplift_postgres_service::Server;
-use uplift_target::{
+use uplift_sdk::{
     Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target,
     TargetError, TargetFactory, clock, model::Table, stage::StageTable,
 };
@@ -35,7 +35,7 @@ pub static FACTORY: &dyn TargetFactory = &Factory;
 struct Factory;
 
 fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let (workload, settings) = uplift_target::settings::read::<Workload, Settings>(workload, settings)?;
+    let (workload, settings) = uplift_sdk::settings::read::<Workload, Settings>(workload, settings)?;
     settings.suits(&workload)?;
     Ok((workload, settings))
 }
@@ -54,7 +54,7 @@ impl TargetFactory for Factory {
             unit_of_work: "row".into(),
             operations: vec!["copy".into()],
             write_kinds: vec!["copy".into()],
-            nothing_reasons: Vec::new(),
+            no_op_reasons: Vec::new(),
             failure_categories: CATEGORIES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics::all(),
             workload_schema: schemars::schema_for!(Workload).to_value(),
@@ -409,7 +409,7 @@ impl Target for Pipeline {
         self.job.database.iter().filter_map(|database| database.server().pid()).collect()
     }
 
-    fn unseen_work(&self) -> Option<String> {
+    fn unobservable_work(&self) -> Option<String> {
         let server = self.job.database.as_ref()?.server();
         server
             .pid()

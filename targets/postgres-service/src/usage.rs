@@ -5,7 +5,7 @@ use std::fs;
 /// What the processes of a server have used since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Processor time in seconds, user and kernel, of the living and of those that have ended. Its resolution is the
+    /// CPU time in seconds, user and kernel, of the living and of those that have ended. Its resolution is the
     /// kernel's clock tick (10 ms).
     pub cpu_s: f64,
     /// Resident memory of the first process and its children in bytes, shared pages counted once for each.

@@ -21,10 +21,10 @@ use std::{
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use uplift_target::{
-    Batch, Better, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricSpec, OpenContext,
-    Outcome, OutcomeKind, Samples, SettingsError, Target, TargetError, TargetErrorKind, TargetFactory, Tier, Unit,
-    clock,
+use uplift_sdk::{
+    Batch, Better, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricClass, MetricSpec,
+    OpenContext, Outcome, OutcomeKind, Samples, SettingsError, Target, TargetError, TargetErrorKind, TargetFactory,
+    Unit, clock,
     model::Table,
     settings::read,
     stage::{StageClock, StageTable},
@@ -61,14 +61,14 @@ impl TargetFactory for Factory {
             unit_of_work: "operation".into(),
             operations: vec!["work".into()],
             write_kinds: vec!["work".into()],
-            nothing_reasons: vec!["nothing to do".into()],
+            no_op_reasons: vec!["nothing to do".into()],
             failure_categories: vec!["injected".into(), "io".into()],
             metrics: vec![DerivedMetric::new(
                 MetricSpec::new(
                     "steps_per_op",
                     Unit::CountPerOp,
                     Better::Lower,
-                    Tier::Counter,
+                    MetricClass::Counter,
                     "steps of computation for each successful operation, counted by the target",
                 ),
                 "steps",
@@ -293,7 +293,7 @@ impl ReferenceClient<'_> {
             return Some(OutcomeKind::Failed(0));
         }
         if self.target.workload.nothing_rate > 0.0 && self.random.random::<f64>() < self.target.workload.nothing_rate {
-            return Some(OutcomeKind::Nothing(0));
+            return Some(OutcomeKind::NoOp(0));
         }
         None
     }

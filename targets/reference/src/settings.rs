@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::{SettingsError, Validated, model::duration::HumanDuration};
+use uplift_sdk::{SettingsError, Validated, model::duration::HumanDuration};
 
 /// What one operation is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

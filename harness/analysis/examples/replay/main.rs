@@ -1,4 +1,4 @@
-//! Replays recorded runs through decision rules: how often each cries wolf, and how often it finds a true slowdown.
+//! Replays recorded runs through decision rules: how often each raises a false alarm, and how often it finds a true slowdown.
 //!
 //! The recordings (`tests/data/ab-recordings.jsonl.gz`) were made on a shared 2-core machine under changing load: a
 //! SQLite commit loop ("sql") and a computation ("cpu"); arm A against itself (A2) and against itself made slower by 1,

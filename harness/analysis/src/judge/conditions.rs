@@ -21,7 +21,7 @@ use crate::{
 
 /// A difference between the ratio of totals and the median over rounds above which it is said.
 const STALL_GAP: f64 = 0.05;
-/// The share of the machine's processor time, taken by others, above which a block is called disturbed.
+/// The share of the machine's CPU time, taken by others, above which a block is called disturbed.
 const DISTURBED_SHARE: f64 = 0.1;
 
 /// Fills in everything of a verdict but its metrics and claims.
@@ -210,7 +210,7 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
         let disturbed = known.iter().filter(|share| **share > DISTURBED_SHARE).count();
         if disturbed > 0 {
             verdict.notes.push(format!(
-                "in {disturbed} of {} blocks more than 10 % of the machine's processor time was {what}",
+                "in {disturbed} of {} blocks more than 10 % of the machine's CPU time was {what}",
                 known.len()
             ));
         }
@@ -224,14 +224,14 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
     }
 }
 
-/// Says where idle processors could sleep longer than the scenario wants.
+/// Says where idle CPUs could sleep longer than the scenario wants.
 fn note_cpu_latency(verdict: &mut ScenarioVerdict, planned: &PlannedScenario, pairs: &[Pair<'_>]) {
     let Some(limit) = planned.scenario.trial.cpu_latency else { return };
     let held = |trial: &Trial| trial.sentinels.holds_cpu_latency(limit);
     let without = pairs.iter().filter(|pair| !held(pair.baseline) || !held(pair.candidate)).count();
     if without > 0 {
         verdict.notes.push(format!(
-            "`trial.cpu_latency = \"{limit}\"` was not in force in {without} of {} blocks: waking a processor that idles is in every wait; `uplift doctor` says what this machine lacks",
+            "`trial.cpu_latency = \"{limit}\"` was not in force in {without} of {} blocks: waking a CPU that idles is in every wait; `uplift doctor` says what this machine lacks",
             pairs.len()
         ));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use uplift_model::{
-    Better, MetricSpec, Tier,
+    Better, MetricClass, MetricSpec,
     run::PlannedScenario,
     verdict::{Estimate, MetricVerdict, Verdict},
 };
@@ -11,13 +11,13 @@ use uplift_model::{
 use crate::{
     BLOCKS_MIN, DEFAULT_MARGIN, FAMILY_ALPHA,
     correction::Corrected,
+    deterministic_counter::{self, Strict},
     estimate::{mean, median, median_interval},
     evidence::Evidence,
     metrics,
     pairing::{Pair, kept, throughput_log_ratio},
     proportion,
     rank::hodges_lehmann,
-    strict::{self, Strict},
 };
 
 /// The power of the minimum detectable effect.
@@ -59,7 +59,7 @@ impl Attempts {
 }
 
 /// One metric before correction.
-pub(crate) struct Test {
+pub(crate) struct MetricTest {
     pub(crate) spec: MetricSpec,
     pub(crate) primary: bool,
     baseline: Vec<f64>,
@@ -75,7 +75,7 @@ pub(crate) struct Test {
 }
 
 /// Every metric of the pairs, in the order of the records.
-pub(crate) fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<Test> {
+pub(crate) fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<MetricTest> {
     let mut order: Vec<MetricSpec> = Vec::new();
     let mut values: BTreeMap<String, Vec<BlockValues>> = BTreeMap::new();
     for pair in pairs {
@@ -101,23 +101,23 @@ pub(crate) fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<Test> 
         .collect()
 }
 
-fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks: &[BlockValues]) -> Test {
+fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks: &[BlockValues]) -> MetricTest {
     let both: Vec<(f64, f64)> =
         blocks.iter().filter_map(|(a, b)| Some((*a.as_ref().ok()?, *b.as_ref().ok()?))).collect();
     let absent = blocks.iter().find_map(|(a, b)| a.as_ref().err().or(b.as_ref().err())).cloned();
     let primary = spec.name == planned.scenario.primary;
     let known = planned.calibration.as_ref().and_then(|calibration| calibration.margin(&spec.name));
-    let margin = match spec.tier {
-        Tier::Counter => 0.0,
-        Tier::Proportion => DEFAULT_MARGIN,
-        Tier::Time | Tier::Info => known.unwrap_or(DEFAULT_MARGIN),
+    let margin = match spec.class {
+        MetricClass::Counter => 0.0,
+        MetricClass::Proportion => DEFAULT_MARGIN,
+        MetricClass::Time | MetricClass::Info => known.unwrap_or(DEFAULT_MARGIN),
     };
     let mut attempts = None;
     // Where a value is 0 the ratio has no logarithm, and leaving such blocks out would choose among the data: the
     // differences are then taken relative to the baseline's mean.
     let center = mean(&both.iter().map(|(a, _)| *a).collect::<Vec<_>>()).unwrap_or(0.0);
-    let linear = spec.tier == Tier::Proportion || both.iter().any(|(a, b)| *a <= 0.0 || *b <= 0.0);
-    let (evidence, check) = if spec.tier == Tier::Proportion {
+    let linear = spec.class == MetricClass::Proportion || both.iter().any(|(a, b)| *a <= 0.0 || *b <= 0.0);
+    let (evidence, check) = if spec.class == MetricClass::Proportion {
         // Other proportions are not of attempts that failed.
         attempts = (spec.name == "success_rate").then(|| Attempts::of(pairs));
         (proportion::difference(&both).map(Evidence::of_mean), None)
@@ -134,7 +134,7 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
     let of_side = |pair: fn(&(f64, f64)) -> f64, alone: fn(&BlockValues) -> Option<f64>| -> Vec<f64> {
         if both.is_empty() { blocks.iter().filter_map(alone).collect() } else { both.iter().map(pair).collect() }
     };
-    Test {
+    MetricTest {
         primary,
         baseline: of_side(|pair| pair.0, |block| block.0.clone().ok()),
         candidate: of_side(|pair| pair.1, |block| block.1.clone().ok()),
@@ -150,7 +150,7 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
     }
 }
 
-impl Test {
+impl MetricTest {
     /// The p value as if the whole error probability had been kept for this look.
     pub(crate) fn spent_p(&self, share: f64) -> f64 {
         self.p.map_or(1.0, |p| (p / share.max(f64::MIN_POSITIVE)).min(1.0))
@@ -162,7 +162,7 @@ impl Test {
     }
 
     fn is_ratio(&self) -> bool {
-        self.spec.tier != Tier::Proportion
+        self.spec.class != MetricClass::Proportion
     }
 
     /// A change on the scale in which it is shown. No quantity here can fall by more than all of it.
@@ -179,7 +179,7 @@ impl Test {
         if let Some(reason) = &self.absent {
             return (Verdict::Inconclusive, format!("not available: {reason}"));
         }
-        if self.spec.tier == Tier::Info {
+        if self.spec.class == MetricClass::Info {
             return (Verdict::Inconclusive, "described, not judged".to_owned());
         }
         if let Some(Attempts { failed: 0, baseline, candidate }) = self.attempts {
@@ -198,8 +198,8 @@ impl Test {
                 format!("{} blocks are fewer than the {BLOCKS_MIN} that a verdict needs", self.baseline.len()),
             );
         }
-        if self.spec.tier == Tier::Counter {
-            match strict::compare(&self.baseline, &self.candidate) {
+        if self.spec.class == MetricClass::Counter {
+            match deterministic_counter::compare(&self.baseline, &self.candidate) {
                 Strict::Same => {
                     return (Verdict::Unchanged, "a near-deterministic counter with equal values".to_owned());
                 }
@@ -286,7 +286,7 @@ impl Test {
     pub(crate) fn finish(&self, share: f64, weaker: Option<&str>) -> MetricVerdict {
         let (mut verdict, mut reason) = self.decide(share);
         if verdict == Verdict::Improved
-            && self.spec.tier != Tier::Proportion
+            && self.spec.class != MetricClass::Proportion
             && let Some(weaker) = weaker
         {
             verdict = Verdict::Incomparable;
@@ -310,7 +310,7 @@ impl Test {
             metric: self.spec.name.to_string(),
             unit: self.spec.unit,
             better: self.spec.better,
-            tier: self.spec.tier,
+            class: self.spec.class,
             primary: self.primary,
             about: self.spec.about.to_string(),
             baseline: estimate(&self.baseline),
@@ -325,7 +325,7 @@ impl Test {
             }),
             p: self.p,
             minimum_detectable: evidence
-                .filter(|evidence| evidence.n() >= BLOCKS_MIN && self.spec.tier != Tier::Info)
+                .filter(|evidence| evidence.n() >= BLOCKS_MIN && self.spec.class != MetricClass::Info)
                 .filter(|_| self.attempts.is_none_or(|attempts| attempts.failed > 0))
                 .map(|evidence| self.shown(evidence.location.minimum_detectable(evidence.usable(alpha), POWER))),
             verdict,

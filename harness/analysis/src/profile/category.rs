@@ -252,15 +252,22 @@ const RUNTIME: &[&str] = &[
 ];
 /// Libraries that do whatever their caller is there for.
 const NEUTRAL: &[&str] = &["core::", "alloc::", "std::", "hashbrown::", "memchr::", "bytes::", "compiler_builtins::"];
-/// The harness itself.
-const HARNESS: &[&str] = &["uplift_target::", "uplift_profiler::", "hdrhistogram::"];
+/// The harness itself; `uplift_target::` is in profiles that were recorded before that crate was divided.
+const HARNESS: &[&str] = &[
+    "uplift_agent::",
+    "uplift_instrument::",
+    "uplift_sdk::",
+    "uplift_target::",
+    "uplift_profiler::",
+    "hdrhistogram::",
+];
 
 /// What kind of work the stack is.
 pub fn of_stack(stack: &Stack) -> Category {
     if stack.in_kernel() { of_kernel(&stack.frames) } else { of_user(&stack.frames) }
 }
 
-/// What a stack with which a thread left its processor waits for. Where the load generator itself waits, for the end of
+/// What a stack with which a thread left its CPU waits for. Where the load generator itself waits, for the end of
 /// a turn or for the next operation's time, that is told apart.
 pub fn of_wait(stack: &Stack) -> Category {
     let user: Vec<&str> =
@@ -357,7 +364,7 @@ pub struct CategoryShare {
     pub category: Category,
     /// Its share of all samples.
     pub share: Share,
-    /// Processor time for each operation, in nanoseconds; `None` where no operation succeeded.
+    /// CPU time for each operation, in nanoseconds; `None` where no operation succeeded.
     pub ns_per_operation: Option<f64>,
 }
 
@@ -442,8 +449,8 @@ mod tests {
             ("client;tokio::runtime::task::poll;docdb::write", Category::Application),
             ("worker;tokio::runtime::task::poll;tokio::runtime::scheduler::steal;core::mem::swap", Category::Scheduler),
             ("client;docdb::write;parking_lot::raw_mutex::lock_slow", Category::Locks),
-            ("client;<uplift_target::load::Pool>::spawn;clock_gettime", Category::Harness),
-            ("client;<uplift_target::load::Pool>::spawn;docdb::write;hot_[i]", Category::Application),
+            ("client;<uplift_agent::load::Pool>::spawn;clock_gettime", Category::Harness),
+            ("client;<uplift_agent::load::Pool>::spawn;docdb::write;hot_[i]", Category::Application),
         ] {
             assert_eq!(category(line), wanted, "{line}");
         }
@@ -454,11 +461,11 @@ mod tests {
         let wait = |line: &str| of_wait(&Stack { frames: line.split(';').map(str::to_owned).collect(), count: 1 });
         let futex = "do_syscall_64_[k];__x64_sys_futex_[k];schedule_[k]";
         let harness = format!(
-            "client;uplift_target::load::Pool::serve;wait<docdb::Gate>_[i];<std::sys::sync::condvar::Condvar>::wait;syscall;{futex}"
+            "client;uplift_agent::load::Pool::serve;wait<docdb::Gate>_[i];<std::sys::sync::condvar::Condvar>::wait;syscall;{futex}"
         );
         assert_eq!(wait(&harness), Category::Harness);
         let system =
-            format!("client;uplift_target::load::Pool::serve;docdb::commit;std::sync::mutex::lock;syscall;{futex}");
+            format!("client;uplift_agent::load::Pool::serve;docdb::commit;std::sync::mutex::lock;syscall;{futex}");
         assert_eq!(wait(&system), Category::Locks);
     }
 }

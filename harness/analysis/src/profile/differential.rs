@@ -1,7 +1,7 @@
 //! What moved from one profile to another, for each operation.
 //!
 //! Two profiles of different throughput are not comparable by their shares: a part that stayed as it was takes a larger
-//! share when another shrinks. Counts are therefore turned into processor time for each successful operation first.
+//! share when another shrinks. Counts are therefore turned into CPU time for each successful operation first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::{
     functions,
 };
 
-/// Processor time for each operation, before and after.
+/// CPU time for each operation, before and after.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Move {
     /// Of the baseline, in nanoseconds.

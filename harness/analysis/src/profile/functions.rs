@@ -21,7 +21,7 @@ pub struct FunctionShare {
     pub own: Share,
     /// Samples in which it ran or something it called did.
     pub total: Share,
-    /// Its own processor time for each operation, in nanoseconds; `None` where no operation succeeded.
+    /// Its own CPU time for each operation, in nanoseconds; `None` where no operation succeeded.
     pub own_ns_per_operation: Option<f64>,
 }
 

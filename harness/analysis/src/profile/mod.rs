@@ -34,7 +34,7 @@ pub struct Profile {
     pub stacks: Vec<Stack>,
     /// Sum of their counts.
     pub samples: u64,
-    /// Nanoseconds of processor time that one sample stands for.
+    /// Nanoseconds of CPU time that one sample stands for.
     pub sample_ns: f64,
     /// Successful operations while it was sampled.
     pub operations: u64,
@@ -79,7 +79,7 @@ impl Profile {
         }
     }
 
-    /// Nanoseconds of processor time for each operation that this many samples stand for; `None` where no operation
+    /// Nanoseconds of CPU time for each operation that this many samples stand for; `None` where no operation
     /// succeeded.
     pub fn ns_per_operation(&self, samples: u64) -> Option<f64> {
         (self.operations > 0).then(|| samples as f64 * self.sample_ns / self.operations as f64)
@@ -91,7 +91,7 @@ impl Profile {
         Share::of(others.map(|stack| stack.count).sum(), self.samples)
     }
 
-    /// How many processors were busy on average.
+    /// How many CPUs were busy on average.
     pub fn cores_used(&self) -> f64 {
         if self.duration_ns == 0 { 0.0 } else { self.samples as f64 * self.sample_ns / self.duration_ns as f64 }
     }

@@ -14,7 +14,7 @@ const SHARE_MIN: f64 = 0.02;
 /// Fewer samples tell nothing.
 const SAMPLES_MIN: u64 = 100;
 
-/// One sentence for each of at most three bottlenecks of processor time.
+/// One sentence for each of at most three bottlenecks of CPU time.
 pub fn reading(profile: &Profile) -> Vec<String> {
     if profile.samples < SAMPLES_MIN {
         return vec![format!("{} samples are too few to name a bottleneck: {SAMPLES_MIN} are wanted", profile.samples)];
@@ -35,7 +35,7 @@ pub fn reading(profile: &Profile) -> Vec<String> {
                 format!("; its order before {} is within the sampling error", next.category.name())
             });
             format!(
-                "{rank}: {} takes {} % ({} … {} %) of the sampled processor time{}{tie}",
+                "{rank}: {} takes {} % ({} … {} %) of the sampled CPU time{}{tie}",
                 row.category.name(),
                 percent(row.share.share),
                 percent(low),

@@ -127,12 +127,12 @@ pub fn tail(profiled: &[&Profiled]) -> Result<Option<Tail>, FoldedError> {
 pub struct TailRow {
     /// Whether the thread waited.
     pub waiting: bool,
-    /// Whether it waited for nothing but a free processor.
+    /// Whether it waited for nothing but a free CPU.
     pub preempted: bool,
     /// What for.
     pub category: Category,
     /// The innermost function whose path says whose it is, else the outermost of the stack; empty where it waited for a
-    /// processor.
+    /// CPU.
     pub function: String,
     /// In a slow call, nanoseconds.
     pub slow_ns: f64,
@@ -149,7 +149,7 @@ pub fn rows(tail: &Tail, most: usize) -> Vec<TailRow> {
             let preempted = stack.frames.last().is_some_and(|frame| frame.starts_with("[preempted]"));
             let user =
                 || stack.frames.iter().skip(2).rev().filter(|frame| !is_kernel(frame)).map(|frame| function(frame));
-            // Where a thread was when its processor was taken from it says nothing.
+            // Where a thread was when its CPU was taken from it says nothing.
             let place = if preempted { "" } else { owner(user()).or_else(|| user().next_back()).unwrap_or("?") };
             let category = if preempted { Category::Scheduler } else { of_wait(stack) };
             sums.entry((waiting, preempted, category, place)).or_default()[side] += stack.count;

@@ -142,7 +142,7 @@ pub enum ExportFormat {
     Benchfmt,
     /// OpenMetrics text
     Openmetrics,
-    /// pprof (gzipped protocol buffer) of the processor time of each profiled variant, for `go tool pprof`
+    /// pprof (gzipped protocol buffer) of the CPU time of each profiled variant, for `go tool pprof`
     Pprof,
 }
 

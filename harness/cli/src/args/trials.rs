@@ -96,8 +96,8 @@ pub struct LaunchArgs {
     /// Image below the agent's container, such as one with a server that the target needs [default: nothing]
     #[arg(long, value_name = "IMAGE")]
     pub docker_base: Option<String>,
-    /// Processors of a container, such as 1.5 [default: all]
-    #[arg(long, value_name = "N", value_parser = processors)]
+    /// CPUs of a container, such as 1.5 [default: all]
+    #[arg(long, value_name = "N", value_parser = cpu_count)]
     pub cpus: Option<f64>,
     /// Memory of a container, such as 512m; there is no swap [default: as --memory-max]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
@@ -135,10 +135,10 @@ fn node_label(text: &str) -> Result<String, String> {
     }
 }
 
-fn processors(text: &str) -> Result<f64, String> {
+fn cpu_count(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if (0.01..=4096.0).contains(&number) => Ok(number),
-        _ => Err("write a number of processors between 0.01 and 4096".to_owned()),
+        _ => Err("write a number of CPUs between 0.01 and 4096".to_owned()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use uplift_target::{TargetFactory, agent};
+use uplift_sdk::TargetFactory;
 
 /// Serves one trial over standard input and output.
 pub fn serve(targets: &[&'static dyn TargetFactory]) -> ExitCode {
@@ -10,7 +10,7 @@ pub fn serve(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         return code;
     }
     let targets: Vec<&dyn TargetFactory> = targets.iter().map(|target| *target as &dyn TargetFactory).collect();
-    agent::serve(&targets, Some(&uplift_profiler::Sampler))
+    uplift_agent::serve(&targets, Some(&uplift_profiler::Sampler))
 }
 
 /// The first process of a container is not like others: signals without a handler do nothing to it, not even its own

@@ -3,7 +3,7 @@
 use uplift_analysis::calibrate::calibrations;
 use uplift_model::run::Intent;
 use uplift_report::calibration;
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     archive,
@@ -41,7 +41,7 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
         profiling: Profiling::Off,
         terminal,
     }
-    .carry_out()?;
+    .execute()?;
     let found = calibrations(&finished.run, &finished.trials, &args.variant);
     match args.format {
         Format::Json => {

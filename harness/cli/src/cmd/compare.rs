@@ -1,7 +1,7 @@
 //! `uplift compare BASE CAND [SCENARIO…]`: the main job.
 
 use uplift_model::{run::Intent, scenario::Variant};
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{CompareArgs, ProfileMode},
@@ -68,7 +68,7 @@ pub fn measure(
         profiling: profiling(args),
         terminal,
     }
-    .carry_out()
+    .execute()
 }
 
 fn profiling(args: &CompareArgs) -> Profiling {

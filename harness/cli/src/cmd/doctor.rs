@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::json;
 use uplift_engine::{cpu_latency::CpuLatency, environment};
+use uplift_instrument::{sampler::StackSampler as _, sync_probe};
 use uplift_report::number::nanoseconds;
-use uplift_target::{agent::StackSampler as _, sync_probe};
 
 use crate::{
     args::{DoctorArgs, Format},
@@ -117,19 +117,19 @@ fn cores() -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if cores < 2 {
         return Finding::poor(
-            "processors",
+            "CPUs",
             State::Limited,
             "1 core: load generator and system share it",
             "use a machine with at least 2 cores",
         );
     }
-    Finding::good("processors", format!("{cores} cores"))
+    Finding::good("CPUs", format!("{cores} cores"))
 }
 
 fn idle_processors() -> Finding {
     match CpuLatency::hold(Duration::ZERO) {
-        Ok(_) => Finding::good("idle processors", "can be kept from sleeping where a scenario asks for it"),
-        Err(message) => Finding::told("idle processors", State::Limited, &message),
+        Ok(_) => Finding::good("idle CPUs", "can be kept from sleeping where a scenario asks for it"),
+        Err(message) => Finding::told("idle CPUs", State::Limited, &message),
     }
 }
 
@@ -147,7 +147,7 @@ fn probe() -> Finding {
         "sync probe",
         State::Missing,
         "the linker took the C library's functions: sync calls are not counted",
-        "link the binary against `uplift-target` without excluding its symbols",
+        "link the binary against `uplift-instrument` without excluding its symbols",
     )
 }
 
@@ -271,7 +271,7 @@ fn docker() -> Finding {
             Finding::poor(
                 "docker",
                 State::Limited,
-                format!("{detail}: it cannot limit processors or memory, so --cpus and --memory do not hold"),
+                format!("{detail}: it cannot limit CPUs or memory, so --cpus and --memory do not hold"),
                 "run the engine where it may use the cgroup controllers cpu and memory",
             )
         }

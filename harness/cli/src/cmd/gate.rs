@@ -9,7 +9,7 @@ use uplift_report::{
     export::{Selection, junit},
     github,
 };
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{CompareArgs, ComparisonArgs, Format, GateArgs, SelectionArgs},

@@ -2,7 +2,7 @@
 
 use uplift_analysis::history::trend;
 use uplift_engine::store::write_whole;
-use uplift_report::trend as draw;
+use uplift_report::history as draw;
 
 use crate::{
     archive,

@@ -1,7 +1,7 @@
 //! `uplift run SCENARIO --ledger`: the steps of a sprint, each against the one before it and against the first.
 
 use uplift_model::{run::Intent, scenario::Interleave};
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{Format, RunArgs},
@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
         profiling: Profiling::Off,
         terminal,
     }
-    .carry_out()?;
+    .execute()?;
     let ledger =
         finished.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).find_map(|scenario| scenario.ledger.as_ref());
     match (args.format, ledger) {

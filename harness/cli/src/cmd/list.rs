@@ -1,7 +1,7 @@
 //! `uplift list`: scenarios, targets, schemas.
 
 use serde_json::{Value, json};
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{Format, ListArgs},

@@ -1,7 +1,7 @@
 //! `uplift profile SCENARIO --variant V [--against W]`: where the time went, and what moved.
 
 use uplift_model::{run::Intent, scenario::Variant};
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{ProfileArgs, ProfileMode, TrialArgs},
@@ -60,7 +60,7 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
         },
         terminal,
     }
-    .carry_out()?;
+    .execute()?;
     let text = render_with(
         &finished.run,
         &finished.trials,

@@ -7,7 +7,7 @@ use uplift_analysis::replication::{self, StoredRun};
 use uplift_engine::store::{load_profiles, write_whole};
 use uplift_model::Scenario;
 use uplift_report::replication as page;
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{PlaceArgs, ReportArgs, RunArg, SelectionArgs},

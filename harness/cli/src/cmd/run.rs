@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use uplift_model::run::Intent;
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::RunArgs,
@@ -62,7 +62,7 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
         profiling: Profiling::Off,
         terminal,
     }
-    .carry_out()?;
+    .execute()?;
     let text = render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?;
     terminal.print(&text);
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));

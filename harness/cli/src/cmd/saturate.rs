@@ -19,7 +19,7 @@ use uplift_model::{
     run::Intent,
     scenario::{Interleave, Load},
 };
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use self::found::{Found, Step};
 use crate::{
@@ -215,7 +215,7 @@ impl Searching<'_> {
             profiling: Profiling::Off,
             terminal: self.terminal,
         }
-        .carry_out()?;
+        .execute()?;
         let code = finished.exit();
         if code != exit::OK {
             self.terminal.say(&format!("the search ends here; records: {}", finished.directory.display()));

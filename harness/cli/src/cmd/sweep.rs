@@ -9,7 +9,7 @@ use uplift_model::{
     scenario::{Interleave, Variant, Work},
 };
 use uplift_report::{ReportInput, markdown::failure_lines, sweep as draw};
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{Format, SelectionArgs, SweepArgs},
@@ -57,7 +57,7 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
         profiling: Profiling::Off,
         terminal,
     }
-    .carry_out()?;
+    .execute()?;
     let found = finished.run.scenarios.first().and_then(|planned| sweep(planned, &finished.trials));
     match (&found, args.format) {
         (Some(found), Format::Json) => {

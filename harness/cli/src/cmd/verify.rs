@@ -7,7 +7,7 @@ use uplift_model::{
     scenario::{Interleave, Load},
     trial::TrialOutcome,
 };
-use uplift_target::TargetFactory;
+use uplift_sdk::TargetFactory;
 
 use crate::{
     args::{SetupArgs, TrialArgs, VerifyArgs},
@@ -58,7 +58,7 @@ pub fn run(args: &VerifyArgs, targets: &[&'static dyn TargetFactory], terminal: 
         profiling: Profiling::Off,
         terminal,
     }
-    .carry_out()?;
+    .execute()?;
 
     let mut text = String::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);

@@ -190,7 +190,7 @@ fn socket_is_reachable(socket: &Path) -> bool {
 fn want_of_memory_is_called_that_with_its_limit() {
     let Some(engine) = engine() else { return };
     let (bench, said) = with_fault(&engine, "allocate", &["--memory", "64m"]);
-    said.code(5).says("was killed for want of memory; its limit was 64 MiB");
+    said.code(5).says("was killed: out of memory; its limit was 64 MiB");
     assert_eq!(outcomes(&bench), ["out-of-memory", "out-of-memory"]);
 }
 

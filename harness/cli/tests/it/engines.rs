@@ -120,7 +120,7 @@ fn an_engine_with_tls_is_used_and_verified() {
     is_remote_and_clean(&bench, &with(Some(&ours)), &own);
 }
 
-/// A server of the secure shell on this machine. Ended when it is dropped.
+/// A server of SSH on this machine. Ended when it is dropped.
 struct Shell(Child);
 
 impl Drop for Shell {
@@ -137,7 +137,7 @@ fn an_engine_behind_a_secure_shell_is_used() {
     }
     let server = Path::new("/usr/sbin/sshd");
     if !server.exists() || !has_program("ssh") || !has_program("ssh-keygen") {
-        eprintln!("skipped: no server of the secure shell; apt-get install openssh-server");
+        eprintln!("skipped: no server of SSH; apt-get install openssh-server");
         return;
     }
     let folder = folder();
@@ -333,7 +333,7 @@ fn a_swarm_runs_pairs_on_its_nodes_and_a_dead_node_costs_its_block() {
     assert_eq!(places(&bench, "baseline"), ["node-3", "node-3"]);
     let bench = Bench::new();
     let arguments: Vec<&str> = run.iter().copied().chain(["--memory", "64m", "--set", "fault=allocate"]).collect();
-    said(swarm.command(&bench, &arguments)).code(5).says("was killed for want of memory; its limit was 64 MiB");
+    said(swarm.command(&bench, &arguments)).code(5).says("was killed: out of memory; its limit was 64 MiB");
     let arguments: Vec<&str> = run.iter().copied().chain(["--swarm-label", "disk=none"]).collect();
     said(swarm.command(&bench, &arguments)).code(5).says("no node has the label disk=none");
     assert_eq!(swarm.holds(), Vec::<String>::new());

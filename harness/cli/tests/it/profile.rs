@@ -405,8 +405,8 @@ fn the_slowest_calls_are_shown_apart() {
     assert!(tail["slow"]["mean_ns"].as_f64() > tail["all"]["mean_ns"].as_f64(), "{tail}");
     if tail["slow"]["waiting"] == true && calls("slow") > 20.0 {
         let seen = tail["slow"]["seen_share"].as_f64().unwrap();
-        // The kernel starts the clock of a thread anew whenever it gets a processor: among many threads for few
-        // processors that makes some samples too many.
+        // The kernel starts the clock of a thread anew whenever it gets a CPU: among many threads for few
+        // CPUs that makes some samples too many.
         assert!((0.8..1.5).contains(&seen), "{seen} of the slow calls' time is in the stacks\n{tail}");
         // What is slow about a synced write is the sync.
         let sync = |row: &Value| row["what"].as_str().unwrap().ends_with(": sync");

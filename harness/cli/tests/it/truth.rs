@@ -113,7 +113,7 @@ fn idle_processors_are_kept_awake_or_it_is_said_that_they_are_not() {
     assert_eq!(said, in_force.is_null(), "{in_force}");
     assert!(said || *in_force == 0, "{in_force}");
     let report = file("report.md");
-    assert!(report.contains("| idle processors | the kernel is asked that they wake within 0s"), "{report}");
+    assert!(report.contains("| idle CPUs | the kernel is asked that they wake within 0s"), "{report}");
     let trials = u32::from(!said);
     assert!(report.contains(&format!("had to wake within 0s: in force in {trials} of 1 trials")), "{report}");
 }

@@ -235,7 +235,7 @@ impl Launch for SwarmLauncher {
         let blocks: Vec<String> =
             state.nodes.iter().map(|node| format!("{} blocks on {}", node.pairs, node.name)).collect();
         let mut warnings = vec![format!(
-            "trials ran on the nodes of a swarm ({}): what is recorded about this machine (processor, disk, load) is about none of them",
+            "trials ran on the nodes of a swarm ({}): what is recorded about this machine (CPU, disk, load) is about none of them",
             blocks.join(", ")
         )];
         for node in &state.nodes {

@@ -12,7 +12,7 @@ use std::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tempfile::TempDir;
 use uplift_docker::{
-    BoxArguments, DockerLauncher, DockerOptions, Engine, inventory,
+    ContainerArgs, DockerLauncher, DockerOptions, Engine, inventory,
     prune::{self, Unknown},
 };
 use uplift_engine::launch::{AgentHandle, LaunchOrder};
@@ -78,7 +78,7 @@ impl Bench {
         let arguments: Vec<String> = arguments.iter().copied().chain([role.as_str()]).map(str::to_owned).collect();
         DockerOptions {
             run: self.run.clone(),
-            arguments: BoxArguments::parse(&arguments).unwrap(),
+            arguments: ContainerArgs::parse(&arguments).unwrap(),
             ..DockerOptions::default()
         }
     }

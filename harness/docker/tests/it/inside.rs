@@ -25,7 +25,7 @@ fn agent() {
         }
         Ok("busy") => {
             let mut value = 1u64;
-            // A stated amount of processor time, however long the limit lets it take.
+            // A stated amount of CPU time, however long the limit lets it take.
             while processor_time_ns() < 200_000_000 {
                 value = std::hint::black_box(value.wrapping_mul(31));
             }

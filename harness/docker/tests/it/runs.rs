@@ -63,7 +63,7 @@ fn an_engine_behind_a_port_is_taken_for_another_machines() {
     assert!(launcher.warnings()[0].contains("another machine"), "{:?}", launcher.warnings());
 }
 
-/// The truth is 0.2 s of processor time under a limit of a twentieth of a processor: on a machine that is busy with other
+/// The truth is 0.2 s of CPU time under a limit of a twentieth of a CPU: on a machine that is busy with other
 /// things a container may never get as much as a generous limit allows, and is not stopped by it.
 #[test]
 fn processor_time_and_throttling_are_the_containers() {

@@ -152,8 +152,8 @@ pub struct TrialSpec {
     pub window: HumanDuration,
     /// The longest that set-up, a turn, or the final check may each take before the agent is killed.
     pub timeout: HumanDuration,
-    /// The longest that an idle processor may take to wake, asked of the kernel while trials run; "0s" keeps idle
-    /// processors from sleeping. Absent: as the machine does by itself.
+    /// The longest that an idle CPU may take to wake, asked of the kernel while trials run; "0s" keeps idle
+    /// CPUs from sleeping. Absent: as the machine does by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_latency: Option<HumanDuration>,
 }
@@ -186,7 +186,7 @@ pub struct Claim {
     /// The metric; empty where the figure is about something else.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metric: String,
-    /// Instead of a metric: categories of the variant's profile, whose share of processor time together is meant;
+    /// Instead of a metric: categories of the variant's profile, whose share of CPU time together is meant;
     /// "system calls" is all time within one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profile: Vec<String>,
@@ -221,7 +221,7 @@ impl Claim {
         if self.profile.is_empty() {
             return self.metric.clone();
         }
-        format!("share of processor time: {}", self.profile.join(", "))
+        format!("share of CPU time: {}", self.profile.join(", "))
     }
 
     /// What is wrong with it, and what to do.

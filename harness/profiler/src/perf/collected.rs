@@ -22,13 +22,13 @@ pub struct Collected {
     /// Addresses in all of them, and the most there may be.
     addresses: usize,
     addresses_max: usize,
-    /// Samples of processor time by stack.
+    /// Samples of CPU time by stack.
     pub samples: HashMap<u32, u64>,
     /// When each sample was taken, of which thread, and its stack; where that was asked for.
     pub moments: Option<Vec<Moment>>,
     /// When threads left and came back.
     pub switches: Vec<Switch>,
-    /// Samples of processor time that found no room.
+    /// Samples of CPU time that found no room.
     pub lost: u64,
     /// Records of switches that found no room.
     pub lost_switches: u64,
@@ -57,7 +57,7 @@ impl Collected {
         Self { addresses_max, moments: moments.then(Vec::new), ..Self::default() }
     }
 
-    /// Takes a record of a ring of switches, or of one of processor time. `frames` is room for a stack.
+    /// Takes a record of a ring of switches, or of one of CPU time. `frames` is room for a stack.
     pub fn take(&mut self, record: Record<'_>, of_switches: bool, unwinder: &mut Unwinder, frames: &mut Vec<u64>) {
         let own = std::process::id();
         match record {

@@ -10,12 +10,12 @@ use perf_event_open_sys::{bindings as sys, ioctls, perf_event_open};
 /// What an event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Processor time of a thread: a sample every so many nanoseconds that it runs.
+    /// CPU time of a thread: a sample every so many nanoseconds that it runs.
     CpuClock {
         /// The period.
         period_ns: u64,
     },
-    /// A thread leaves the processor: a sample each time, and a record when it comes back.
+    /// A thread leaves the CPU: a sample each time, and a record when it comes back.
     ContextSwitch,
 }
 
@@ -79,7 +79,7 @@ fn attributes(kind: Kind, scope: Scope) -> sys::perf_event_attr {
     attributes
 }
 
-/// Opens an event on thread `tid` (0: the calling one) while it runs on processor `cpu`; threads that it starts inherit
+/// Opens an event on thread `tid` (0: the calling one) while it runs on CPU `cpu`; threads that it starts inherit
 /// the event. It is opened disabled.
 ///
 /// # Errors
@@ -113,7 +113,7 @@ pub fn lost(event: &OwnedFd) -> Option<u64> {
     (read.unsigned_abs() == size_of_val(&values)).then_some(values[1])
 }
 
-/// Makes `event` write to the ring of `owner`, which must be of the same processor.
+/// Makes `event` write to the ring of `owner`, which must be of the same CPU.
 ///
 /// # Errors
 /// What the kernel said.
@@ -144,8 +144,8 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The processors that are online.
-pub fn processors() -> Vec<i32> {
+/// The CPUs that are online.
+pub fn cpus() -> Vec<i32> {
     let text = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let listed = parse_list(text.trim());
     if !listed.is_empty() {
@@ -165,7 +165,7 @@ fn parse_list(text: &str) -> Vec<i32> {
     text.split(',').map(range).collect::<Option<Vec<_>>>().unwrap_or_default().concat()
 }
 
-/// Lets the process have as many open files as it may: a thread needs one event for each processor.
+/// Lets the process have as many open files as it may: a thread needs one event for each CPU.
 pub fn raise_file_limit() {
     // SAFETY: both calls read or fill the structure.
     unsafe {

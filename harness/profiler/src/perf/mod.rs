@@ -1,7 +1,7 @@
-//! The sampler on `perf_event_open`: one ring for each processor, every thread, those born later too.
+//! The sampler on `perf_event_open`: one ring for each CPU, every thread, those born later too.
 //!
-//! The kernel does not let an event both follow a thread to any processor and be inherited by the threads it starts, with
-//! a ring. So each thread gets one event for each processor, and all events of a processor write to its one ring.
+//! The kernel does not let an event both follow a thread to any CPU and be inherited by the threads it starts, with
+//! a ring. So each thread gets one event for each CPU, and all events of a CPU write to its one ring.
 
 pub mod collected;
 pub mod event;
@@ -21,8 +21,8 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use uplift_instrument::{calls::Tail, clock, sampler::RunningSampler};
 use uplift_model::protocol::Profiled;
-use uplift_target::{agent::RunningSampler, calls::Tail, clock};
 
 use self::{
     collected::{ADDRESSES_MAX, Collected},
@@ -31,8 +31,8 @@ use self::{
     stacks::Stacks,
 };
 use crate::{
-    counted::{Limits, Names},
     fold::Folder,
+    interned_stacks::{Limits, Names},
     maps::{self, Module},
     off_cpu,
     symbol::{KernelSymbols, UserSymbols},
@@ -43,7 +43,7 @@ use crate::{
 /// looks like.
 pub const RING_PAGES_VARIABLE: &str = "UPLIFT_SAMPLER_RING_PAGES";
 
-/// Bytes of the stack that each processor-time sample copies: where the C library has used the frame pointer for something
+/// Bytes of the stack that each CPU-time sample copies: where the C library has used the frame pointer for something
 /// else, only what was copied can be unwound, and the frames of async code are large.
 const fn cpu_stack_bytes(frequency_hz: u32) -> u32 {
     match frequency_hz {
@@ -228,7 +228,7 @@ fn threads() -> Vec<libc::pid_t> {
 
 fn open_all(kind: Kind, scope: Scope, threads: &[libc::pid_t], pages: &[usize]) -> io::Result<Opened> {
     let mut opened = Opened { events: Vec::new(), rings: Vec::new(), owners: Vec::new() };
-    for cpu in event::processors() {
+    for cpu in event::cpus() {
         let mut owner: Option<OwnedFd> = None;
         for &tid in threads {
             let event = match event::open(kind, scope, tid, cpu) {
@@ -293,15 +293,15 @@ fn read_rings(
     let mut collected = Collected::new(moments, ADDRESSES_MAX);
     let Ok(Some(mut readable)) = receive.recv() else { return collected };
     let mut frames = Vec::new();
-    // The rings of processor time come first, those of switches after them.
-    let processors = event::processors().len();
+    // The rings of CPU time come first, those of switches after them.
+    let cpus = event::cpus().len();
     loop {
         // Before draining: what is written after the last look is not asked for.
         let last = stop.load(Ordering::Acquire);
         for (index, ring) in readable.rings.iter_mut().enumerate() {
             ring.drain(|kind, misc, body| {
                 if let Some(record) = record::parse(kind, misc, body) {
-                    collected.take(record, index >= processors, &mut unwinder, &mut frames);
+                    collected.take(record, index >= cpus, &mut unwinder, &mut frames);
                 }
             });
         }

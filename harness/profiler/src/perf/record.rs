@@ -18,7 +18,7 @@ pub enum Record<'a> {
         /// Its name.
         name: String,
     },
-    /// A thread came to a processor or left it.
+    /// A thread came to a CPU or left it.
     Switch {
         /// The process.
         pid: u32,

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use uplift_instrument::calls::{Calls, Tail};
 use uplift_model::protocol::{CallStacks, TailProfile};
-use uplift_target::calls::{Calls, Tail};
 
 use super::collected::{Collected, Moment};
 use crate::{
-    counted::{self, Counted, Limits},
     fold::{Folded, Folder, Stack},
+    interned_stacks::{self, Counted, Limits},
     off_cpu::{self, Away},
 };
 
@@ -22,14 +22,14 @@ pub struct Stacks {
 pub struct Texts {
     /// Names of frames, where the texts hold numbers.
     pub frames: Vec<String>,
-    /// Processor time, in samples.
+    /// CPU time, in samples.
     pub on_cpu: String,
     /// Waiting, in microseconds.
     pub off_cpu: Option<String>,
     /// The slow calls apart.
     pub tail: Option<TailProfile>,
-    /// Of the processor time, stacks that were put together to fit, and samples of them.
-    pub put_together: counted::PutTogether,
+    /// Of the CPU time, stacks that were put together to fit, and samples of them.
+    pub put_together: interned_stacks::Aggregated,
 }
 
 /// Stacks of some calls, and a profile of them without its texts.
@@ -104,7 +104,7 @@ impl Stacks {
             counted.push(&calls.on_cpu.stacks);
             counted.extend(calls.off_cpu.as_ref().map(|folded| &folded.stacks));
         }
-        let written = counted::write(&self.folder.names, &counted, limits);
+        let written = interned_stacks::write(&self.folder.names, &counted, limits);
         let put_together = written.put_together.first().copied().unwrap_or_default();
         // In the order in which they were given.
         let mut texts = written.texts.into_iter();

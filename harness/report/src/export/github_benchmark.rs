@@ -2,7 +2,7 @@
 //! (`customSmallerIsBetter` or `customBiggerIsBetter`), so metrics of the other one are left out.
 
 use serde_json::{Value, json};
-use uplift_model::{Better, Tier};
+use uplift_model::{Better, MetricClass};
 
 use super::{Selection, summaries};
 use crate::ReportInput;
@@ -11,7 +11,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> 
     let wanted = if selection.higher_is_better { Better::Higher } else { Better::Lower };
     let all: Vec<Value> = summaries(input, selection)
         .into_iter()
-        .filter(|summary| summary.is_better(wanted) && summary.spec.tier != Tier::Info)
+        .filter(|summary| summary.is_better(wanted) && summary.spec.class != MetricClass::Info)
         .map(|summary| {
             let mut entry = json!({
                 "name": format!("{}: {}", summary.benchmark(), summary.spec.name),

@@ -124,8 +124,8 @@ fn at_a_glance(input: &ReportInput<'_>) -> Markup {
         let to = format!("#{}", record_anchor(&scenario.name, &metric.metric));
         html! {
             td { (badge(metric.verdict, verdict_word(metric))) }
-            td.n { a href=(to) { (metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier))) } }
-            td.n { a href=(to) { (metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier))) } }
+            td.n { a href=(to) { (metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class))) } }
+            td.n { a href=(to) { (metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class))) } }
             td { (metric.metric) }
         }
     };

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use uplift_model::{
-    Tier, Unit,
+    MetricClass, Unit,
     verdict::{ClaimOutcome, Estimate, Parity, ScenarioVerdict, SettingValue, Status},
 };
 
 use super::{escape, header, row};
 use crate::{
     number::{change, change_interval, significant, with_range, with_unit},
-    terminal::{arrow, is_first, outcome_word, p_value, tier_of, verdict_word},
+    terminal::{arrow, class_of, outcome_word, p_value, shown_by_default, verdict_word},
 };
 
 pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str, text: &mut String) {
@@ -23,7 +23,7 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
         estimate.as_ref().map_or_else(|| "n/a".to_owned(), |of| with_range(of.median, of.ci, unit))
     };
     for metric in &verdict.metrics {
-        if metric.baseline.is_none() && metric.candidate.is_none() && !is_first(metric) {
+        if metric.baseline.is_none() && metric.candidate.is_none() && !shown_by_default(metric) {
             continue;
         }
         let name = if metric.primary { format!("**{}**", metric.metric) } else { metric.metric.clone() };
@@ -33,15 +33,15 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
                 format!("{name}{}", arrow(metric.better)),
                 cell(&metric.baseline, metric.unit),
                 cell(&metric.candidate, metric.unit),
-                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.tier)),
-                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.tier)),
+                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
+                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class)),
                 match metric.p {
-                    Some(p) if metric.tier != Tier::Info => p_value(p).replace('<', "&lt;"),
+                    Some(p) if metric.class != MetricClass::Info => p_value(p).replace('<', "&lt;"),
                     _ => "–".to_owned(),
                 },
                 metric
                     .minimum_detectable
-                    .map_or_else(|| "–".to_owned(), |value| change(value, metric.tier).replace('+', "")),
+                    .map_or_else(|| "–".to_owned(), |value| change(value, metric.class).replace('+', "")),
                 metric.baseline.as_ref().map_or(0, |estimate| estimate.n).to_string(),
                 if metric.primary { format!("**{word}**") } else { word.to_owned() },
             ],
@@ -51,7 +51,7 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
     text.push_str(
         "\nValues are medians over blocks with their 95 % interval; the change is the paired estimate with its corrected interval; p is before correction; MDE is the smallest change that this many blocks would have found 8 times in 10. ↑ more is better, ↓ less is better, – described and not judged.\n\n",
     );
-    let reasons: Vec<_> = verdict.metrics.iter().filter(|metric| metric.tier != Tier::Info).collect();
+    let reasons: Vec<_> = verdict.metrics.iter().filter(|metric| metric.class != MetricClass::Info).collect();
     if !reasons.is_empty() && verdict.status == Status::Compared {
         text.push_str("<details><summary>Why each verdict</summary>\n\n");
         for metric in reasons {
@@ -123,23 +123,23 @@ pub fn claims_table(verdict: &ScenarioVerdict, text: &mut String) {
     text.push_str("### Published figures\n\n");
     header(&["source", "variant", "metric", "published", "measured", "outcome", "why"], text);
     for claim in own {
-        let tier = tier_of(verdict, &claim.metric);
+        let class = class_of(verdict, &claim.metric);
         let unit = verdict.metrics.iter().find(|metric| metric.metric == claim.metric).map(|metric| metric.unit);
         let value = |value: f64| unit.map_or_else(|| significant(value), |unit| with_unit(value, unit));
         let published = match (claim.published_baseline, claim.published_candidate, claim.published) {
             (Some(a), Some(b), Some(relative)) => {
-                format!("{} → {} ({})", value(a), value(b), change(relative, tier))
+                format!("{} → {} ({})", value(a), value(b), change(relative, class))
             }
-            (_, _, Some(relative)) => change(relative, tier),
+            (_, _, Some(relative)) => change(relative, class),
             (_, Some(own), None) => value(own),
             _ => "–".to_owned(),
         };
         let published = if claim.figure.is_empty() { published } else { escape(&claim.figure) };
         let measured = match (claim.measured, claim.ci) {
             (Some(value), Some(ci)) => {
-                format!("{} {}", change(value, tier), change_interval(ci, tier))
+                format!("{} {}", change(value, class), change_interval(ci, class))
             }
-            (Some(value), None) => change(value, tier),
+            (Some(value), None) => change(value, class),
             _ => "–".to_owned(),
         };
         row(

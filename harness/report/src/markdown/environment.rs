@@ -26,7 +26,7 @@ pub fn environment(input: &ReportInput<'_>, text: &mut String) {
         ("uplift", format!("{}, {}", environment.uplift_version, environment.build_profile)),
         ("compiler", own(&environment.compiler)),
         ("revision", revision),
-        ("processor", own(&environment.cpu_model)),
+        ("CPU", own(&environment.cpu_model)),
         ("cores", environment.cores.map_or_else(none, |cores| cores.to_string())),
         ("memory", environment.memory_bytes.map_or_else(none, |bytes| with_unit(bytes as f64, Unit::Bytes))),
         ("virtualization", environment.virtualization.clone().unwrap_or_else(|| "none noticed".to_owned())),
@@ -97,7 +97,7 @@ pub fn configuration(planned: &PlannedScenario, text: &mut String) {
         },
     ));
     if let Some(limit) = trial.cpu_latency {
-        rows.push(("idle processors", format!("the kernel is asked that they wake within {limit} (`cpu_latency`)")));
+        rows.push(("idle CPUs", format!("the kernel is asked that they wake within {limit} (`cpu_latency`)")));
     }
     let shared = shared_settings(planned);
     if !shared.is_empty() {

@@ -2,7 +2,7 @@
 
 mod comparison;
 mod environment;
-mod inside;
+mod internals;
 mod operations;
 mod validation;
 
@@ -14,7 +14,7 @@ use uplift_analysis::{
     sweep::{Sweep, sweep},
 };
 use uplift_model::{
-    MetricSpec, Tier, Trial,
+    MetricClass, MetricSpec, Trial,
     run::{Intent, PlannedScenario, Run, RunState},
     verdict::ScenarioVerdict,
 };
@@ -23,7 +23,7 @@ pub use self::validation::failure_lines;
 use self::{
     comparison::{claims_table, comparison_table, durability, settings_table},
     environment::{configuration, environment, reproduction},
-    inside::{distributions_table, ratios_table},
+    internals::{distributions_table, ratios_table},
     operations::{groups_table, latency_table, operations_table, syncs_table},
 };
 use crate::{
@@ -241,7 +241,7 @@ pub fn variant_rows(input: &ReportInput<'_>, planned: &PlannedScenario, all: boo
         }
     }
     let is_shown = |spec: &&&MetricSpec| {
-        all || spec.tier != Tier::Info || spec.name.starts_with("wall_per") || spec.name == "rss_peak"
+        all || spec.class != MetricClass::Info || spec.name.starts_with("wall_per") || spec.name == "rss_peak"
     };
     specs
         .iter()

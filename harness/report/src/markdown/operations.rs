@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use uplift_analysis::pairing::kept;
 use uplift_model::{
-    Histogram, Tier, Trial, Unit,
+    Histogram, MetricClass, Trial, Unit,
     run::PlannedScenario,
     trial::{OperationRecord, SyncKind},
     verdict::ScenarioVerdict,
@@ -119,8 +119,8 @@ pub fn latency_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str,
                 name,
                 own(&metric.baseline),
                 own(&metric.candidate),
-                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, Tier::Time)),
-                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, Tier::Time)),
+                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, MetricClass::Time)),
+                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, MetricClass::Time)),
             ],
             text,
         );

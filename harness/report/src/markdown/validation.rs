@@ -137,7 +137,7 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
         median(values).map(|center| format!("{} ({})", with_unit(center, unit), range([low, high], unit)))
     };
     let parts: Vec<String> = [
-        ("stolen processor time", spread(&steal, Unit::Ratio)),
+        ("stolen CPU time", spread(&steal, Unit::Ratio)),
         ("other processes", spread(&foreign, Unit::Ratio)),
         ("spin probe", spread(&spin, Unit::Nanoseconds)),
         ("fdatasync probe", spread(&sync, Unit::Nanoseconds)),
@@ -147,11 +147,7 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
     .collect();
     if let Some(limit) = planned.scenario.trial.cpu_latency {
         let held = trials.iter().filter(|trial| trial.sentinels.holds_cpu_latency(limit)).count();
-        let _ = writeln!(
-            text,
-            "- idle processors had to wake within {limit}: in force in {held} of {} trials",
-            trials.len()
-        );
+        let _ = writeln!(text, "- idle CPUs had to wake within {limit}: in force in {held} of {} trials", trials.len());
     }
     if !parts.is_empty() {
         let _ = writeln!(text, "- the machine meanwhile, median (least … most): {}", escape(&parts.join("; ")));

@@ -1,7 +1,7 @@
 //! The change of each metric with its corrected interval: one row each, on one logarithmic axis of ratios.
 
 use uplift_model::{
-    Better, Tier,
+    Better, MetricClass,
     verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     number::change,
-    terminal::{arrow, is_first, verdict_word},
+    terminal::{arrow, shown_by_default, verdict_word},
 };
 
 const ROW: f64 = 24.0;
@@ -35,7 +35,9 @@ pub fn plot(verdict: &ScenarioVerdict) -> Option<Plot> {
     let rows: Vec<(&MetricVerdict, f64, [f64; 2])> = verdict
         .metrics
         .iter()
-        .filter(|metric| is_first(metric) && metric.tier != Tier::Proportion && metric.tier != Tier::Info)
+        .filter(|metric| {
+            shown_by_default(metric) && metric.class != MetricClass::Proportion && metric.class != MetricClass::Info
+        })
         .filter_map(|metric| Some((metric, metric.change?, metric.ci?)))
         .take(ROWS_MAX)
         .collect();
@@ -63,7 +65,7 @@ pub fn plot(verdict: &ScenarioVerdict) -> Option<Plot> {
     let words: Vec<String> = rows
         .iter()
         .map(|(metric, center, _)| {
-            format!("{} {} ({})", metric.metric, change(*center, metric.tier), verdict_word(metric))
+            format!("{} {} ({})", metric.metric, change(*center, metric.class), verdict_word(metric))
         })
         .collect();
     Some(Plot::new(
@@ -153,6 +155,6 @@ fn row(
         Verdict::Unchanged => canvas.disc((at, y), 4.5, ink, false),
         Verdict::Inconclusive => canvas.disc((at, y), 4.5, ink, true),
     }
-    let words = format!("{} {}", change(center, metric.tier), verdict_word(metric));
+    let words = format!("{} {}", change(center, metric.class), verdict_word(metric));
     canvas.text(&fitting(&words, 12.0, WORDS - 12.0), (WIDTH - WORDS + 10.0, y), 12.0, Align::Left, ink);
 }

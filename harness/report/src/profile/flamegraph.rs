@@ -143,8 +143,7 @@ pub fn times(title: &str, subtitle: &str, stacks: &[Stack], factor: f64) -> io::
 /// # Errors
 /// Where there is nothing to draw.
 pub fn after(what: &str, sampler: &str, text: &str) -> io::Result<Vec<u8>> {
-    let subtitle =
-        format!("processor time for each operation; widths after the change, red grew, blue shrank; {sampler}");
+    let subtitle = format!("CPU time for each operation; widths after the change, red grew, blue shrank; {sampler}");
     differential(what, &subtitle, text)
 }
 
@@ -163,9 +162,8 @@ pub fn differential(what: &str, subtitle: &str, text: &str) -> io::Result<Vec<u8
 /// # Errors
 /// Where there is nothing to draw.
 pub fn before(what: &str, sampler: &str, text: &str) -> io::Result<Vec<u8>> {
-    let subtitle = format!(
-        "processor time for each operation; widths before the change, red will grow, blue will shrink; {sampler}"
-    );
+    let subtitle =
+        format!("CPU time for each operation; widths before the change, red will grow, blue will shrink; {sampler}");
     let mut options = options(what, &subtitle, "ns/op");
     options.factor = NANOSECONDS;
     options.negate_differentials = true;

@@ -159,7 +159,7 @@ fn of_variant(run: &Run, drawn: &Drawn<'_>, files: &mut Vec<Artifact>) -> Result
     let cpu = &drawn.cpu;
     add("cpu.folded", folded::write(&cpu.stacks).into_bytes());
     if !cpu.stacks.is_empty() {
-        let title = format!("processor time: {}, {}", drawn.scenario, drawn.variant);
+        let title = format!("CPU time: {}, {}", drawn.scenario, drawn.variant);
         let subtitle = format!("{}; {}", drawn.quality(), flamegraph::COLOURS);
         add("cpu.svg", flamegraph::one(&title, &subtitle, "samples", &cpu.stacks)?);
         add("cpu.pb.gz", pprof::encode(cpu, run.started_unix_s)?);

@@ -92,7 +92,7 @@ fn variant(drawn: &Drawn<'_>, text: &mut String) {
     let stem = stem(drawn.scenario, drawn.variant);
     let _ = writeln!(
         text,
-        "![processor time of {}](profiles/{stem}.cpu.svg)\n\nThe same samples for [pprof](profiles/{stem}.cpu.pb.gz), the \
+        "![CPU time of {}](profiles/{stem}.cpu.svg)\n\nThe same samples for [pprof](profiles/{stem}.cpu.pb.gz), the \
          [Firefox Profiler](profiles/{stem}.cpu.firefox.json), and as [folded stacks](profiles/{stem}.cpu.folded).\n",
         drawn.variant
     );
@@ -116,7 +116,7 @@ pub(super) fn per_operation(ns: Option<f64>) -> String {
 }
 
 fn category_table(cpu: &Profile, text: &mut String) {
-    header(&["category", "share (95 %)", "samples", "processor time per operation"], text);
+    header(&["category", "share (95 %)", "samples", "CPU time per operation"], text);
     for category in categories(cpu) {
         row(
             &[
@@ -158,7 +158,7 @@ fn waiting_table(drawn: &Drawn<'_>, text: &mut String) {
         return;
     }
     rows.sort_by_key(|(key, waited_us)| (std::cmp::Reverse(*waited_us), *key));
-    text.push_str("Time off the processor, summed over the threads of each group:\n\n");
+    text.push_str("Time off the CPU, summed over the threads of each group:\n\n");
     header(&["threads", "waiting in", "time", "per operation"], text);
     for ((group, why), waited_us) in rows.into_iter().take(WAITS) {
         let each = (drawn.cpu.operations > 0).then(|| waited_us as f64 * 1e3 / drawn.cpu.operations as f64);
@@ -179,7 +179,7 @@ fn group(stack: &Stack) -> &str {
 /// What a thread waits for.
 fn why(stack: &Stack) -> &'static str {
     if stack.frames.last().is_some_and(|frame| frame.starts_with("[preempted]")) {
-        return "a free processor";
+        return "a free CPU";
     }
     category::of_wait(stack).name()
 }
@@ -191,7 +191,7 @@ fn moves(baseline: &Drawn<'_>, candidate: &Drawn<'_>, unit_of_work: &str, text: 
         text.push_str("A variant did no operation while it was sampled: there is no time per operation.\n\n");
         return;
     }
-    let _ = writeln!(text, "Processor time for each {unit_of_work}, by where it is spent:\n");
+    let _ = writeln!(text, "CPU time for each {unit_of_work}, by where it is spent:\n");
     moves_table(
         "category",
         baseline,
@@ -331,7 +331,7 @@ pub fn terminal(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String 
     if let [baseline, candidate, ..] = drawn.as_slice() {
         let _ = writeln!(
             text,
-            "{}: processor time for each {} from {} to {}, by functions' own time",
+            "{}: CPU time for each {} from {} to {}, by functions' own time",
             planned.scenario.name, planned.unit_of_work, baseline.variant, candidate.variant
         );
         for row in function_moves(&baseline.cpu, &candidate.cpu, 10).iter().filter(|row| row.moved.is_clear()) {

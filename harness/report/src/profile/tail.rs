@@ -52,7 +52,7 @@ fn reach(tail: &Tail) -> Vec<String> {
         );
     } else if tail.slow.seen_share() < SEEN_SHARE_MIN {
         said.push(
-            "the rest was not seen: a thread that left its processor before sampling began has no stack, and short calls \
+            "the rest was not seen: a thread that left its CPU before sampling began has no stack, and short calls \
              have few samples"
                 .to_owned(),
         );
@@ -71,7 +71,7 @@ fn reach(tail: &Tail) -> Vec<String> {
 /// What a row says its thread does.
 fn doing(row: &tail::TailRow) -> String {
     match (row.waiting, row.preempted) {
-        (_, true) => "waiting: a free processor".to_owned(),
+        (_, true) => "waiting: a free CPU".to_owned(),
         (true, _) => format!("waiting: {}", row.category.name()),
         (false, _) => format!("running: {}", row.category.name()),
     }

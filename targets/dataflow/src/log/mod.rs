@@ -8,7 +8,7 @@ pub mod record;
 
 use std::{fmt, io, path::Path, sync::Arc};
 
-use uplift_target::disk::{Disk, DiskFile};
+use engine_disk::{Disk, DiskFile};
 
 use self::record::{Flaw, HEADER_BYTES, Record};
 use crate::row::Table;

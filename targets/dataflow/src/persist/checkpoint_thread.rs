@@ -8,7 +8,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use uplift_target::{clock, timeline::EventLog};
+use uplift_sdk::{clock, timeline::EventLog};
 
 use super::{PersistError, Place, database};
 use crate::{counters::Counters, settings::CheckpointMode, shard::activity::Elsewhere};

@@ -9,8 +9,9 @@ use std::{
     time::Duration,
 };
 
+use engine_disk::Disk;
 use rusqlite::{Connection, types::ValueRef};
-use uplift_target::{Durability, disk::Disk};
+use uplift_sdk::Durability;
 
 use super::{PersistError, Place, Stored};
 use crate::{
@@ -141,7 +142,7 @@ impl Database {
         }
         let begin_ns = activity.enter(Stage::Commit);
         self.execute("COMMIT", "committing")?;
-        Ok((begin_ns, uplift_target::clock::now_ns()))
+        Ok((begin_ns, uplift_sdk::clock::now_ns()))
     }
 
     fn execute(&self, sql: &str, doing: &'static str) -> Result<(), PersistError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uplift_target::Durability;
+use uplift_sdk::Durability;
 
 use super::{Persist, PersistError, Place, Recovered, Stored, place};
 use crate::{

@@ -12,7 +12,8 @@ use std::{
     sync::Arc,
 };
 
-use uplift_target::{Durability, disk::Disk};
+use engine_disk::Disk;
+use uplift_sdk::Durability;
 
 use super::{
     Persist, PersistError, Place, Recovered, Stored,

@@ -14,7 +14,7 @@ mod storage;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use uplift_target::{Durability, timeline::EventLog};
+use uplift_sdk::{Durability, timeline::EventLog};
 
 pub use storage::Storage;
 

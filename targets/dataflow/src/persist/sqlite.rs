@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use uplift_target::{Durability, clock};
+use uplift_sdk::{Durability, clock};
 
 use super::{
     Persist, PersistError, Place, Recovered, Stored,

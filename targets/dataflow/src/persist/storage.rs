@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use engine_disk::{Disk, RealDisk};
 use rusqlite::{Connection, OpenFlags};
-use uplift_target::disk::{Disk, RealDisk};
 
 /// A place for files. Clones are the same place.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use uplift_target::{
+use uplift_sdk::{
     clock,
     model::Histogram,
     stage::{StageClock, StageTable},

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use uplift_target::clock;
+use uplift_sdk::clock;
 
 use crate::{
     log::record::{HEADER_BYTES, PAYLOAD_BYTES_MAX},

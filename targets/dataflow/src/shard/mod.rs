@@ -8,7 +8,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use uplift_target::clock;
+use uplift_sdk::clock;
 
 use self::{
     activity::{Activity, Stage},

@@ -14,15 +14,13 @@ use std::{
 
 use crate::harness::{insert_articles, vote};
 use crate::simulated_vfs::SimulatedVfs;
+use engine_disk::{Disk, DiskFile, SimulatedDisk};
 use uplift_dataflow::{
     engine::{Engine, Packets},
     persist::Storage,
     settings::{CheckpointMode, Mode, Settings, State},
 };
-use uplift_target::{
-    disk::{Disk, DiskFile, SimulatedDisk},
-    timeline::EventLog,
-};
+use uplift_sdk::timeline::EventLog;
 
 const ARTICLES: u32 = 50;
 const PACKET_VOTES: u64 = 20;

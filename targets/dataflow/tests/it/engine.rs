@@ -10,7 +10,7 @@ use uplift_dataflow::{
     row::Vote,
     settings::{Layout, Mode, Settings, State},
 };
-use uplift_target::{Durability, timeline::EventLog};
+use uplift_sdk::{Durability, timeline::EventLog};
 
 const ARTICLES: u32 = 100;
 const CLIENTS: u16 = 4;

@@ -9,7 +9,7 @@ use uplift_dataflow::{
     row::{Article, Vote},
     settings::{CheckpointMode, Layout, Mode, Settings, State},
 };
-use uplift_target::timeline::EventLog;
+use uplift_sdk::timeline::EventLog;
 
 /// Every value of `durability`, every checkpoint mode, both layouts and states, one and three shards.
 pub fn settings_of_all_modes() -> Vec<Settings> {

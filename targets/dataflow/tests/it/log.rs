@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use engine_disk::{Disk, Loss, SimulatedDisk};
 use proptest::prelude::*;
 use uplift_dataflow::{
     log::{
@@ -10,7 +11,6 @@ use uplift_dataflow::{
     },
     row::{self, Article, Table, Vote},
 };
-use uplift_target::disk::{Disk, Loss, SimulatedDisk};
 
 const IDENTITY: (u32, u32) = (0, 1);
 

@@ -12,6 +12,7 @@ use std::{
 
 use crate::harness::{insert_articles, vote};
 use crate::simulated_vfs::SimulatedVfs;
+use engine_disk::{Disk, Loss, SimulatedDisk};
 use uplift_dataflow::{
     check::{Told, check},
     client::client_and_sequence,
@@ -19,11 +20,7 @@ use uplift_dataflow::{
     persist::Storage,
     settings::{CheckpointMode, Mode, Settings, State},
 };
-use uplift_target::{
-    Durability,
-    disk::{Disk, Loss, SimulatedDisk},
-    timeline::EventLog,
-};
+use uplift_sdk::{Durability, timeline::EventLog};
 
 const DIRECTORY: &str = "/data";
 const ARTICLES: u32 = 50;

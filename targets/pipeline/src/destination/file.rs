@@ -10,7 +10,7 @@ use std::{
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bytes::BytesMut;
-use uplift_target::{Durability, stage::StageClock};
+use uplift_sdk::{Durability, stage::StageClock};
 
 use super::{Store, Writer, WriterFault};
 use crate::{

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arrow_array::RecordBatch;
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 use super::Writer;
 use crate::{checksum::value_bytes, error::Result};

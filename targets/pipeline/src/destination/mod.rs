@@ -12,7 +12,7 @@ mod sqlite;
 use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
-use uplift_target::{Durability, Samples, stage::StageClock};
+use uplift_sdk::{Durability, Samples, stage::StageClock};
 
 pub(crate) use self::postgres::{Session, pg_error};
 pub use self::{

@@ -1,7 +1,7 @@
 //! A source that makes its rows while they are read.
 
 use arrow_array::RecordBatch;
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 use super::{Shard, Source};
 use crate::{error::Result, generator::Generator, stages};

@@ -4,7 +4,7 @@ mod generated;
 mod postgres;
 
 use arrow_array::RecordBatch;
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 pub use self::{
     generated::GeneratedSource,

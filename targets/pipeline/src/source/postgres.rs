@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_postgres::CopyOutStream;
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 use super::{Shard, Source};
 use crate::{

@@ -11,7 +11,7 @@ use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 #[cfg(feature = "sql")]
 pub use self::sql::Sql;

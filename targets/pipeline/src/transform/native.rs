@@ -9,7 +9,7 @@ use arrow_array::{
 use arrow_ord::cmp;
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::{filter::filter_record_batch, zip::zip};
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 use super::{Transform, TransformKind, batch_of};
 use crate::{

@@ -20,7 +20,7 @@ use datafusion::{
 use datafusion_arrow_array::ffi as there_ffi;
 use futures_util::stream;
 use tokio::runtime::Runtime;
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 use super::{Transform, TransformKind, batch_of};
 use crate::{
@@ -87,7 +87,7 @@ impl Sql {
         self.runtime.block_on(async { self.context.sql(&self.statement).await?.create_physical_plan().await })
     }
 
-    fn carry_out(&self, batch: there::RecordBatch, clock: &mut StageClock) -> DataFusionResult<there::RecordBatch> {
+    fn execute(&self, batch: there::RecordBatch, clock: &mut StageClock) -> DataFusionResult<there::RecordBatch> {
         let plan = match &self.planned {
             Some((plan, slot)) => {
                 *slot.batch.lock().unwrap_or_else(PoisonError::into_inner) = Some(batch);
@@ -115,7 +115,7 @@ impl Transform for Sql {
         clock.process(stages::TRANSFORM);
         let context = "transforming a batch";
         let batch = batch_there(batch, &self.input).map_err(refused(context))?;
-        let result = self.carry_out(batch, clock).map_err(refused(context))?;
+        let result = self.execute(batch, clock).map_err(refused(context))?;
         let columns = columns_here(result).map_err(refused(context))?;
         batch_of(&self.schema, columns).map_err(|error| PipelineError::arrow("reading the transform's result", &error))
     }

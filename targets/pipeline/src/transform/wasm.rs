@@ -19,7 +19,7 @@ use arrow_array::{
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
-use uplift_target::{clock, stage::StageClock};
+use uplift_sdk::{clock, stage::StageClock};
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, Trap, TypedFunc};
 
 use super::{Transform, batch_of};

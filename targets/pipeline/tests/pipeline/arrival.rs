@@ -4,7 +4,7 @@ use uplift_pipeline::{
     DestinationKind, Fault, JournalMode, LoadMethod, Settings, TableLayout, TransformEngine, WalLevel, Workload,
     frame::Compression, profile::Profile, transform::TransformKind,
 };
-use uplift_target::settings::Validated as _;
+use uplift_sdk::settings::Validated as _;
 
 use crate::bench::{Bench, workload};
 

@@ -21,7 +21,7 @@ use uplift_pipeline::{
     transform::{Native, TransformKind},
 };
 use uplift_postgres_service::Server;
-use uplift_target::settings::Validated as _;
+use uplift_sdk::settings::Validated as _;
 
 /// Seed of all rows of these tests.
 const SEED: u64 = 11;

@@ -6,7 +6,7 @@ use uplift_pipeline::{
     Fault, JournalMode, LoadMethod, Settings, TransformEngine, error::ErrorKind, profile::Profile,
     transform::TransformKind,
 };
-use uplift_target::model::duration::HumanDuration;
+use uplift_sdk::model::duration::HumanDuration;
 
 use crate::bench::{Bench, SmallDisk, open, prefix, workload};
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use uplift_pipeline::{Fault, JournalMode, LoadMethod, Settings, profile::Profile, transform::TransformKind};
-use uplift_target::load::client_seed;
+use uplift_sdk::seed::client_seed;
 
 use crate::bench::{Bench, open, workload};
 

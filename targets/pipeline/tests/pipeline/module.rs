@@ -11,7 +11,7 @@ use uplift_pipeline::{
     stages,
     transform::{Connector, Loading, MODULE, Native, Transform as _, TransformKind, Wasm},
 };
-use uplift_target::stage::StageTable;
+use uplift_sdk::stage::StageTable;
 
 fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

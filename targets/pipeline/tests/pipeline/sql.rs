@@ -33,7 +33,7 @@ mod built_in {
         stages,
         transform::{Native, Sql, Transform as _},
     };
-    use uplift_target::stage::StageTable;
+    use uplift_sdk::stage::StageTable;
 
     use super::*;
 

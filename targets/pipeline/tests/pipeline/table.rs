@@ -1,7 +1,7 @@
 //! The stage table: every worker's stages add up to the wall time of the run, and waiting is apart from work.
 
 use uplift_pipeline::{Fault, LoadMethod, Settings, frame::Compression, profile::Profile, transform::TransformKind};
-use uplift_target::clock;
+use uplift_sdk::clock;
 
 use crate::bench::{Bench, workload};
 

@@ -8,8 +8,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use engine_disk::{Disk, DiskFile};
 use rusqlite::ffi;
-use uplift_target::disk::{Disk, DiskFile};
 
 use super::{
     RegionPointer, directory_of,

@@ -22,8 +22,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use engine_disk::Disk;
 use rusqlite::ffi;
-use uplift_target::disk::Disk;
 
 use self::{
     file::{Handle, OpenFile},

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use arrow_schema::{FieldRef, Schema, SchemaRef};
 use futures_util::StreamExt as _;
 use uplift_postgres_service::Server;
-use uplift_target::{Durability, Samples, stage::StageClock};
+use uplift_sdk::{Durability, Samples, stage::StageClock};
 
 pub use self::session::{Database, connect, start_server};
 pub(crate) use self::session::{Session, pg_error};

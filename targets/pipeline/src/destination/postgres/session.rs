@@ -14,7 +14,7 @@ use std::{
 use tokio::runtime::{Handle, Runtime};
 use tokio_postgres::{Client, Config, NoTls, Row, error::SqlState};
 use uplift_postgres_service::{Server, ServiceError};
-use uplift_target::Samples;
+use uplift_sdk::Samples;
 
 use crate::{
     error::{ErrorKind, PipelineError, Result},
@@ -182,7 +182,7 @@ impl Database {
         self.admin.query("ending a session", &format!("SELECT pg_terminate_backend({process_id}, 5000)")).map(drop)
     }
 
-    /// WAL bytes from the position in the log, syncs of the log from the server's own statistics, processor time from
+    /// WAL bytes from the position in the log, syncs of the log from the server's own statistics, CPU time from
     /// `/proc`. What cannot be had is absent, with the reason. All its sync calls are counted by the harness.
     pub fn sample(&self, samples: &mut Samples) {
         let context = "reading the server's statistics";
@@ -194,9 +194,9 @@ impl Database {
         // PostgreSQL 18 moved the column into another view.
         let log = number("SELECT wal_sync::float8 FROM pg_stat_wal")
             .or_else(|_| number("SELECT sum(fsyncs)::float8 FROM pg_stat_io WHERE object = 'wal'"));
-        let processor = self.server.usage().map(|usage| usage.cpu_s);
-        let processor = processor.ok_or_else(|| "the server's processes cannot be seen from here".to_owned());
-        for (name, value) in [("wal_bytes", position), ("wal_syncs", log), ("server_cpu_s", processor)] {
+        let cpu = self.server.usage().map(|usage| usage.cpu_s);
+        let cpu = cpu.ok_or_else(|| "the server's processes cannot be seen from here".to_owned());
+        for (name, value) in [("wal_bytes", position), ("wal_syncs", log), ("server_cpu_s", cpu)] {
             match value {
                 Ok(value) => samples.counter(name, value),
                 Err(reason) => samples.absent(name, reason),

@@ -7,7 +7,7 @@ use arrow_schema::Schema;
 use bytes::{Bytes, BytesMut};
 use futures_util::SinkExt as _;
 use tokio_postgres::{CopyInSink, Statement};
-use uplift_target::stage::StageClock;
+use uplift_sdk::stage::StageClock;
 
 use super::{
     names,

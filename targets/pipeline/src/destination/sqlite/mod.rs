@@ -12,7 +12,7 @@ use std::{
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use rusqlite::{Connection, ErrorCode, types::ValueRef};
-use uplift_target::{Durability, stage::StageClock};
+use uplift_sdk::{Durability, stage::StageClock};
 
 use self::statement::Statement;
 use super::{Store, Writer, WriterFault};

@@ -1,0 +1,10 @@
+//! The process that serves one trial: load generators, recorders, and the conversation with the harness.
+//!
+//! This crate does not know which targets exist, how trials are planned, or what a result means.
+
+pub mod load;
+pub mod recorder;
+mod serve;
+mod session;
+
+pub use serve::{read_request, serve};

@@ -1,0 +1,222 @@
+//! Serves one trial over the agent's standard input and output.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read as _, Write as _},
+    os::fd::{AsRawFd as _, FromRawFd as _},
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+};
+
+use uplift_model::{
+    protocol::{AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Ready, Reply, Request},
+    trial::{Failure, FailureKind},
+};
+
+use uplift_instrument::{clock, sampler::StackSampler, sync_probe, timeline::EventLog};
+use uplift_sdk::{OpenContext, TargetError, TargetErrorKind, TargetFactory};
+
+use crate::{load::Pool, recorder::Recorder, session::Session};
+
+/// Serves one trial and returns the process's exit code: 0 when the conversation ended in order.
+pub fn serve(factories: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) -> ExitCode {
+    let mut link = match HarnessConnection::take_over() {
+        Ok(link) => link,
+        Err(error) => {
+            eprintln!("uplift agent: cannot take over standard input and output: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match converse(&mut link, factories, sampler) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("uplift agent: {}: {}", failure.phase, failure.message);
+            let _ = link.send(&Reply::Failed(failure));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+pub(crate) fn failure(kind: FailureKind, phase: impl Into<String>, message: impl Into<String>) -> Failure {
+    Failure { kind, phase: phase.into(), message: message.into(), stderr_tail: String::new() }
+}
+
+pub(crate) fn target_failure(phase: &str, error: &TargetError) -> Failure {
+    let kind = match &error.kind {
+        TargetErrorKind::Settings(_) => FailureKind::Settings,
+        TargetErrorKind::Unavailable { .. } => FailureKind::Unavailable,
+        TargetErrorKind::Io(io) if io.kind() == io::ErrorKind::StorageFull => FailureKind::DiskFull,
+        TargetErrorKind::Io(_) | TargetErrorKind::Engine(_) => FailureKind::Target,
+    };
+    failure(kind, phase, error.to_string())
+}
+
+/// The conversation's two ends, moved away from standard input and output so that nothing else can speak on them.
+pub(crate) struct HarnessConnection {
+    requests: BufReader<File>,
+    replies: File,
+}
+
+impl HarnessConnection {
+    fn take_over() -> io::Result<Self> {
+        let null = File::open("/dev/null")?;
+        // SAFETY: dup and dup2 of descriptors that the process was started with; the new ones are owned by the files.
+        unsafe {
+            let input = check(libc::dup(0))?;
+            let output = check(libc::dup(1))?;
+            check(libc::dup2(null.as_raw_fd(), 0))?;
+            check(libc::dup2(2, 1))?;
+            for descriptor in [input, output] {
+                check(libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC))?;
+            }
+            Ok(Self { requests: BufReader::new(File::from_raw_fd(input)), replies: File::from_raw_fd(output) })
+        }
+    }
+
+    pub(crate) fn send(&mut self, reply: &Reply) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(reply).map_err(|error| {
+            failure(FailureKind::Protocol, "answering", format!("a reply cannot be written: {error}"))
+        })?;
+        line.push(b'\n');
+        self.replies.write_all(&line).map_err(|error| {
+            failure(FailureKind::Protocol, "answering", format!("the harness does not listen: {error}"))
+        })
+    }
+
+    /// The next request; `None` when the harness has hung up.
+    pub(crate) fn receive(&mut self) -> Result<Option<Request>, Failure> {
+        read_request(&mut self.requests).map_err(|message| failure(FailureKind::Protocol, "reading a request", message))
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Reads one request line; `None` at the end of the stream.
+///
+/// # Errors
+/// A sentence about a line that is too long, cut off, not JSON, or not a request of this protocol.
+pub fn read_request(reader: &mut impl BufRead) -> Result<Option<Request>, String> {
+    let mut line = Vec::new();
+    let read = reader
+        .take(LINE_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| format!("the stream cannot be read: {error}"))?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') {
+        return Err(if read == LINE_BYTES_MAX {
+            format!("a line is longer than {LINE_BYTES_MAX} bytes")
+        } else {
+            "the stream ended in the middle of a line".to_owned()
+        });
+    }
+    serde_json::from_slice(&line)
+        .map(Some)
+        .map_err(|error| format!("a line is not a request of protocol {PROTOCOL_VERSION}: {error}"))
+}
+
+fn converse(
+    link: &mut HarnessConnection,
+    factories: &[&dyn TargetFactory],
+    sampler: Option<&dyn StackSampler>,
+) -> Result<(), Failure> {
+    let Some(first) = link.receive()? else { return Ok(()) };
+    let Request::Hello { protocol } = first else {
+        return Err(failure(FailureKind::Protocol, "hello", "the first request must be hello"));
+    };
+    link.send(&Reply::Hello(AgentHello {
+        protocol: PROTOCOL_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        debug_assertions: cfg!(debug_assertions),
+        sync_probe_live: sync_probe::is_live(),
+        targets: factories.iter().map(|factory| factory.name().to_owned()).collect(),
+    }))?;
+    if protocol != PROTOCOL_VERSION {
+        return Err(failure(
+            FailureKind::Protocol,
+            "hello",
+            format!(
+                "the harness speaks protocol {protocol} and this agent {PROTOCOL_VERSION}; both must be built from versions of uplift with the same protocol"
+            ),
+        ));
+    }
+    let Some(second) = link.receive()? else { return Ok(()) };
+    let Request::Prepare(prepare) = second else {
+        return Err(failure(FailureKind::Protocol, "hello", "the second request must be prepare"));
+    };
+    let Some(factory) = factories.iter().find(|factory| factory.name() == prepare.target) else {
+        let known: Vec<_> = factories.iter().map(|factory| factory.name()).collect();
+        return Err(failure(
+            FailureKind::Settings,
+            "set-up",
+            format!("this agent has no target `{}`; it has {}", prepare.target, known.join(", ")),
+        ));
+    };
+    serve_trial(link, *factory, &prepare, sampler)
+}
+
+fn serve_trial(
+    link: &mut HarnessConnection,
+    factory: &dyn TargetFactory,
+    prepare: &Prepare,
+    sampler: Option<&dyn StackSampler>,
+) -> Result<(), Failure> {
+    let setup_start_ns = clock::now_ns();
+    let description = factory.describe();
+    let events = EventLog::new(setup_start_ns);
+    factory
+        .validate(&prepare.workload, &prepare.settings)
+        .map_err(|error| failure(FailureKind::Settings, "set-up", error.to_string()))?;
+    let target = factory
+        .open(OpenContext {
+            workload: prepare.workload.clone(),
+            settings: prepare.settings.clone(),
+            load: prepare.load.clone(),
+            data_dir: PathBuf::from(&prepare.data_dir),
+            seed: prepare.seed,
+            events: events.clone(),
+        })
+        .map_err(|error| target_failure("set-up", &error))?;
+    let groups = target.groups();
+    // Slices beyond the turn hold what an open loop sends late.
+    let slices = prepare.longest_turn_ns.checked_div(prepare.slice_ns).map_or(0, |slices| 3 * slices as usize + 16);
+    let recorder = Recorder::new(
+        description.operations.len(),
+        groups.len(),
+        prepare.slice_ns,
+        slices,
+        !prepare.load.response_is_service(),
+    );
+    let pool = Pool::new(prepare.load.clone(), prepare.seed, recorder);
+
+    let outcome = thread::scope(|scope| {
+        let outcome = pool
+            .spawn(scope, target.as_ref())
+            .map_err(|error| target_failure("set-up", &error))
+            .and_then(|()| target.quiesce().map_err(|error| target_failure("set-up", &error)))
+            .and_then(|()| {
+                if let Some(stages) = target.stage_table() {
+                    stages.pause();
+                }
+                let ready = Ready {
+                    effective: target.effective(),
+                    durability: target.durability(),
+                    ceiling: target.ceiling(),
+                    setup_ns: clock::now_ns() - setup_start_ns,
+                };
+                Session::new(target.as_ref(), &pool, &description, &groups, &events, ready, prepare)
+                    .serve(link, sampler)
+            });
+        pool.close();
+        outcome
+    })?;
+    if let Some(measured) = outcome {
+        drop(target);
+        link.send(&Reply::Finished(Box::new(measured)))?;
+    }
+    Ok(())
+}

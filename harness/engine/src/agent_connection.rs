@@ -1,0 +1,318 @@
+//! The harness's end of the conversation with one agent: requests, replies, timeouts, and how it ended.
+
+use std::{
+    io::{BufRead as _, BufReader, Read, Write},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use uplift_model::{
+    protocol::{
+        AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Profiled, Ready, Reply, Request, TurnLength, TurnRequest,
+    },
+    trial::{Failure, FailureKind, Measured, TurnRecord},
+};
+
+use crate::{
+    interrupt::Interrupt,
+    launch::{AgentHandle, Exit, Moment},
+    profile::Sampling,
+};
+
+/// How often a waiting link looks at memory and interruption.
+const WATCH_EVERY: Duration = Duration::from_millis(50);
+/// How long an agent may take to say hello: the time of loading a binary.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an agent that has finished may take to end.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A conversation with one agent.
+pub struct AgentConnection {
+    handle: Box<dyn AgentHandle>,
+    requests: Option<Box<dyn Write + Send>>,
+    replies: Receiver<Result<Reply, String>>,
+    interrupt: Interrupt,
+    memory_bytes_max: u64,
+    timeout: Duration,
+    measuring: bool,
+    /// Who the agent is.
+    pub hello: AgentHello,
+}
+
+impl AgentConnection {
+    /// Starts the conversation. `timeout` bounds set-up, what a turn takes beyond its length, and the final check.
+    ///
+    /// # Errors
+    /// What went wrong in the first exchange.
+    pub fn open(
+        mut handle: Box<dyn AgentHandle>,
+        interrupt: Interrupt,
+        memory_bytes_max: u64,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let (requests, output) = handle.take_streams();
+        let (sender, replies) = sync_channel(4);
+        thread::spawn(move || {
+            let mut reader = BufReader::new(output);
+            loop {
+                match read_reply(&mut reader) {
+                    Ok(None) => return,
+                    Ok(Some(reply)) => {
+                        if sender.send(Ok(reply)).is_err() {
+                            return;
+                        }
+                    }
+                    Err(message) => {
+                        let _ = sender.send(Err(message));
+                        return;
+                    }
+                }
+            }
+        });
+        let hello = AgentHello {
+            protocol: 0,
+            version: String::new(),
+            debug_assertions: false,
+            sync_probe_live: false,
+            targets: Vec::new(),
+        };
+        let mut link = Self {
+            handle,
+            requests: Some(requests),
+            replies,
+            interrupt,
+            memory_bytes_max,
+            timeout,
+            measuring: false,
+            hello,
+        };
+        match link.ask("hello", &Request::Hello { protocol: PROTOCOL_VERSION }, HELLO_TIMEOUT)? {
+            Reply::Hello(hello) if hello.protocol == PROTOCOL_VERSION => link.hello = hello,
+            Reply::Hello(hello) => {
+                let message = format!(
+                    "the agent speaks protocol {} and this harness {PROTOCOL_VERSION}; build both from versions of uplift with the same protocol",
+                    hello.protocol
+                );
+                return Err(link.fail(FailureKind::Protocol, "hello", message));
+            }
+            other => return Err(link.unexpected("hello", &other)),
+        }
+        Ok(link)
+    }
+
+    /// Processes of this machine that are the agent's but no children of the harness.
+    pub fn processes(&self) -> Vec<u32> {
+        self.handle.processes()
+    }
+
+    /// Sets the target up.
+    ///
+    /// # Errors
+    /// What the target or the agent said.
+    pub fn prepare(&mut self, mut prepare: Prepare) -> Result<Ready, Failure> {
+        prepare.data_dir = self.handle.data_dir();
+        match self.ask("set-up", &Request::Prepare(Box::new(prepare)), self.timeout)? {
+            Reply::Ready(ready) => Ok(ready),
+            other => Err(self.unexpected("set-up", &other)),
+        }
+    }
+
+    /// Takes a turn.
+    ///
+    /// # Errors
+    /// What the target or the agent said.
+    pub fn turn(&mut self, request: TurnRequest) -> Result<TurnRecord, Failure> {
+        if request.measured && !self.measuring {
+            self.measuring = true;
+            self.handle.mark(Moment::FirstTurn);
+        }
+        let phase = if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
+        let length = match request.length {
+            // An open loop may go on for as long again to send what was due.
+            TurnLength::Nanoseconds(ns) => Duration::from_nanos(ns.saturating_mul(2)),
+            TurnLength::Operations(_) => Duration::ZERO,
+        };
+        match self.ask(&phase, &Request::Turn(request), length + self.timeout)? {
+            Reply::Turn(record) => Ok(record),
+            other => Err(self.unexpected(&phase, &other)),
+        }
+    }
+
+    /// Starts sampling stacks; returns the sampler's name and warnings.
+    ///
+    /// # Errors
+    /// What the agent said.
+    pub fn profile_start(&mut self, sampling: Sampling) -> Result<(String, Vec<String>), Failure> {
+        let Sampling { frequency_hz, off_cpu, tail_percentile } = sampling;
+        let request = Request::ProfileStart { frequency_hz, off_cpu, tail_percentile };
+        match self.ask("profiling", &request, self.timeout)? {
+            Reply::Profiling { sampler, warnings } => Ok((sampler, warnings)),
+            other => Err(self.unexpected("profiling", &other)),
+        }
+    }
+
+    /// Stops sampling.
+    ///
+    /// # Errors
+    /// What the agent said.
+    pub fn profile_stop(&mut self) -> Result<Profiled, Failure> {
+        match self.ask("profiling", &Request::ProfileStop, self.timeout)? {
+            Reply::Profiled(profiled) => Ok(profiled),
+            other => Err(self.unexpected("profiling", &other)),
+        }
+    }
+
+    /// Ends the trial in order: drain, check, report. The agent then ends by itself.
+    ///
+    /// # Errors
+    /// What the target or the agent said.
+    pub fn finish(&mut self, drop_turns: u32) -> Result<Measured, Failure> {
+        self.handle.mark(Moment::LastTurn);
+        let mut measured = match self.ask("drain and check", &Request::Finish { drop_turns }, self.timeout)? {
+            Reply::Finished(measured) => *measured,
+            other => return Err(self.unexpected("drain and check", &other)),
+        };
+        let (gauges, missing) = self.handle.observations();
+        measured.gauges.extend(gauges);
+        measured.resources.missing.extend(missing);
+        self.requests = None;
+        // The agent has said all; that its stream ends says that it has taken itself down.
+        let ended = loop {
+            match self.replies.recv_timeout(EXIT_TIMEOUT) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break true,
+                Err(RecvTimeoutError::Timeout) => break false,
+            }
+        };
+        if !ended {
+            self.handle.kill();
+        }
+        match self.handle.wait() {
+            Exit::Code(0) => Ok(measured),
+            exit if ended => {
+                let message = format!("the agent reported and then {}", exit_words(&exit));
+                Err(self.fail(FailureKind::Crashed, "teardown", message))
+            }
+            _ => {
+                let message =
+                    format!("the agent did not end within {} s of its report and was killed", EXIT_TIMEOUT.as_secs());
+                Err(self.fail(FailureKind::TimedOut, "teardown", message))
+            }
+        }
+    }
+
+    /// Sends a request and waits for the reply, watching time, memory and interruption.
+    fn ask(&mut self, phase: &str, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
+        let mut line = serde_json::to_vec(request).map_err(|error| {
+            self.fail(FailureKind::Protocol, phase, format!("a request cannot be written: {error}"))
+        })?;
+        line.push(b'\n');
+        // An agent that died takes nothing any more; why it died is found out below.
+        let _ = self.requests.as_mut().map(|requests| requests.write_all(&line).and_then(|()| requests.flush()));
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.replies.recv_timeout(WATCH_EVERY) {
+                Ok(Ok(Reply::Failed(mut failure))) => {
+                    self.handle.kill();
+                    self.handle.wait();
+                    failure.stderr_tail = self.handle.stderr_tail();
+                    if failure.kind == FailureKind::Unavailable
+                        && let Some(remedy) = self.handle.remedy()
+                    {
+                        failure.message = format!("{}; {remedy}", failure.message);
+                    }
+                    return Err(failure);
+                }
+                Ok(Ok(reply)) => return Ok(reply),
+                Ok(Err(message)) => return Err(self.fail(FailureKind::Protocol, phase, message)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let exit = self.handle.wait();
+                    let kind = match exit {
+                        Exit::OutOfMemory(_) => FailureKind::OutOfMemory,
+                        _ => FailureKind::Crashed,
+                    };
+                    return Err(self.fail(kind, phase, format!("the agent {}", exit_words(&exit))));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.interrupt.is_set() {
+                return Err(self.fail(FailureKind::Interrupted, phase, "the run was interrupted".to_owned()));
+            }
+            if self.handle.memory_bytes().is_some_and(|bytes| bytes > self.memory_bytes_max) {
+                let message = format!(
+                    "the agent used more than the {} MiB that a trial may use and was killed; raise --memory-max if that is what the system needs",
+                    self.memory_bytes_max >> 20
+                );
+                return Err(self.fail(FailureKind::OutOfMemory, phase, message));
+            }
+            if Instant::now() >= deadline {
+                let message = format!(
+                    "no answer within {:.1} s, the agent and its process group were killed; `timeout` in [trial] is the limit",
+                    timeout.as_secs_f64()
+                );
+                return Err(self.fail(FailureKind::TimedOut, phase, message));
+            }
+        }
+    }
+
+    fn unexpected(&mut self, phase: &str, reply: &Reply) -> Failure {
+        let name = serde_json::to_value(reply)
+            .ok()
+            .and_then(|value| value.get("reply").and_then(|name| name.as_str().map(str::to_owned)))
+            .unwrap_or_default();
+        self.fail(
+            FailureKind::Protocol,
+            phase,
+            format!("the agent answered `{name}`, which is no answer to this request"),
+        )
+    }
+
+    fn fail(&mut self, kind: FailureKind, phase: &str, message: String) -> Failure {
+        self.handle.kill();
+        self.handle.wait();
+        Failure { kind, phase: phase.to_owned(), message, stderr_tail: self.handle.stderr_tail() }
+    }
+}
+
+fn exit_words(exit: &Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("ended with code {code}"),
+        Exit::Signal(signal) => format!("was ended by signal {signal}"),
+        Exit::OutOfMemory(Some(limit)) => format!(
+            "was killed: out of memory; its limit was {} MiB, raise --memory or --memory-max if that is what the system needs",
+            limit >> 20
+        ),
+        Exit::OutOfMemory(None) => "was killed: out of memory".to_owned(),
+        Exit::Lost(why) => format!("was lost: {why}"),
+        Exit::Unknown => "ended, and the system does not tell how".to_owned(),
+    }
+}
+
+/// Reads one reply line; `None` at the end of the stream.
+///
+/// # Errors
+/// A sentence about a line that is too long, cut off, not JSON, or not a reply of this protocol.
+pub fn read_reply(reader: &mut impl std::io::BufRead) -> Result<Option<Reply>, String> {
+    let mut line = Vec::new();
+    let read = reader
+        .take(LINE_BYTES_MAX as u64)
+        .read_until(b'\n', &mut line)
+        .map_err(|error| format!("the agent's stream cannot be read: {error}"))?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') {
+        return if read == LINE_BYTES_MAX {
+            Err(format!("the agent sent a line longer than {LINE_BYTES_MAX} bytes"))
+        } else {
+            // Cut off by the agent's end; what it died of is the better story.
+            Ok(None)
+        };
+    }
+    serde_json::from_slice(&line).map(Some).map_err(|error| {
+        let text = String::from_utf8_lossy(&line);
+        let excerpt: String = text.trim().chars().take(80).collect();
+        format!("the agent sent `{excerpt}`, which is not a reply of protocol {PROTOCOL_VERSION}: {error}")
+    })
+}

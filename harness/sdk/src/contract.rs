@@ -1,0 +1,329 @@
+//! The contract between the harness and a target.
+
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uplift_model::{
+    Durability, Histogram, Table,
+    metric::DerivedMetric,
+    scenario::Load,
+    trial::{Ceiling, Check, Drain, StageRecord},
+};
+
+use uplift_instrument::{stage::StageTable, timeline::EventLog};
+
+use crate::settings::SettingsError;
+
+/// The most reasons for doing nothing, and the most failure categories, that a target may declare.
+pub const REASONS_MAX: usize = 16;
+
+/// Makes targets of one kind. One static value for each target, registered with the command line.
+pub trait TargetFactory: Sync {
+    /// The name that scenarios use: "docdb".
+    fn name(&self) -> &'static str;
+
+    /// One line for `uplift list`.
+    fn about(&self) -> &'static str;
+
+    /// Everything about the target that does not depend on settings.
+    fn describe(&self) -> Description;
+
+    /// Checks workload and settings without setting anything up.
+    ///
+    /// # Errors
+    /// The path of the key that is wrong, the rule, and what is allowed.
+    fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError>;
+
+    /// Sets the target up: opens files, fills state, starts threads. Not timed.
+    ///
+    /// # Errors
+    /// [`TargetErrorKind::Unavailable`] where something outside is missing (the scenario is then skipped with the
+    /// remedy); any other kind fails the trial.
+    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError>;
+}
+
+/// What a target needs to set itself up.
+#[derive(Clone, Debug)]
+pub struct OpenContext {
+    /// The scenario's workload table, validated.
+    pub workload: Table,
+    /// The variant's settings, validated.
+    pub settings: Table,
+    /// The load that will come.
+    pub load: Load,
+    /// A fresh and empty directory of its own. Everything it writes goes there.
+    pub data_dir: PathBuf,
+    /// Seed of everything random. Equal seeds must make equal data and equal operations.
+    pub seed: u64,
+    /// Where the target writes down what happened when. Cheap to clone.
+    pub events: EventLog,
+}
+
+/// A system under test, set up and ready.
+pub trait Target: Send + Sync {
+    /// The settings in force, read back from the system itself wherever it can tell, under the names that the
+    /// settings have in a scenario. Where a scenario says "auto", whatever is read back counts as asked for.
+    fn effective(&self) -> BTreeMap<String, String>;
+
+    /// What an acknowledged write survives under these settings.
+    fn durability(&self) -> Durability;
+
+    /// The limit that the workload itself sets, where it sets one.
+    fn ceiling(&self) -> Option<Ceiling> {
+        None
+    }
+
+    /// Names of the groups that outcomes point to (databases, shards); at most 255, empty where there are none.
+    fn groups(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A client for load thread `index`. Called before the first turn, on the thread that will use it.
+    ///
+    /// # Errors
+    /// Whatever keeps the client from being made; it fails the trial.
+    fn client(&self, index: usize, seed: u64) -> Result<Box<dyn Client + '_>, TargetError>;
+
+    /// Called after the clients have stopped at the end of each turn. Returns when the system is quiet: nothing in
+    /// flight, group commits flushed, background work finished or paused until the next turn. While it is quiet the
+    /// process uses under 2 % of a core and makes no sync call; the harness checks that. The time this takes is
+    /// recorded beside the turn, and its sync calls and CPU time are counted with it.
+    ///
+    /// # Errors
+    /// Fails the trial.
+    fn quiesce(&self) -> Result<(), TargetError> {
+        Ok(())
+    }
+
+    /// Called before each turn: background work that [`Target::quiesce`] paused may run again.
+    fn resume(&self) {}
+
+    /// Called once when all load is over: settles what was acknowledged but is still owed.
+    ///
+    /// # Errors
+    /// Fails the trial.
+    fn drain(&self) -> Result<Drain, TargetError>;
+
+    /// Checks that the system is correct after the load: that what it holds is what its clients were told.
+    ///
+    /// # Errors
+    /// When the check could not be carried out. A check that was carried out and failed is a [`Check`].
+    fn check(&self) -> Result<Check, TargetError>;
+
+    /// Writes down the target's counters and gauges. Called around every turn while the target is quiet; must be
+    /// cheap.
+    fn sample(&self, samples: &mut Samples) {
+        let _ = samples;
+    }
+
+    /// Distributions that only the target can record, by name: times in nanoseconds (batch latency, recovery time), or
+    /// counts where the name ends in `_records`. Called once, at the end. They cover the whole trial, warm-up included, and are described, never judged.
+    fn distributions(&self) -> BTreeMap<String, Histogram> {
+        BTreeMap::new()
+    }
+
+    /// The target's stage clocks, where it has them. The agent lets them run during turns only, until the variant is
+    /// quiet.
+    fn stage_table(&self) -> Option<&StageTable> {
+        None
+    }
+
+    /// Called when the first turn that counts begins: stage clocks start from zero.
+    fn reset_stages(&self) {
+        if let Some(stages) = self.stage_table() {
+            stages.reset();
+        }
+    }
+
+    /// Where the time of the measured turns went. Called once, at the end.
+    fn stages(&self) -> Vec<StageRecord> {
+        self.stage_table().map(StageTable::records).unwrap_or_default()
+    }
+
+    /// Processes outside the agent that work for the target (a database server), whose sync calls, CPU time
+    /// and bytes belong to it, their children's included. Asked once, after set-up. Children of the agent that it
+    /// waits for within a turn are counted without being named.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Why what works for the target cannot be watched, where that is so (a server on another machine). Sync calls,
+    /// CPU time and bytes are then absent with this reason: those of the agent alone would not be the target's.
+    fn unobservable_work(&self) -> Option<String> {
+        None
+    }
+}
+
+/// One load thread's hold on the target.
+pub trait Client: Send {
+    /// Carries out the next operation (or the next batch of operations) and returns when it is acknowledged.
+    ///
+    /// Must not allocate needlessly, print, or measure: it is what is being measured.
+    fn operate(&mut self, batch: Batch) -> Outcome;
+}
+
+/// How much a client is asked to do at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Operations: 1 unless the scenario's load has a batch.
+    pub operations: u32,
+}
+
+/// What one call of [`Client::operate`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Index into [`Description::operations`].
+    pub kind: u8,
+    /// Index into [`Target::groups`]; 0 where there are none.
+    pub group: u8,
+    /// How many units of work it was: the batch's operations, or as many as one call does (rows of a pipeline run).
+    pub units: u32,
+    /// What became of it.
+    pub result: OutcomeKind,
+}
+
+impl Outcome {
+    /// One successful operation of `kind`.
+    pub const fn ok(kind: u8) -> Self {
+        Self { kind, group: 0, units: 1, result: OutcomeKind::Ok }
+    }
+
+    /// One operation of `kind` that did nothing, for reason `reason`.
+    pub const fn no_op(kind: u8, reason: u8) -> Self {
+        Self { kind, group: 0, units: 1, result: OutcomeKind::NoOp(reason) }
+    }
+
+    /// One operation of `kind` that failed in `category`.
+    pub const fn failed(kind: u8, category: u8) -> Self {
+        Self { kind, group: 0, units: 1, result: OutcomeKind::Failed(category) }
+    }
+
+    /// The same in group `group`.
+    pub const fn in_group(mut self, group: u8) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// The same for `units` units of work.
+    pub const fn of(mut self, units: u32) -> Self {
+        self.units = units;
+        self
+    }
+}
+
+/// What became of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeKind {
+    /// It did what it was to do.
+    Ok,
+    /// It was answered, but there was nothing to do: index into [`Description::no_op_reasons`].
+    NoOp(u8),
+    /// It failed: index into [`Description::failure_categories`].
+    Failed(u8),
+}
+
+/// What the harness must know about a target. The indices that outcomes use point into these lists.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// What one operation is called: "operation", "orchestration", "row".
+    pub unit_of_work: Cow<'static, str>,
+    /// The kinds of operation; at most 255.
+    pub operations: Vec<Cow<'static, str>>,
+    /// Those of them that write.
+    pub write_kinds: Vec<Cow<'static, str>>,
+    /// Why an operation may do nothing; at most [`REASONS_MAX`].
+    pub no_op_reasons: Vec<Cow<'static, str>>,
+    /// How an operation may fail; at most [`REASONS_MAX`].
+    pub failure_categories: Vec<Cow<'static, str>>,
+    /// The target's own metrics.
+    pub metrics: Vec<DerivedMetric>,
+    /// JSON Schema of the workload table.
+    pub workload_schema: serde_json::Value,
+    /// JSON Schema of the settings.
+    pub settings_schema: serde_json::Value,
+}
+
+/// Counters and gauges at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    counters: BTreeMap<Cow<'static, str>, f64>,
+    gauges: BTreeMap<Cow<'static, str>, f64>,
+    absent: BTreeMap<Cow<'static, str>, String>,
+}
+
+impl Samples {
+    /// A number that only grows: bytes written, batches, retries. The harness takes differences.
+    pub fn counter(&mut self, name: impl Into<Cow<'static, str>>, value: f64) {
+        self.counters.insert(name.into(), value);
+    }
+
+    /// A number that goes up and down: a size, a queue's depth. The harness takes the last.
+    pub fn gauge(&mut self, name: impl Into<Cow<'static, str>>, value: f64) {
+        self.gauges.insert(name.into(), value);
+    }
+
+    /// A counter or gauge that cannot be had here, and why. The harness takes the last reason.
+    pub fn absent(&mut self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
+        self.absent.insert(name.into(), reason.into());
+    }
+
+    /// Why counters and gauges are missing, by their names.
+    pub fn absences(&self) -> &BTreeMap<Cow<'static, str>, String> {
+        &self.absent
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &BTreeMap<Cow<'static, str>, f64> {
+        &self.counters
+    }
+
+    /// The gauges.
+    pub fn gauges(&self) -> &BTreeMap<Cow<'static, str>, f64> {
+        &self.gauges
+    }
+}
+
+/// Why a target could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}: {kind}")]
+pub struct TargetError {
+    /// What was being done: "opening the write-ahead log `wal-000001`".
+    pub context: String,
+    /// What went wrong.
+    pub kind: TargetErrorKind,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetErrorKind {
+    /// A setting is wrong in a way that only set-up can tell.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The system said no.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The engine under test said no.
+    #[error("{0}")]
+    Engine(String),
+    /// Something outside is missing; the scenario is skipped.
+    #[error("{state}; {remedy}")]
+    Unavailable {
+        /// What is not there.
+        state: String,
+        /// What the user can do.
+        remedy: String,
+    },
+}
+
+impl TargetError {
+    /// An error with its context.
+    pub fn new(context: impl Into<String>, kind: impl Into<TargetErrorKind>) -> Self {
+        Self { context: context.into(), kind: kind.into() }
+    }
+
+    /// The engine under test said no.
+    pub fn engine(context: impl Into<String>, error: impl std::fmt::Display) -> Self {
+        Self { context: context.into(), kind: TargetErrorKind::Engine(error.to_string()) }
+    }
+}

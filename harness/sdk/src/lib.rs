@@ -1,0 +1,25 @@
+//! What the author of a target sees: the [`Target`] trait, its settings, and the instruments it may use.
+//!
+//! A target is a system under test with a name. It says what its settings are, sets itself up, serves clients, and can
+//! be asked to be quiet, to drain and to be checked. It measures nothing of what every target has in common: times,
+//! counts, sync calls, CPU time and bytes are taken by the agent, the same for all.
+//!
+//! This crate does not know which targets exist, how load is generated, how trials are planned, or what a result means.
+
+pub mod contract;
+pub mod seed;
+pub mod settings;
+pub mod slowdown;
+
+pub use contract::{
+    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, REASONS_MAX, Samples, Target, TargetError,
+    TargetErrorKind, TargetFactory,
+};
+pub use settings::{SettingsError, Validated, typed};
+pub use uplift_instrument::{clock, stage, sync_probe, timeline};
+pub use uplift_model as model;
+pub use uplift_model::{
+    Durability,
+    metric::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit},
+    trial::{Ceiling, Check, Drain, Event, StageRecord},
+};

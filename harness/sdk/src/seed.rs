@@ -1,0 +1,9 @@
+//! Seeds for everything random that one trial draws.
+
+/// The seed of client `index`, far from its neighbours' (SplitMix64's finaliser: Steele, Lea, Flood 2014).
+pub const fn client_seed(seed: u64, index: usize) -> u64 {
+    let mut z = seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
