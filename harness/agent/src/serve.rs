@@ -14,10 +14,16 @@ use uplift_model::{
     trial::{Failure, FailureKind},
 };
 
-use uplift_instrument::{clock, sampler::StackSampler, sync_probe, timeline::EventLog};
+use uplift_instrument::{clock, disk_model, sampler::StackSampler, sync_probe, timeline::EventLog};
 use uplift_sdk::{OpenContext, TargetError, TargetErrorKind, TargetFactory};
 
 use crate::{load::Pool, recorder::Recorder, session::Session};
+
+/// Why no disk can be modelled in a build whose sync calls go past the probe.
+const NO_PROBE: &str = "a modelled disk needs the sync probe, which is not in the way of this build's sync calls; run `uplift doctor`, or leave the modelled disk out";
+
+/// Why no disk can be modelled for a server.
+const SYNCS_ELSEWHERE: &str = "a modelled disk holds sync calls of the agent's own process, and those of this variant are made by another one; measure it without a modelled disk, or slow the disk itself down (`--launch docker --docker-arg=--device-write-iops=…`)";
 
 /// Serves one trial and returns the process's exit code: 0 when the conversation ended in order.
 pub fn serve(factories: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) -> ExitCode {
@@ -171,6 +177,13 @@ fn serve_trial(
     factory
         .validate(&prepare.workload, &prepare.settings)
         .map_err(|error| failure(FailureKind::Settings, "set-up", error.to_string()))?;
+    if let Some(disk) = &prepare.disk {
+        if !sync_probe::is_live() {
+            return Err(failure(FailureKind::Unavailable, "set-up", NO_PROBE));
+        }
+        // Before the target starts threads: they inherit what precise waiting needs.
+        disk_model::activate(disk, prepare.seed).map_err(|message| failure(FailureKind::Target, "set-up", message))?;
+    }
     let target = factory
         .open(OpenContext {
             workload: prepare.workload.clone(),
@@ -181,6 +194,9 @@ fn serve_trial(
             events: events.clone(),
         })
         .map_err(|error| target_failure("set-up", &error))?;
+    if prepare.disk.is_some() && (!target.processes().is_empty() || target.unobservable_work().is_some()) {
+        return Err(failure(FailureKind::Unavailable, "set-up", SYNCS_ELSEWHERE));
+    }
     let groups = target.groups();
     // Slices beyond the turn hold what an open loop sends late.
     let slices = prepare.longest_turn_ns.checked_div(prepare.slice_ns).map_or(0, |slices| 3 * slices as usize + 16);

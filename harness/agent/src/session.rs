@@ -10,7 +10,7 @@ use uplift_model::{
 };
 
 use uplift_instrument::{
-    clock,
+    clock, disk_model,
     external_processes::{ExternalProcesses, ExternalSyncs},
     latency_counts::SparseCounts,
     resources,
@@ -342,6 +342,7 @@ impl Session<'_> {
             dropped_turns: drop_turns,
             resources: total,
             syncs,
+            disk: disk_model::in_force(),
             counters,
             gauges: samples.gauges().iter().map(|(name, value)| (name.to_string(), *value)).collect(),
             distributions,

@@ -16,6 +16,7 @@ pub mod history;
 pub mod judge;
 pub mod ledger;
 pub mod metrics;
+pub mod modelled_disk;
 pub mod pairing;
 pub mod profile;
 pub mod proportion;

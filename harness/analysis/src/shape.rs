@@ -2,9 +2,14 @@
 
 use uplift_model::Scenario;
 
-/// A digest of target, workload, load and trial; titles, stories, thresholds and variants do not enter it.
+/// A digest of target, workload, load, trial and modelled disk; titles, stories, thresholds and variants do not enter it.
 pub fn of(scenario: &Scenario) -> String {
-    let text = serde_json::json!([scenario.target, scenario.workload, scenario.load, scenario.trial]).to_string();
+    let mut parts = serde_json::json!([scenario.target, scenario.workload, scenario.load, scenario.trial]);
+    // Only where there is one: digests that were recorded before disks could be modelled stay what they are.
+    if let (Some(disk), Some(parts)) = (&scenario.disk, parts.as_array_mut()) {
+        parts.push(serde_json::json!(disk));
+    }
+    let text = parts.to_string();
     // FNV-1a (Fowler, Noll, Vo), 64 bits.
     let hash = text
         .bytes()

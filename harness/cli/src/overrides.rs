@@ -1,12 +1,12 @@
 //! `--set key=value`.
 
 use serde_json::Value;
-use uplift_model::Scenario;
+use uplift_model::{Scenario, disk::DiskModel};
 
 use crate::error::CliError;
 
-/// Applies overrides to a scenario: a bare key is a setting of every variant, `workload.`, `load.` and `trial.` reach
-/// those tables.
+/// Applies overrides to a scenario: a bare key is a setting of every variant, `workload.`, `load.`, `trial.` and
+/// `disk.` reach those tables.
 pub fn apply(scenario: &mut Scenario, sets: &[String]) -> Result<(), CliError> {
     for set in sets {
         let Some((path, text)) = set.split_once('=') else {
@@ -25,9 +25,17 @@ pub fn apply(scenario: &mut Scenario, sets: &[String]) -> Result<(), CliError> {
             Some(("workload", key)) => {
                 scenario.workload.insert(key.to_owned(), value);
             }
-            Some((table @ ("load" | "trial"), key)) => {
+            Some(("disk", "preset")) => {
+                let disk = DiskModel::preset(text.trim().trim_matches('"'))
+                    .map_err(|message| CliError::usage(format!("--set {set}: {message}"), "name one of these"))?;
+                scenario.disk = Some(disk);
+            }
+            Some((table @ ("load" | "trial" | "disk"), key)) => {
                 let mut whole = serde_json::to_value(&*scenario)
                     .map_err(|error| CliError::usage(format!("--set {set}: {error}"), ""))?;
+                if table == "disk" && scenario.disk.is_none() {
+                    whole[table] = Value::Object(serde_json::Map::new());
+                }
                 if let Some(table) = whole.get_mut(table).and_then(Value::as_object_mut) {
                     table.insert(key.to_owned(), value);
                 }
@@ -38,7 +46,7 @@ pub fn apply(scenario: &mut Scenario, sets: &[String]) -> Result<(), CliError> {
             Some((table, _)) => {
                 return Err(CliError::usage(
                     format!("--set {set}: there is no table `{table}`"),
-                    "write a bare key for a setting, or workload.key, load.key, trial.key",
+                    "write a bare key for a setting, or workload.key, load.key, trial.key, disk.key",
                 ));
             }
         }

@@ -134,7 +134,12 @@ fn was_required(required: &str, reason: &str) -> bool {
 
 impl Session<'_> {
     /// Carries the run out and writes its documents.
-    pub fn execute(self) -> Result<Finished, CliError> {
+    pub fn execute(mut self) -> Result<Finished, CliError> {
+        if let Some(disk) = &self.trials.setup.disk {
+            for (entry, _) in &mut self.scenarios {
+                entry.scenario.disk = disk.model().cloned();
+            }
+        }
         let interrupt = Interrupt::install()
             .map_err(|error| CliError::environment(format!("Ctrl-C cannot be caught: {error}"), ""))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

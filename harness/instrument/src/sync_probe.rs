@@ -19,7 +19,7 @@ use uplift_model::{
 };
 
 use crate::{
-    clock,
+    clock, disk_model,
     latency_counts::{BUCKETS, bucket_of, lowest_value_of},
 };
 
@@ -45,6 +45,10 @@ static COUNTS: [Counts; KINDS] = [EMPTY; KINDS];
 fn observe(kind: SyncKind, call: impl FnOnce() -> libc::c_long) -> libc::c_long {
     let start_ns = clock::now_ns();
     let result = call();
+    // A failed sync flushed nothing, and sync_file_range does not wait for the device's cache.
+    if disk_model::is_active() && result == 0 && kind != SyncKind::SyncFileRange {
+        disk_model::hold(start_ns);
+    }
     let counts = &COUNTS[kind as usize];
     counts.latency[bucket_of(clock::now_ns() - start_ns)].fetch_add(1, Ordering::Relaxed);
     if result != 0 {

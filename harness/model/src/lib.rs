@@ -5,6 +5,7 @@
 //! `docs/GLOSSARY.md` has one line for each word.
 
 pub mod calibration;
+pub mod disk;
 pub mod durability;
 pub mod duration;
 pub mod histogram;

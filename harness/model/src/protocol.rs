@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Durability, Table,
+    disk::DiskModel,
     scenario::Load,
     trial::{Ceiling, Failure, Measured, TurnRecord},
 };
@@ -72,6 +73,9 @@ pub struct Prepare {
     pub longest_turn_ns: u64,
     /// Width of a slice in nanoseconds; 0: no slices.
     pub slice_ns: u64,
+    /// The disk to model; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskModel>,
 }
 
 /// One turn.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, Histogram, duration::HumanDuration};
+use crate::{Durability, Histogram, disk::DiskInForce, duration::HumanDuration};
 
 /// The version of the line's shape. A reader refuses a newer one.
 pub const TRIAL_SCHEMA: u32 = 1;
@@ -126,6 +126,9 @@ pub struct Measured {
     pub resources: Resources,
     /// Sync calls of the process.
     pub syncs: SyncRecord,
+    /// What the modelled disk did, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskInForce>,
     /// Growth of the target's counters.
     pub counters: BTreeMap<String, f64>,
     /// The target's gauges at the end.

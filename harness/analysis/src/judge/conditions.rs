@@ -14,7 +14,7 @@ use uplift_model::{
 use crate::{
     DEFAULT_MARGIN,
     estimate::median,
-    metrics,
+    metrics, modelled_disk,
     pairing::{Pair, kept, throughput_log_ratio},
     settings,
 };
@@ -38,6 +38,7 @@ pub(super) fn describe(
     note_calibration(verdict, run, planned);
     note_conditions(verdict, pairs);
     note_cpu_latency(verdict, planned, pairs);
+    note_disk(verdict, planned, pairs);
     verdict.expectations = expectations(planned, trials, variants);
 }
 
@@ -235,6 +236,15 @@ fn note_cpu_latency(verdict: &mut ScenarioVerdict, planned: &PlannedScenario, pa
             pairs.len()
         ));
     }
+}
+
+/// Says on which disk the comparison holds, and how well the model was kept to.
+fn note_disk(verdict: &mut ScenarioVerdict, planned: &PlannedScenario, pairs: &[Pair<'_>]) {
+    let Some(disk) = &planned.scenario.disk else { return };
+    let trials = pairs.iter().flat_map(|pair| [pair.baseline, pair.candidate]);
+    let kept = modelled_disk::of(trials)
+        .map_or_else(|| "no sync call was made, so the disk changed nothing".to_owned(), |in_force| in_force.words());
+    verdict.notes.push(format!("on a modelled disk ({}): {kept}", disk.words()));
 }
 
 fn expectations(planned: &PlannedScenario, trials: &[Trial], variants: [&str; 2]) -> Vec<ExpectationVerdict> {

@@ -1,5 +1,6 @@
 //! The command line as it is written. Resolution into something runnable is `session.rs`.
 
+pub mod disk;
 mod measuring;
 mod stored;
 mod trials;
@@ -117,6 +118,9 @@ pub struct ListArgs {
     /// List the targets with their settings instead
     #[arg(long)]
     pub targets: bool,
+    /// List the disks that can be modelled by name, with where their figures were published
+    #[arg(long, conflicts_with_all = ["targets", "schema"])]
+    pub disks: bool,
     /// Print the JSON Schema of scenario files and of every target's settings
     #[arg(long)]
     pub schema: bool,
@@ -157,6 +161,9 @@ pub struct DoctorArgs {
     /// The folder whose disk is tried
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub data_dir: PathBuf,
+    /// Measure that disk and save it to a file that `--disk FILE` models elsewhere
+    #[arg(long, value_name = "FILE.toml")]
+    pub save_disk: Option<PathBuf>,
     /// Form of the results on standard output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

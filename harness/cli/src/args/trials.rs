@@ -7,6 +7,8 @@ use uplift_docker::parse_size;
 use uplift_engine::{ProfilePlan, Sampling};
 use uplift_model::{duration::HumanDuration, scenario::LaunchKind};
 
+use super::disk::{self, DiskChoice};
+
 /// Where scenarios are, and which are meant.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Scenarios")]
@@ -72,6 +74,10 @@ pub struct SetupArgs {
     /// Folder for the data of trials; its disk is what is measured [default: inside the run's folder]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Model a slower disk: the time a sync takes (`4ms`), `sync=4ms,sync_p99=20ms,queue=serial`, a preset
+    /// (`uplift list --disks`), a file of `doctor --save-disk` or of fio, or `none` for the disk that is there
+    #[arg(long, value_name = "DISK", value_parser = disk::parse)]
+    pub disk: Option<DiskChoice>,
     /// The most memory of one trial, in MiB [default: three quarters of the machine's]
     #[arg(long, value_name = "MIB")]
     pub memory_max: Option<u64>,

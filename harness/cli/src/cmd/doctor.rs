@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::{self, File, OpenOptions},
-    io::Write as _,
+    io::{self, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,6 +11,10 @@ use std::{
 use serde_json::json;
 use uplift_engine::{cpu_latency::CpuLatency, environment};
 use uplift_instrument::{sampler::StackSampler as _, sync_probe};
+use uplift_model::{
+    disk::{DiskModel, DiskQueue, Quantile},
+    duration::HumanDuration,
+};
 use uplift_report::number::nanoseconds;
 
 use crate::{
@@ -19,6 +23,11 @@ use crate::{
     exit,
     output::Terminal,
 };
+
+/// Syncs that a saved disk is measured by.
+const SAVED_SYNCS: usize = 2000;
+/// The quantiles that are kept of them.
+const SAVED_SHARES: [f64; 11] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0];
 
 /// How well something works here.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,6 +62,9 @@ impl Finding {
 
 /// Looks at everything and prints it.
 pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    if let Some(file) = &args.save_disk {
+        return save_disk(args, file, terminal);
+    }
     let findings = vec![
         build(),
         cores(),
@@ -152,24 +164,7 @@ fn probe() -> Finding {
 }
 
 fn disk(folder: &Path) -> Finding {
-    let tried = || -> std::io::Result<Vec<u64>> {
-        let path = folder.join(format!(".uplift-doctor-{}", std::process::id()));
-        let mut file = OpenOptions::new().create_new(true).write(true).open(&path)?;
-        let mut times = Vec::new();
-        let outcome = (0..51).try_for_each(|_| {
-            file.write_all(&[0; 4096])?;
-            let start = Instant::now();
-            file.sync_data()?;
-            times.push(start.elapsed().as_nanos() as u64);
-            Ok(())
-        });
-        fs::remove_file(&path)?;
-        outcome.map(|()| {
-            times.sort_unstable();
-            times
-        })
-    };
-    match tried() {
+    match sync_times_ns(folder, 51) {
         Ok(times) => Finding::good(
             "disk sync",
             format!(
@@ -185,6 +180,55 @@ fn disk(folder: &Path) -> Finding {
             "name a folder that can be written with --data-dir",
         ),
     }
+}
+
+/// How long `fdatasync` took after 4 KiB each, ascending.
+fn sync_times_ns(folder: &Path, calls: usize) -> io::Result<Vec<u64>> {
+    let path = folder.join(format!(".uplift-doctor-{}", std::process::id()));
+    let mut file = OpenOptions::new().create_new(true).write(true).open(&path)?;
+    let mut times = Vec::new();
+    let outcome = (0..calls).try_for_each(|_| {
+        file.write_all(&[0; 4096])?;
+        let start = Instant::now();
+        file.sync_data()?;
+        times.push(start.elapsed().as_nanos() as u64);
+        Ok(())
+    });
+    fs::remove_file(&path)?;
+    outcome.map(|()| {
+        times.sort_unstable();
+        times
+    })
+}
+
+/// Measures the disk of `args.data_dir` and writes it down as one that can be modelled elsewhere.
+fn save_disk(args: &DoctorArgs, file: &Path, terminal: &Terminal) -> Result<u8, CliError> {
+    let times = sync_times_ns(&args.data_dir, SAVED_SYNCS).map_err(|error| {
+        CliError::environment(
+            format!("could not measure the disk of `{}`: {error}", args.data_dir.display()),
+            "name a folder that can be written with --data-dir",
+        )
+    })?;
+    let at = |share: f64| HumanDuration(Duration::from_nanos(times[(share * (times.len() - 1) as f64) as usize]));
+    let environment = environment::read(&args.data_dir);
+    let disk = DiskModel {
+        name: file.file_stem().map(|stem| stem.to_string_lossy().into_owned()),
+        sync: at(0.5),
+        sync_p99: None,
+        quantiles: SAVED_SHARES.map(|share| Quantile { share, latency: at(share) }).to_vec(),
+        queue: DiskQueue::default(),
+        source: Some(format!(
+            "uplift doctor: {SAVED_SYNCS} fdatasync calls after 4 KiB each, one thread, on {}",
+            environment.filesystem.as_deref().unwrap_or("an unknown file system")
+        )),
+    };
+    let text = toml::to_string(&disk)
+        .map_err(|error| CliError::environment(format!("could not write the disk as TOML: {error}"), ""))?;
+    fs::write(file, text).map_err(|error| {
+        CliError::environment(format!("could not write `{}`: {error}", file.display()), "name another file")
+    })?;
+    terminal.say(&format!("{}; use it with --disk {}", disk.words(), file.display()));
+    Ok(exit::OK)
 }
 
 fn data_dir(folder: &Path) -> Finding {

@@ -27,6 +27,10 @@ pub fn run(args: &ListArgs, targets: &[&'static dyn TargetFactory], terminal: &T
         terminal.print(&format!("{all:#}"));
         return Ok(exit::OK);
     }
+    if args.disks {
+        list_disks(args.format, terminal);
+        return Ok(exit::OK);
+    }
     if args.targets {
         list_targets(targets, terminal);
         return Ok(exit::OK);
@@ -146,4 +150,18 @@ mod tests {
         assert_eq!((of("named"), of("perhaps")), (vec!["a", "b"], vec!["a", "b"]));
         assert_eq!((of("plain"), of("number")), (vec!["x", "y"], vec![]));
     }
+}
+
+fn list_disks(format: Format, terminal: &Terminal) {
+    let disks = uplift_model::disk::presets();
+    if format == Format::Json {
+        terminal.print(&format!("{:#}", json!(disks)));
+        return;
+    }
+    let mut text = String::new();
+    for disk in disks {
+        let source = disk.source.as_deref().unwrap_or_default();
+        text.push_str(&format!("{}\n    {source}\n", disk.words()));
+    }
+    terminal.print(&text);
 }

@@ -185,8 +185,8 @@ fn point(
         })?;
     }
     found.name = sets.join(" ");
-    if changed.workload != scenario.workload || changed.load != scenario.load {
-        found.work = Some(Work { workload: changed.workload, load: changed.load });
+    if changed.workload != scenario.workload || changed.load != scenario.load || changed.disk != scenario.disk {
+        found.work = Some(Work { workload: changed.workload, load: changed.load, disk: changed.disk });
     }
     Ok(found)
 }

@@ -118,6 +118,34 @@ fn idle_processors_are_kept_awake_or_it_is_said_that_they_are_not() {
     assert!(report.contains(&format!("had to wake within 0s: in force in {trials} of 1 trials")), "{report}");
 }
 
+/// A modelled disk holds every sync of every variant, says so first, and makes a run that is compared with no other.
+#[test]
+fn a_modelled_disk_holds_every_sync() {
+    let bench = Bench::new();
+    let work = ["--blocks", "1", "--set", "trial.rounds=3", "--set", "load.clients=1", "--disk", "3ms"];
+    let compare = ["compare", "one-sync", "two-syncs", "reference/synced"];
+    let said = bench.uplift(&[&compare[..], &work].concat());
+    said.code(0);
+    assert!(said.out().contains("on a modelled disk (sync 3 ms, waiting flushes merge)"), "{}", said.out());
+    for trial in bench.trials() {
+        let (measured, syncs) = (&trial["measured"], if trial["variant"] == "one-sync" { 1 } else { 2 });
+        assert!(measured["disk"]["calls"].as_u64().unwrap() > 0);
+        for turn in measured["turns"].as_array().unwrap() {
+            let at_least_ns = turn["attempts"].as_u64().unwrap() * syncs * 3_000_000;
+            assert!(turn["wall_ns"].as_u64().unwrap() >= at_least_ns, "{turn}");
+        }
+    }
+    let modelled = bench.run_folder().display().to_string();
+    let elsewhere = bench.folder.path().join("real").display().to_string();
+    bench.uplift(&[&compare[..], &work[..6], &["--out", &elsewhere]].concat()).code(0);
+    let real = std::fs::read_dir(&elsewhere).unwrap().next().unwrap().unwrap().path().display().to_string();
+    let diff = bench.uplift(&["diff", &modelled, &real]);
+    assert!(diff.out().contains("asks for other work"), "{}{}", diff.out(), diff.err());
+
+    bench.uplift(&["compare", "one-sync", "two-syncs", "--disk", "fast"]).code(2).says("known disks");
+    assert!(bench.uplift(&["list", "--disks"]).code(0).out().contains("nvme-consumer"));
+}
+
 #[test]
 fn equal_seeds_make_equal_plans() {
     let order = || -> Vec<(u64, String, u64)> {

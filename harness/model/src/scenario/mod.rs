@@ -19,7 +19,11 @@ pub use self::{
     error::ScenarioError,
     load::{Arrival, Load},
 };
-use crate::{Table, duration::HumanDuration};
+use crate::{
+    Table,
+    disk::{DiskFile, DiskModel},
+    duration::HumanDuration,
+};
 
 /// The version of the scenario format.
 pub const SCENARIO_SCHEMA: u32 = 1;
@@ -56,6 +60,9 @@ pub struct Scenario {
     pub load: Load,
     /// How trials are taken.
     pub trial: TrialSpec,
+    /// The disk that is modelled, the same for every variant; absent: the one that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskModel>,
     /// What must hold for every variant: metric → rule.
     pub expect: BTreeMap<String, Bound>,
     /// The variants in the order of the file.
@@ -94,6 +101,9 @@ pub struct Work {
     pub workload: Table,
     /// The load.
     pub load: Load,
+    /// The disk that is modelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskModel>,
 }
 
 /// The reserved table of a variant: `uplift = { memory_bytes = 1073741824 }`.
@@ -280,6 +290,9 @@ struct ScenarioFile {
     /// How trials are taken.
     #[serde(default)]
     trial: TrialSpec,
+    /// A disk to model: every sync takes at least so long, for every variant.
+    #[serde(default)]
+    disk: Option<DiskFile>,
     /// Settings that every variant shares.
     #[serde(default)]
     settings: Table,
@@ -346,6 +359,12 @@ impl Scenario {
         let load = file.load.load().map_err(|(key, message, help)| at(&["load", key], message, help))?;
         load.validate().map_err(|(key, message, help)| at(&["load", key], message, help))?;
         validate_trial(&file.trial).map_err(|(key, message, help)| at(&["trial", key], message, help))?;
+
+        let disk = file
+            .disk
+            .map(DiskFile::model)
+            .transpose()
+            .map_err(|(key, message, help)| at(&["disk", key], message, help))?;
 
         let mut variants = Vec::new();
         for (variant, settings) in &file.variants {
@@ -431,6 +450,7 @@ impl Scenario {
             workload: file.workload,
             load,
             trial: file.trial,
+            disk,
             expect: file.expect,
             variants,
             gate: file.gate,
@@ -446,7 +466,8 @@ impl Scenario {
     pub fn revalidate(&self) -> Result<(), (String, String, &'static str)> {
         let of = |table: &str, (key, message, help): Complaint| (format!("{table}.{key}"), message, help);
         self.load.validate().map_err(|complaint| of("load", complaint))?;
-        validate_trial(&self.trial).map_err(|complaint| of("trial", complaint))
+        validate_trial(&self.trial).map_err(|complaint| of("trial", complaint))?;
+        self.disk.as_ref().map_or(Ok(()), |disk| disk.validate().map_err(|complaint| of("disk", complaint)))
     }
 
     /// The variant of that name.

@@ -96,6 +96,10 @@ pub fn configuration(planned: &PlannedScenario, text: &mut String) {
             ),
         },
     ));
+    if let Some(disk) = &scenario.disk {
+        let source = disk.source.as_ref().map_or_else(String::new, |source| format!("; figures of {source}"));
+        rows.push(("modelled disk", format!("{}, the same for every variant{source}", disk.words())));
+    }
     if let Some(limit) = trial.cpu_latency {
         rows.push(("idle CPUs", format!("the kernel is asked that they wake within {limit} (`cpu_latency`)")));
     }
