@@ -63,6 +63,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Verb::History(args) => cmd::history::run(args, &terminal),
         Verb::Diff(args) => cmd::diff::run(args, &terminal),
         Verb::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
+        Verb::Crossover(args) => cmd::crossover::run(args, targets, &terminal),
         Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
         Verb::Completions(args) => cmd::completions::run(args, &terminal),
     };

@@ -195,6 +195,37 @@ pub struct SweepArgs {
     pub format: Format,
 }
 
+/// `crossover`.
+#[derive(Clone, Debug, Args)]
+pub struct CrossoverArgs {
+    /// The scenario
+    pub scenario: String,
+    /// The two variants
+    #[arg(long, num_args = 2, value_names = ["BASELINE", "CANDIDATE"], required = true)]
+    pub between: Vec<String>,
+    /// What varies, and from where to where: `disk.sync=50us..20ms`, `load.clients=1..64`; names are those of --set
+    #[arg(long, value_name = "KEY=LOW..HIGH")]
+    pub over: String,
+    /// The most points
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(2..=50))]
+    pub points: u32,
+    /// Stop when the points around a crossing are this close, in percent of the condition
+    #[arg(long, value_name = "PERCENT", default_value_t = 20.0, value_parser = positive)]
+    pub precision: f64,
+    /// Where scenarios are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Blocks of each point
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub blocks: u32,
+    /// What all commands that run trials share.
+    #[command(flatten)]
+    pub setup: SetupArgs,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
 /// `calibrate`.
 #[derive(Clone, Debug, Args)]
 pub struct CalibrateArgs {

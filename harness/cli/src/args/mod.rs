@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     measuring::{
-        CalibrateArgs, CompareArgs, ComparisonArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs, SweepArgs, VerifyArgs,
+        CalibrateArgs, CompareArgs, ComparisonArgs, CrossoverArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs,
+        SweepArgs, VerifyArgs,
     },
     stored::{DiffArgs, Direction, ExportArgs, HistoryArgs, ReportArgs, RunArg, StoredArgs},
     trials::{LaunchArgs, Launcher, PlaceArgs, ProfileMode, SelectionArgs, SetupArgs, TrialArgs},
@@ -65,6 +66,8 @@ pub enum Verb {
     Diff(DiffArgs),
     /// Measure a grid of settings in random order and find its best point
     Sweep(SweepArgs),
+    /// Find where the better of two variants changes: on which disk, at how many clients
+    Crossover(CrossoverArgs),
     /// Say what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
     /// Print shell completions

@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod crossover;
 mod docker;
 mod engines;
 mod faults;
