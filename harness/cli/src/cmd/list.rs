@@ -131,6 +131,20 @@ fn list_targets(targets: &[&'static dyn TargetFactory], terminal: &Terminal) {
     terminal.print(text.trim_end());
 }
 
+fn list_disks(format: Format, terminal: &Terminal) {
+    let disks = uplift_model::disk::presets();
+    if format == Format::Json {
+        terminal.print(&format!("{:#}", json!(disks)));
+        return;
+    }
+    let mut text = String::new();
+    for disk in disks {
+        let source = disk.source.as_deref().unwrap_or_default();
+        text.push_str(&format!("{}\n    {source}\n", disk.words()));
+    }
+    terminal.print(&text);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,18 +164,4 @@ mod tests {
         assert_eq!((of("named"), of("perhaps")), (vec!["a", "b"], vec!["a", "b"]));
         assert_eq!((of("plain"), of("number")), (vec!["x", "y"], vec![]));
     }
-}
-
-fn list_disks(format: Format, terminal: &Terminal) {
-    let disks = uplift_model::disk::presets();
-    if format == Format::Json {
-        terminal.print(&format!("{:#}", json!(disks)));
-        return;
-    }
-    let mut text = String::new();
-    for disk in disks {
-        let source = disk.source.as_deref().unwrap_or_default();
-        text.push_str(&format!("{}\n    {source}\n", disk.words()));
-    }
-    terminal.print(&text);
 }
