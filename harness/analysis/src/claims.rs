@@ -146,7 +146,7 @@ fn decide(published: f64, low: f64, high: f64) -> (ClaimOutcome, String) {
         return (ClaimOutcome::Reproduced, "our interval holds the published change".to_owned());
     }
     if near > size {
-        return (ClaimOutcome::Reproduced, "our change is larger than the published one, in its direction".to_owned());
+        return (ClaimOutcome::Exceeded, "our change is larger than the published one, in its direction".to_owned());
     }
     if near > 0.0 {
         return (ClaimOutcome::NotReproduced, "our change has the published direction, but is smaller".to_owned());
@@ -163,16 +163,16 @@ mod tests {
 
     #[test]
     fn outcomes_follow_from_the_interval() {
-        use ClaimOutcome::{Contradicted, NotReproduced, Reproduced, Undecided};
+        use ClaimOutcome::{Contradicted, Exceeded, NotReproduced, Reproduced, Undecided};
         for (published, low, high, wanted) in [
             (0.35, 0.30, 0.40, Reproduced),
-            (0.35, 0.80, 0.90, Reproduced),
+            (0.35, 0.80, 0.90, Exceeded),
             (0.35, 0.05, 0.10, NotReproduced),
             (0.35, -0.01, 0.01, NotReproduced),
             (0.06, -0.10, 0.10, Undecided),
             (0.35, -0.20, -0.10, Contradicted),
             (-0.27, -0.30, -0.20, Reproduced),
-            (-0.27, -0.60, -0.50, Reproduced),
+            (-0.27, -0.60, -0.50, Exceeded),
             (-0.27, -0.10, -0.05, NotReproduced),
             (-0.27, 0.05, 0.10, Contradicted),
             (0.0, -0.01, 0.01, Reproduced),

@@ -48,6 +48,7 @@ impl Catalogue {
         let mut entries = Vec::new();
         for file in chosen {
             let mut entry = read_one(file, &selection.place.overrides, targets)?;
+            sources_exist(&root, &entry.scenario)?;
             for (metric, bound) in &common {
                 entry.scenario.gate.entry(metric.clone()).or_insert_with(|| bound.clone());
             }
@@ -55,6 +56,21 @@ impl Catalogue {
         }
         Ok(Self { entries })
     }
+}
+
+/// A claim whose `source` names a document must be checkable: the document's figures stand in `sources/`. What is no
+/// file's name (a title, an address) is left as it is.
+fn sources_exist(root: &Path, scenario: &Scenario) -> Result<(), CliError> {
+    for claim in &scenario.claims {
+        let path = root.join("sources").join(&claim.source);
+        if claim.source.ends_with(".md") && !path.is_file() {
+            return Err(CliError::usage(
+                format!("`{}`: a claim names the source `{}`, which does not exist", scenario.name, claim.source),
+                &format!("write its title, date and figures into `{}`", path.display()),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Thresholds of `gate.toml`, for every scenario that has no rule of its own for a metric. Only metrics that every

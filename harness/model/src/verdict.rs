@@ -246,8 +246,10 @@ pub struct LedgerStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClaimOutcome {
-    /// Our interval holds the published change, or lies beyond it in its direction.
+    /// Our interval holds the published change.
     Reproduced,
+    /// Our interval lies beyond the published change, in its direction.
+    Exceeded,
     /// A change in the published direction, but smaller than published.
     NotReproduced,
     /// A change in the other direction.

@@ -103,6 +103,7 @@ pub fn class_of(scenario: &ScenarioVerdict, metric: &str) -> MetricClass {
 pub const fn outcome_word(outcome: ClaimOutcome) -> &'static str {
     match outcome {
         ClaimOutcome::Reproduced => "reproduced",
+        ClaimOutcome::Exceeded => "exceeded",
         ClaimOutcome::NotReproduced => "not reproduced",
         ClaimOutcome::Contradicted => "contradicted",
         ClaimOutcome::Undecided => "undecided",
