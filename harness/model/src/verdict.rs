@@ -56,6 +56,9 @@ pub struct ScenarioVerdict {
     pub durability_reason: Option<String>,
     /// Settings: asked for and in force.
     pub settings: Vec<SettingRow>,
+    /// The modelled disk and how well it was kept to, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// The workload's own limit.
     pub ceiling: Option<Ceiling>,
     /// Every metric.

@@ -51,7 +51,7 @@ fn of_metric(metric: &MetricVerdict, blocks: u32) -> String {
 
 /// What must be said loudly about a scenario, most important first.
 pub fn warnings(scenario: &ScenarioVerdict) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = scenario.disk.iter().cloned().collect();
     if scenario.durability == Parity::Weaker {
         warnings.push(format!(
             "durability is weaker: {}; a gain bought with durability is not an improvement",

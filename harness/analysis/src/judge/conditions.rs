@@ -244,7 +244,7 @@ fn note_disk(verdict: &mut ScenarioVerdict, planned: &PlannedScenario, pairs: &[
     let trials = pairs.iter().flat_map(|pair| [pair.baseline, pair.candidate]);
     let kept = modelled_disk::of(trials)
         .map_or_else(|| "no sync call was made, so the disk changed nothing".to_owned(), |in_force| in_force.words());
-    verdict.notes.push(format!("on a modelled disk ({}): {kept}", disk.words()));
+    verdict.disk = Some(format!("on a modelled disk ({}): {kept}", disk.words()));
 }
 
 fn expectations(planned: &PlannedScenario, trials: &[Trial], variants: [&str; 2]) -> Vec<ExpectationVerdict> {
