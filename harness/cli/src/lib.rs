@@ -1,6 +1,6 @@
 //! The command line of uplift, for the targets that a binary registers.
 //!
-//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every verb.
+//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every command.
 
 pub mod exit;
 
@@ -10,6 +10,7 @@ mod base_build;
 mod catalogue;
 mod cmd;
 mod error;
+mod help;
 mod launchers;
 mod output;
 mod overrides;
@@ -24,15 +25,15 @@ use uplift_sdk::TargetFactory;
 
 pub use uplift_sdk as target;
 
-use crate::args::{Cli, Verb};
+use crate::args::{Cli, Command};
 
-/// Carries out the command line of the process for these targets.
+/// Executes the command line of the process for these targets.
 pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
     // `uplift agent` is what the harness starts for each trial: no parsing, no signal handlers, nothing in its way.
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == "agent") {
+    if std::env::args_os().nth(1).is_some_and(|command| command == "agent") {
         return cmd::agent::serve(targets);
     }
-    let matches = match Cli::command().try_get_matches() {
+    let matches = match help::dress(Cli::command()).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
@@ -47,25 +48,25 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         }
     };
     let terminal = output::Terminal::of(&cli.output);
-    let outcome = match &cli.verb {
-        Verb::Compare(args) => cmd::compare::run(args, targets, &terminal),
-        Verb::Gate(args) => cmd::gate::run(args, targets, &terminal),
-        Verb::Run(args) => cmd::run::run(args, targets, &terminal),
-        Verb::Profile(args) => cmd::profile::run(args, targets, &terminal),
-        Verb::Saturate(args) => cmd::saturate::run(args, targets, &terminal),
-        Verb::Verify(args) => cmd::verify::run(args, targets, &terminal),
-        Verb::List(args) => cmd::list::run(args, targets, &terminal),
-        Verb::Show(args) => cmd::show::run(args, &terminal),
-        Verb::Report(args) => cmd::report::run(args, targets, &terminal),
-        Verb::Export(args) => cmd::export::run(args, &terminal),
-        Verb::Docker(args) => cmd::docker::run(args, &terminal),
-        Verb::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
-        Verb::History(args) => cmd::history::run(args, &terminal),
-        Verb::Diff(args) => cmd::diff::run(args, &terminal),
-        Verb::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
-        Verb::Crossover(args) => cmd::crossover::run(args, targets, &terminal),
-        Verb::Doctor(args) => cmd::doctor::run(args, &terminal),
-        Verb::Completions(args) => cmd::completions::run(args, &terminal),
+    let outcome = match &cli.command {
+        Command::Compare(args) => cmd::compare::run(args, targets, &terminal),
+        Command::Gate(args) => cmd::gate::run(args, targets, &terminal),
+        Command::Run(args) => cmd::run::run(args, targets, &terminal),
+        Command::Profile(args) => cmd::profile::run(args, targets, &terminal),
+        Command::Saturate(args) => cmd::saturate::run(args, targets, &terminal),
+        Command::Verify(args) => cmd::verify::run(args, targets, &terminal),
+        Command::List(args) => cmd::list::run(args, targets, &terminal),
+        Command::Show(args) => cmd::show::run(args, &terminal),
+        Command::Report(args) => cmd::report::run(args, targets, &terminal),
+        Command::Export(args) => cmd::export::run(args, &terminal),
+        Command::Docker(args) => cmd::docker::run(args, &terminal),
+        Command::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
+        Command::History(args) => cmd::history::run(args, &terminal),
+        Command::Diff(args) => cmd::diff::run(args, &terminal),
+        Command::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
+        Command::Crossover(args) => cmd::crossover::run(args, targets, &terminal),
+        Command::Doctor(args) => cmd::doctor::run(args, &terminal),
+        Command::Completions(args) => cmd::completions::run(args, &terminal),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

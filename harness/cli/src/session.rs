@@ -46,7 +46,7 @@ pub struct Session<'a> {
     pub trials: &'a TrialArgs,
     /// Binaries that are not this one, by position in the list of variants.
     pub binaries: [Option<PathBuf>; 2],
-    /// Blocks, where the verb fixes them.
+    /// Blocks, where the command fixes them.
     pub blocks: Option<u32>,
     /// Whether a comparison or measurement is kept in the history.
     pub history: bool,

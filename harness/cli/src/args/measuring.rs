@@ -1,4 +1,4 @@
-//! The verbs that run trials.
+//! The commands that run trials.
 
 use std::path::PathBuf;
 
@@ -10,28 +10,28 @@ use super::{
     trials::{PlaceArgs, ProfileMode, SamplingArgs, SelectionArgs, SetupArgs, TrialArgs, budget},
 };
 
-/// How two variants are compared: shared by the verbs that do.
+/// How two variants are compared: shared by the commands that do.
 #[derive(Clone, Debug, Args)]
 pub struct ComparisonArgs {
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
-    /// Profile both variants after they were measured, in trials of their own
+    /// Profile both variants after the measurement, in trials of their own
     #[arg(long, value_enum, default_value_t)]
     pub profile: ProfileMode,
     /// How stacks are sampled.
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Another metric as the one that decides
+    /// Override the primary metric, which decides
     #[arg(long, value_name = "METRIC")]
     pub metric: Option<String>,
-    /// Binary of the baseline, instead of this one
+    /// Run the baseline with this binary
     #[arg(long, value_name = "PATH")]
     pub baseline_bin: Option<PathBuf>,
-    /// Binary of the candidate, instead of this one
+    /// Run the candidate with this binary
     #[arg(long, value_name = "PATH")]
     pub candidate_bin: Option<PathBuf>,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Show every metric in the table
@@ -57,10 +57,12 @@ pub struct CompareArgs {
 /// `gate`.
 #[derive(Clone, Debug, Args)]
 pub struct GateArgs {
-    /// The variant to compare against, the variant in question, and which scenarios; with --base-ref scenarios only
+    /// Baseline, candidate and scenarios; with --base-ref scenarios only
     #[arg(value_name = "NAME")]
     pub variants_and_scenarios: Vec<String>,
-    /// Compare with this revision: it is built in a worktree, and both builds run interleaved on this machine
+    /// Build this revision and compare with it
+    ///
+    /// The revision is built in a worktree of its own, and both builds run interleaved on this machine.
     #[arg(long, value_name = "REVISION", conflicts_with = "baseline_bin")]
     pub base_ref: Option<String>,
     /// The variant of both builds with --base-ref
@@ -72,7 +74,7 @@ pub struct GateArgs {
     /// How they are compared.
     #[command(flatten)]
     pub how: ComparisonArgs,
-    /// Answer 3 where a rule stays open
+    /// Exit 3 if any rule is inconclusive
     #[arg(long)]
     pub strict: bool,
 }
@@ -86,13 +88,13 @@ pub struct RunArgs {
     /// The variant; may be given several times
     #[arg(long = "variant", value_name = "VARIANT", required_unless_present = "ledger")]
     pub variants: Vec<String>,
-    /// Measure the steps of the scenario's `ledger` instead, and say what each brought against the one before it
+    /// Measure the steps of the scenario's `ledger`, each against the last
     #[arg(long, conflicts_with = "variants")]
     pub ledger: bool,
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Show every metric in the table
@@ -109,7 +111,7 @@ pub struct ProfileArgs {
     /// The variant
     #[arg(long, value_name = "VARIANT")]
     pub variant: String,
-    /// Another variant: show what moved from it to the first
+    /// Show what moved from this variant to the first
     #[arg(long, value_name = "VARIANT")]
     pub against: Option<String>,
     /// What to sample
@@ -118,16 +120,16 @@ pub struct ProfileArgs {
     /// How stacks are sampled.
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Measure what sampling costs instead: the variant against itself under the sampler
+    /// Measure what sampling costs instead: the variant against itself
     #[arg(long, conflicts_with_all = ["against", "tail"])]
     pub cost: bool,
     /// Time for all scenarios together, with --cost
     #[arg(long, value_name = "DURATION", requires = "cost", value_parser = budget)]
     pub budget: Option<HumanDuration>,
-    /// What all verbs that run trials share.
+    /// What all commands that run trials share.
     #[command(flatten)]
     pub setup: SetupArgs,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -141,10 +143,10 @@ pub struct SaturateArgs {
     /// The variant
     #[arg(long, value_name = "VARIANT")]
     pub variant: String,
-    /// Rate of the first step, operations a second [default: the scenario's]
+    /// First rate, in operations per second [default: the scenario's]
     #[arg(long, value_name = "RATE", value_parser = positive)]
     pub from: Option<f64>,
-    /// How wide the interval may stay, in percent of the highest sustained rate
+    /// Width of the interval to stop at, in percent of the sustained rate
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = positive)]
     pub precision: f64,
     /// How trials are run; `--blocks` is the trials of each rate [default: 3]
@@ -165,7 +167,7 @@ pub struct VerifyArgs {
     /// Which scenarios [default: all]
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// What all verbs that run trials share.
+    /// What all commands that run trials share.
     #[command(flatten)]
     pub setup: SetupArgs,
 }
@@ -175,13 +177,15 @@ pub struct VerifyArgs {
 pub struct SweepArgs {
     /// The scenario
     pub scenario: String,
-    /// A parameter and its values; several make a grid. Names are those of --set: a bare key is a setting of the target
+    /// A parameter and its values; several make a grid
+    ///
+    /// Names are those of --set: a bare key is a setting of the target.
     #[arg(long = "param", value_name = "NAME=A,B,C", required = true)]
     pub parameters: Vec<String>,
     /// The variant whose settings every point starts from
     #[arg(long, value_name = "VARIANT", default_value = "baseline")]
     pub variant: String,
-    /// Another metric as the one that decides
+    /// Override the primary metric, which decides
     #[arg(long, value_name = "METRIC")]
     pub metric: Option<String>,
     /// Where scenarios are.
@@ -190,7 +194,7 @@ pub struct SweepArgs {
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -238,7 +242,7 @@ pub struct CalibrateArgs {
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -30,21 +30,21 @@ pub struct Cli {
     pub output: OutputArgs,
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub command: Command,
 }
 
-/// The verbs.
+/// The commands; `help.rs` groups them.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// Measure two variants in interleaved trials and say which is better: the main job
+pub enum Command {
+    /// Compare two variants in interleaved trials: the main job
     Compare(CompareArgs),
-    /// Compare, hold the result against thresholds, and answer with the exit code: for CI
+    /// Compare, check the result against thresholds, and exit with the answer
     Gate(GateArgs),
     /// Measure variants without comparing them
     Run(RunArgs),
-    /// Sample stacks and say where the time went, and against another variant what moved
+    /// Sample stacks: where the time goes, and what moved between two variants
     Profile(ProfileArgs),
-    /// Search the highest rate that an open load sustains
+    /// Find the highest rate that an open load sustains
     Saturate(SaturateArgs),
     /// Run every scenario once at its smallest and check that it is correct
     Verify(VerifyArgs),
@@ -56,19 +56,19 @@ pub enum Verb {
     Report(ReportArgs),
     /// Print a stored run in the format of another tool
     Export(ExportArgs),
-    /// Look after what uplift keeps on a Docker engine
+    /// Manage what uplift keeps on a Docker engine
     Docker(DockerArgs),
-    /// Measure a variant against itself: the noise floor of this machine, kept for later comparisons
+    /// Measure a variant against itself: the noise floor of this machine
     Calibrate(CalibrateArgs),
     /// Show a metric over many runs, and where its level changed
     History(HistoryArgs),
-    /// Put two stored runs side by side, as far as they may be compared
+    /// Compare two stored runs as far as they are comparable
     Diff(DiffArgs),
     /// Measure a grid of settings in random order and find its best point
     Sweep(SweepArgs),
     /// Find where the better of two variants changes: on which disk, at how many clients
     Crossover(CrossoverArgs),
-    /// Say what this machine can measure, and how to make it measure more
+    /// Check what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
@@ -76,20 +76,19 @@ pub enum Verb {
 
 /// How results are shown.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// When to use colours; NO_COLOR is obeyed
+    /// When to use colors; NO_COLOR is obeyed
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
     /// Print no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say more about what happens
+    /// Print more about what happens
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
-/// When to use colours.
+/// When to use colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set.
@@ -100,7 +99,7 @@ pub enum ColorChoice {
     Never,
 }
 
-/// The form of the results on standard output.
+/// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A table for people.
@@ -127,7 +126,7 @@ pub struct ListArgs {
     /// Print the JSON Schema of scenario files and of every target's settings
     #[arg(long)]
     pub schema: bool,
-    /// Form of the list
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -143,17 +142,19 @@ pub struct DockerArgs {
 /// What can be done.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DockerCommand {
-    /// Remove containers, volumes and images that killed runs left behind; those of a run that is alive stay
+    /// Remove what killed runs left behind
+    ///
+    /// Containers, volumes, images and networks of a run that is alive stay.
     Prune(PruneArgs),
 }
 
 /// `docker prune`.
 #[derive(Clone, Debug, Args)]
 pub struct PruneArgs {
-    /// Only say what would be removed
+    /// Only print what would be removed
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove also what belongs to runs of which it cannot be told from here whether they are alive
+    /// Also remove what belongs to runs that may be alive elsewhere
     #[arg(long)]
     pub unknown: bool,
 }
@@ -161,13 +162,13 @@ pub struct PruneArgs {
 /// `doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
-    /// The folder whose disk is tried
+    /// The folder whose disk is tested
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub data_dir: PathBuf,
     /// Measure that disk and save it to a file that `--disk FILE` models elsewhere
     #[arg(long, value_name = "FILE.toml")]
     pub save_disk: Option<PathBuf>,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

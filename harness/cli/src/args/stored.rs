@@ -1,4 +1,4 @@
-//! The verbs that read stored runs.
+//! The commands that read stored runs.
 
 use std::path::PathBuf;
 
@@ -9,20 +9,22 @@ use super::Format;
 /// A stored run.
 #[derive(Clone, Debug, Args)]
 pub struct RunArg {
-    /// The run: a folder, a name in the results folder or the beginning of one, or `latest`
+    /// A run: `latest`, a folder, or a name in the results folder
+    ///
+    /// The beginning of a name is enough where it is unique.
     pub run: String,
     /// Folder with results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
 }
 
-/// Verbs on a stored run.
+/// Commands on a stored run.
 #[derive(Clone, Debug, Args)]
 pub struct StoredArgs {
     /// The run.
     #[command(flatten)]
     pub stored: RunArg,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Show every metric in the table
@@ -33,22 +35,26 @@ pub struct StoredArgs {
 /// `report`.
 #[derive(Clone, Debug, Args)]
 pub struct ReportArgs {
-    /// Runs: folders, names in the results folder or beginnings of such, or `latest`
+    /// Runs: `latest`, folders, or names in the results folder
+    ///
+    /// The beginning of a name is enough where it is unique.
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<String>,
     /// Folder with results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
-    /// Print the results as well, in this form
+    /// Print the results as well, in this format
     #[arg(long, value_enum)]
     pub format: Option<Format>,
     /// Print the results as well, with every metric in the table
     #[arg(long)]
     pub all_metrics: bool,
-    /// Write a page that holds every published figure of the scenarios against these runs, instead of their documents
+    /// Write a page that compares published figures with these runs
+    ///
+    /// Every figure that a scenario's `claims` cite stands beside what these runs measured. Their own documents are not rebuilt.
     #[arg(long, value_name = "FILE")]
     pub replication: Option<PathBuf>,
-    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
+    /// Folder with the scenario files [default: the nearest `scenarios`]
     #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
     pub scenario_dir: Option<PathBuf>,
 }
@@ -64,13 +70,13 @@ pub struct HistoryArgs {
     /// Only this variant
     #[arg(long, value_name = "VARIANT")]
     pub variant: Option<String>,
-    /// Folder with the runs; the history lies beside it
+    /// Folder with the runs; the history is beside it
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
     /// Folder to write a plot of each variant into
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -78,14 +84,14 @@ pub struct HistoryArgs {
 /// `diff`.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
-    /// The first run: a folder, a name in the results folder or the beginning of one, or `latest`
+    /// The first run: `latest`, a folder, or a name in the results folder
     pub first: String,
     /// The second run
     pub second: String,
     /// Folder with results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
-    /// Form of the results on standard output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -105,10 +111,10 @@ pub struct ExportArgs {
     /// Only this variant
     #[arg(long, value_name = "VARIANT")]
     pub variant: Option<String>,
-    /// Which metrics go into github-benchmark, whose files have one direction
+    /// Direction of the metrics in github-benchmark
     #[arg(long, value_enum, default_value_t)]
     pub better: Direction,
-    /// Folder to write documents into instead of printing the one
+    /// Write the documents into this folder
     #[arg(long, value_name = "DIR")]
     pub into: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! What the verbs that run trials share: which scenarios, for how long, where, and how agents are started and sampled.
+//! What the commands that run trials share: which scenarios, for how long, where, and how agents are started and sampled.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,9 +11,8 @@ use super::disk::{self, DiskChoice};
 
 /// Where scenarios are, and which are meant.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Scenarios")]
 pub struct SelectionArgs {
-    /// Scenarios: `target/name`, `name` where it is unique, or `target` for all of a target
+    /// Scenarios: `target/name`, a unique `name`, or `target` for all of it
     #[arg(value_name = "SCENARIO")]
     pub scenarios: Vec<String>,
     /// Where they are.
@@ -23,27 +22,27 @@ pub struct SelectionArgs {
 
 /// Where scenarios are, and what of them is changed.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Scenarios")]
 pub struct PlaceArgs {
-    /// Folder with the scenario files [default: `scenarios` here or in a folder above]
+    /// Folder with the scenario files [default: the nearest `scenarios`]
     #[arg(long, value_name = "DIR", env = "UPLIFT_SCENARIOS")]
     pub scenario_dir: Option<PathBuf>,
-    /// Override a value: `key=v` for a setting of every variant, `workload.key=v`, `load.key=v`, `trial.key=v`
+    /// Override a value of the scenario
+    ///
+    /// `key=v` is a setting of every variant; `workload.key=v`, `load.key=v` and `trial.key=v` are values of those tables.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
 }
 
-/// How long trials are run, and how: shared by every verb that measures.
+/// How long trials are run, and how: shared by every command that measures.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Trials")]
 pub struct TrialArgs {
-    /// Time for all scenarios together, such as 5m [default: 1m for each]
+    /// Time for all scenarios together, as 5m [default: 1m each]
     #[arg(long, value_name = "DURATION", value_parser = budget)]
     pub budget: Option<HumanDuration>,
-    /// A first impression: six short blocks of each scenario, under three minutes for everything
+    /// Take six short blocks of each scenario: a first impression
     #[arg(long)]
     pub quick: bool,
-    /// Exactly so many blocks of each scenario instead of a budget
+    /// Take exactly N blocks of each scenario instead of a budget
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub blocks: Option<u32>,
     /// What does not depend on how long.
@@ -51,37 +50,40 @@ pub struct TrialArgs {
     pub setup: SetupArgs,
 }
 
-/// A time above nothing.
+/// A time above zero.
 pub fn budget(text: &str) -> Result<HumanDuration, String> {
     match text.parse::<HumanDuration>()? {
-        HumanDuration(Duration::ZERO) => {
-            Err("a budget of nothing measures nothing; write a time such as 5m".to_owned())
-        }
+        HumanDuration(Duration::ZERO) => Err("a budget of zero measures nothing; write a time such as 5m".to_owned()),
         budget => Ok(budget),
     }
 }
 
-/// What all verbs that run trials share: the seed, folders, limits, and how agents are started.
+/// What all commands that run trials share: the seed, folders, limits, and how agents are started.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Trials")]
 pub struct SetupArgs {
-    /// Seed of the plan, the load and the data [default: from the clock, recorded in the run]
+    /// Seed of plan, load and data [default: from the clock]
+    ///
+    /// The run records the seed that was used.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Folder for results
     #[arg(long, value_name = "DIR", default_value = "results/runs")]
     pub out: PathBuf,
-    /// Folder for the data of trials; its disk is what is measured [default: inside the run's folder]
+    /// Folder for trial data [default: inside the run's folder]
+    ///
+    /// Its disk is the disk that is measured.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Model a slower disk: the time a sync takes (`4ms`), `sync=4ms,sync_p99=20ms,queue=serial`, a preset
-    /// (`uplift list --disks`), a file of `doctor --save-disk` or of fio, or `none` for the disk that is there
+    /// Model a slower disk: `4ms`, a preset, a file, or `none`
+    ///
+    /// The time a sync takes (`4ms`), `sync=4ms,sync_p99=20ms,queue=serial`, a preset (`uplift list --disks`), a file of
+    /// `doctor --save-disk` or of fio, or `none` for the disk that is there.
     #[arg(long, value_name = "DISK", value_parser = disk::parse)]
     pub disk: Option<DiskChoice>,
-    /// The most memory of one trial, in MiB [default: three quarters of the machine's]
+    /// Memory limit of a trial in MiB [default: 3/4 of the machine's]
     #[arg(long, value_name = "MIB")]
     pub memory_max: Option<u64>,
-    /// Take builds with debug assertions too
+    /// Accept builds with debug assertions
     #[arg(long)]
     pub allow_debug: bool,
     /// How agents are started.
@@ -89,26 +91,31 @@ pub struct SetupArgs {
     pub launch: LaunchArgs,
 }
 
-/// How agents are started: shared by every verb that runs trials.
+/// How agents are started: shared by every command that runs trials.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Launch")]
 pub struct LaunchArgs {
-    /// How agents are started, where a variant does not say so itself [default: process]
+    /// How to start agents [default: process, or as the variant says]
     #[arg(long, value_enum)]
     pub launch: Option<Launcher>,
-    /// A label that nodes of a swarm must have for trials to run on them
+    /// Run trials only on nodes of the swarm with this label
     #[arg(long = "swarm-label", value_name = "KEY=VALUE", value_parser = node_label)]
     pub swarm_labels: Vec<String>,
-    /// Image below the agent's container, such as one with a server that the target needs [default: nothing]
+    /// Base image of the agent's container [default: none]
+    ///
+    /// For instance one with a server that the target needs.
     #[arg(long, value_name = "IMAGE")]
     pub docker_base: Option<String>,
-    /// CPUs of a container, such as 1.5 [default: all]
+    /// CPU limit of a container, as 1.5 [default: all]
     #[arg(long, value_name = "N", value_parser = cpu_count)]
     pub cpus: Option<f64>,
-    /// Memory of a container, such as 512m; there is no swap [default: as --memory-max]
+    /// Memory limit of a container, as 512m [default: --memory-max]
+    ///
+    /// Containers have no swap.
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
-    /// An option of `docker run` for containers, such as --docker-arg=--device-write-iops=/dev/sda:50
+    /// Pass an option of `docker run` to containers
+    ///
+    /// For instance --docker-arg=--device-write-iops=/dev/sda:50.
     #[arg(long = "docker-arg", value_name = "OPTION", allow_hyphen_values = true)]
     pub docker_args: Vec<String>,
 }
@@ -116,11 +123,11 @@ pub struct LaunchArgs {
 /// The ways to start an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Launcher {
-    /// A child process.
+    /// A child process
     Process,
-    /// A container of the engine that DOCKER_HOST names.
+    /// A container on the engine that DOCKER_HOST names
     Docker,
-    /// Jobs of the swarm whose manager DOCKER_HOST names, each pair of trials on one of its nodes.
+    /// Jobs of the swarm whose manager DOCKER_HOST names, each pair of trials on one node
     Swarm,
 }
 
@@ -169,18 +176,17 @@ pub enum ProfileMode {
 
 /// How stacks are sampled.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Profiles")]
 pub struct SamplingArgs {
-    /// Samples a second of every running thread
+    /// Samples per second of every running thread
     #[arg(long = "sampling-frequency", value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub frequency: u32,
     /// How long each profile trial samples
     #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s")]
     pub window: HumanDuration,
-    /// Profile trials of each variant; their samples are added up
+    /// Profile trials of each variant; their samples add up
     #[arg(long = "sampling-repeats", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub repeats: u32,
-    /// Show the calls slower than this percentile apart from all: p99, p99.9
+    /// Profile calls slower than this percentile apart, as p99.9
     #[arg(long = "tail", value_name = "PERCENTILE", value_parser = percentile)]
     pub tail: Option<f64>,
 }

@@ -20,7 +20,7 @@ use crate::{
 /// How many runs are named where the one that was meant is not there.
 const NEWEST: usize = 5;
 
-/// Prints the run as the verb that made it did.
+/// Prints the run as the command that made it did.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
     print(&load(&args.stored, terminal)?, args.format, args.all_metrics, terminal)?;
     Ok(exit::OK)
