@@ -3,7 +3,7 @@
 default:
     @just --list
 
-# The main job.
+# Compare baseline and optimized, everywhere.
 compare *args:
     cargo run -- compare baseline optimized {{args}}
 
@@ -17,6 +17,14 @@ test:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+
+# Sizes, dependencies, licenses, crate graph, import circles, documents, words.
+check *names:
+    cargo run -p xtask -- check {{names}}
+
+# The documents as a book in target/book; needs mdBook.
+book:
+    mdbook build docs
 
 # Every variant of every scenario once.
 verify *args:

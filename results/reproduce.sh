@@ -17,7 +17,7 @@ started=$SECONDS
 # has FEATURE: whether the build was said to have it.
 has() { case " ${UPLIFT_FEATURES:-} " in *" $1 "*) ;; *) return 1 ;; esac }
 
-# keep TARGET NAME VERB…: measures, and puts the run into results/reference/TARGET/NAME.
+# keep TARGET NAME COMMAND…: measures, and puts the run into results/reference/TARGET/NAME.
 keep() {
   local place=results/reference/$1/$2 name=$1/$2
   shift 2
@@ -28,6 +28,9 @@ keep() {
   rm -rf "$place"
   mkdir -p "$(dirname "$place")"
   mv "$scratch"/runs/* "$place"
+  # What `uplift report` draws again from the records is not kept: pages, verdicts, flame graphs.
+  rm -rf "$place"/report.html "$place"/verdicts.json "$place"/comment.md "$place"/profiles
+  [ ! -e "$place"/profiles.jsonl ] || gzip -9n "$place"/profiles.jsonl
 }
 
 for target in $targets; do

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,8 @@ pub const TRIALS_FILE: &str = "trials.jsonl";
 
 /// The file with one line for each profile trial.
 pub const PROFILES_FILE: &str = "profiles.jsonl";
+/// The same, gzipped: read where the plain file is missing, written by nobody but `gzip`.
+pub const PACKED_PROFILES_FILE: &str = "profiles.jsonl.gz";
 
 /// Why a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +211,10 @@ pub fn load_profiles(directory: &Path) -> Result<Vec<ProfileTrial>, StoreError> 
     let path = directory.join(PROFILES_FILE);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match unpacked(directory)? {
+            Some(text) => text,
+            None => return Ok(Vec::new()),
+        },
         Err(error) => return Err(at(&path, error)),
     };
     // A last line without its end was cut off: the harness ended while writing it.
@@ -224,6 +229,21 @@ pub fn load_profiles(directory: &Path) -> Result<Vec<ProfileTrial>, StoreError> 
             })
         })
         .collect()
+}
+
+/// The profile trials of a run that keeps them packed: stacks repeat each other and shrink to a twentieth.
+fn unpacked(directory: &Path) -> Result<Option<String>, StoreError> {
+    let path = directory.join(PACKED_PROFILES_FILE);
+    let packed = match fs::read(&path) {
+        Ok(packed) => packed,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at(&path, error)),
+    };
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(packed.as_slice())
+        .read_to_string(&mut text)
+        .map_err(|error| at(&path, StoreErrorKind::Corrupt(format!("it is not a whole gzip file: {error}"))))?;
+    Ok(Some(text))
 }
 
 /// Reads the content of a `trials.jsonl`: the trials, and warnings about a last line that was cut off.
@@ -301,6 +321,24 @@ mod tests {
             sentinels: Sentinels::default(),
             measured: None,
         }
+    }
+
+    #[test]
+    fn packed_profiles_are_read_and_a_cut_file_is_an_error() {
+        let folder = tempfile::TempDir::new().unwrap();
+        assert!(load_profiles(folder.path()).unwrap().is_empty(), "no file is no profile");
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(b"{\"schema\":99}\n").unwrap();
+        let packed = packer.finish().unwrap();
+        let file = folder.path().join(PACKED_PROFILES_FILE);
+        fs::write(&file, &packed).unwrap();
+        let error = load_profiles(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("99"), "its lines are read as those of the plain file: {error}");
+        fs::write(&file, &packed[..packed.len() - 4]).unwrap();
+        let error = load_profiles(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("not a whole gzip file"), "{error}");
+        fs::write(folder.path().join(PROFILES_FILE), "").unwrap();
+        assert!(load_profiles(folder.path()).unwrap().is_empty(), "the plain file comes first");
     }
 
     /// A crash may cut the file at any byte: every whole line before the cut is kept.

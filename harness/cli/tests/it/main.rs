@@ -1,6 +1,5 @@
 //! The built binary, used as users use it.
 
-mod arrows;
 mod bench;
 mod crossover;
 mod docker;
@@ -10,6 +9,7 @@ mod own_engine;
 mod own_target;
 mod owner;
 mod profile;
+mod reference_runs;
 mod saturate;
 mod stored;
 mod truth;
