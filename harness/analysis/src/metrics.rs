@@ -49,7 +49,7 @@ const OWN: [&str; 32] = [
     "settled_throughput",
     "attempts",
     "success_rate",
-    "nothing_rate",
+    "no_op_rate",
     "group_evenness",
     "wall_per_completion",
     "response_p50",
@@ -65,7 +65,7 @@ const OWN: [&str; 32] = [
     "service_p999",
     "service_max",
     "syncs_per_op",
-    "fsyncs_per_write",
+    "syncs_per_write",
     "sync_p50",
     "sync_p99",
     "cpu_per_op",
@@ -183,7 +183,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
     push(
         values,
         MetricSpec::new(
-            "nothing_rate",
+            "no_op_rate",
             Unit::Ratio,
             Better::Neither,
             MetricClass::Info,
@@ -287,7 +287,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     push(
         values,
         MetricSpec::new(
-            "fsyncs_per_write",
+            "syncs_per_write",
             Unit::CountPerOp,
             Better::Lower,
             MetricClass::Counter,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use uplift_analysis::replication;
-use uplift_model::{Scenario, ScenarioError, scenario::Bound};
+use uplift_model::{Scenario, ScenarioError, metric_names::ByMetric, scenario::Bound};
 use uplift_sdk::{Description, SettingsError, TargetFactory};
 
 use crate::{
@@ -79,8 +79,7 @@ fn common_gate(root: &Path) -> Result<BTreeMap<String, Bound>, CliError> {
     let path = root.join("gate.toml");
     let Ok(text) = fs::read_to_string(&path) else { return Ok(BTreeMap::new()) };
     let shown = path.display().to_string();
-    let rules: BTreeMap<String, Bound> =
-        toml::from_str(&text).map_err(|error| ScenarioError::from_toml(&shown, &text, &error))?;
+    let ByMetric(rules) = toml::from_str(&text).map_err(|error| ScenarioError::from_toml(&shown, &text, &error))?;
     let known = uplift_analysis::metrics::known_names(std::iter::empty(), std::iter::empty());
     for name in rules.keys() {
         if !known.contains(name) {

@@ -45,10 +45,12 @@ pub struct Calibration {
     /// Mean time of a block, in nanoseconds; `None` of a single block.
     pub block_ns: Option<u64>,
     /// The noise of each metric that has a ratio.
+    #[serde(deserialize_with = "crate::metric_names::keys")]
     pub noise: BTreeMap<String, Noise>,
     /// What the rule of the verdicts made of it.
     pub false_alarms: FalseAlarms,
     /// The metric that decides.
+    #[serde(deserialize_with = "crate::metric_names::name")]
     pub primary: String,
     /// The smallest change of that metric that would be found, against the blocks that are paid for.
     pub detectable: Vec<Detectable>,

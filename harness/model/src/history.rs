@@ -32,6 +32,7 @@ pub struct HistoryEntry {
     /// The variant.
     pub variant: String,
     /// Its metrics.
+    #[serde(deserialize_with = "crate::metric_names::keys")]
     pub metrics: BTreeMap<String, HistoryValue>,
 }
 

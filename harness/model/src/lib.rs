@@ -11,6 +11,7 @@ pub mod duration;
 pub mod histogram;
 pub mod history;
 pub mod metric;
+pub mod metric_names;
 pub mod profile;
 pub mod protocol;
 pub mod run;

@@ -115,7 +115,7 @@ pub enum MetricClass {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricSpec {
-    /// Unique within a scenario, snake case, units last: `response_p99`, `fsyncs_per_write`.
+    /// Unique within a scenario, snake case, units last: `response_p99`, `syncs_per_write`.
     pub name: Cow<'static, str>,
     /// The unit of the value.
     pub unit: Unit,

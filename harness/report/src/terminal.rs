@@ -29,7 +29,7 @@ const FIRST: [&str; 9] = [
     "response_p95",
     "response_p99",
     "success_rate",
-    "fsyncs_per_write",
+    "syncs_per_write",
     "storage_written_per_op",
     "cpu_per_op",
     "wall_per_completion",

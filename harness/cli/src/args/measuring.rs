@@ -6,7 +6,7 @@ use clap::Args;
 use uplift_model::duration::HumanDuration;
 
 use super::{
-    Format,
+    Format, metric_name,
     trials::{PlaceArgs, ProfileMode, SamplingArgs, SelectionArgs, SetupArgs, TrialArgs, budget},
 };
 
@@ -23,7 +23,7 @@ pub struct ComparisonArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     /// Override the primary metric, which decides
-    #[arg(long, value_name = "METRIC")]
+    #[arg(long, value_name = "METRIC", value_parser = metric_name)]
     pub metric: Option<String>,
     /// Run the baseline with this binary
     #[arg(long, value_name = "PATH")]
@@ -186,7 +186,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "VARIANT", default_value = "baseline")]
     pub variant: String,
     /// Override the primary metric, which decides
-    #[arg(long, value_name = "METRIC")]
+    #[arg(long, value_name = "METRIC", value_parser = metric_name)]
     pub metric: Option<String>,
     /// Where scenarios are.
     #[command(flatten)]

@@ -5,7 +5,7 @@ mod measuring;
 mod stored;
 mod trials;
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -97,6 +97,11 @@ pub enum ColorChoice {
     Always,
     /// Never.
     Never,
+}
+
+/// A metric under the name that it has today.
+fn metric_name(text: &str) -> Result<String, Infallible> {
+    Ok(uplift_model::metric_names::current(text).to_owned())
 }
 
 /// Output format.

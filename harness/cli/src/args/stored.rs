@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::Format;
+use super::{Format, metric_name};
 
 /// A stored run.
 #[derive(Clone, Debug, Args)]
@@ -65,7 +65,7 @@ pub struct HistoryArgs {
     /// The scenario, as `target/name`
     pub scenario: String,
     /// The metric
-    #[arg(long, value_name = "METRIC", default_value = "throughput")]
+    #[arg(long, value_name = "METRIC", default_value = "throughput", value_parser = metric_name)]
     pub metric: String,
     /// Only this variant
     #[arg(long, value_name = "VARIANT")]

@@ -31,5 +31,5 @@ fn the_documented_target_has_every_verb() {
     assert!(uplift(&["verify"]).contains("2 passed, 0 failed"));
     let compared = uplift(&["compare", "synced", "unsynced", "--quick", "--blocks", "5"]);
     assert!(compared.contains("durability is weaker"), "{compared}");
-    assert!(compared.contains("fsyncs_per_write"), "{compared}");
+    assert!(compared.contains("syncs_per_write"), "{compared}");
 }

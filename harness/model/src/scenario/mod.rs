@@ -23,6 +23,7 @@ use crate::{
     Table,
     disk::{DiskFile, DiskModel},
     duration::HumanDuration,
+    metric_names,
 };
 
 /// The version of the scenario format.
@@ -53,6 +54,7 @@ pub struct Scenario {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub quick: bool,
     /// The metric that decides.
+    #[serde(deserialize_with = "metric_names::name")]
     pub primary: String,
     /// The target's workload.
     pub workload: Table,
@@ -64,10 +66,12 @@ pub struct Scenario {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskModel>,
     /// What must hold for every variant: metric → rule.
+    #[serde(deserialize_with = "metric_names::keys")]
     pub expect: BTreeMap<String, Bound>,
     /// The variants in the order of the file.
     pub variants: Vec<Variant>,
     /// Thresholds of the gate: metric → rule.
+    #[serde(deserialize_with = "metric_names::keys")]
     pub gate: BTreeMap<String, Bound>,
     /// What the source published.
     pub claims: Vec<Claim>,
@@ -194,7 +198,7 @@ pub struct Claim {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
     /// The metric; empty where the figure is about something else.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "metric_names::name")]
     pub metric: String,
     /// Instead of a metric: categories of the variant's profile, whose share of CPU time together is meant;
     /// "system calls" is all time within one.
@@ -278,7 +282,7 @@ struct ScenarioFile {
     #[serde(default = "yes")]
     quick: bool,
     /// The metric that decides; "throughput" where it is not said.
-    #[serde(default = "throughput")]
+    #[serde(default = "throughput", deserialize_with = "metric_names::name")]
     primary: String,
     /// The target's own table.
     #[serde(default)]
@@ -297,12 +301,12 @@ struct ScenarioFile {
     #[serde(default)]
     settings: Table,
     /// What must hold for every variant.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metric_names::keys")]
     expect: BTreeMap<String, Bound>,
     /// The variants: name → settings.
     variants: Table,
     /// Thresholds of the gate.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metric_names::keys")]
     gate: BTreeMap<String, Bound>,
     /// Published figures.
     #[serde(default)]
