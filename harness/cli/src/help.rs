@@ -40,6 +40,12 @@ const GROUPS: &[(&str, &[Page])] = &[
                            uplift sweep orchestration/fanout-2x2 --param worker_concurrency=1,2,4 --metric cpu_per_op",
             },
             Page {
+                name: "crossover",
+                does: "Bisects one parameter and prints the interval in which the better of two variants changes.",
+                examples: "uplift crossover docdb/crud --between sqlite fast --over disk.sync=50us..20ms\n\
+                           uplift crossover docdb/crud --between baseline fast --over load.clients=1..64",
+            },
+            Page {
                 name: "saturate",
                 does: "Raises the rate of an open load until response times grow with time, then narrows down the \
                        highest rate at which they do not.",
@@ -152,7 +158,7 @@ const GROUPS: &[(&str, &[Page])] = &[
 /// command's own and comes before these.
 const SHARED: &[(&str, &[&str])] = &[
     ("Scenarios", &["scenario_dir", "overrides"]),
-    ("Trials", &["budget", "quick", "blocks", "seed", "data_dir", "memory_max", "allow_debug"]),
+    ("Trials", &["budget", "quick", "blocks", "seed", "data_dir", "disk", "memory_max", "allow_debug"]),
     ("Launch", &["launch", "swarm_labels", "docker_base", "cpus", "memory", "docker_args"]),
     ("Profiles", &["frequency", "window", "repeats", "tail"]),
     ("Output", &["format", "all_metrics", "out", "color", "quiet", "verbose"]),
