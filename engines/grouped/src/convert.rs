@@ -45,7 +45,7 @@ pub fn orchestration_item(turn: FetchedTurn) -> Result<(OrchestrationItem, Strin
     let (history, history_error, kv_snapshot) = match history {
         Ok(history) => (history, None, turn.kv),
         Err(error) => {
-            (Vec::new(), Some(format!("history of execution {execution} cannot be read: {error}")), HashMap::new())
+            (Vec::new(), Some(format!("could not read history of execution {execution}: {error}")), HashMap::new())
         }
     };
     let item = OrchestrationItem {

@@ -13,7 +13,7 @@ pub fn sqlite(operation: &'static str) -> impl Fn(rusqlite::Error) -> ProviderEr
 
 /// Text that should be JSON and is not.
 pub fn json(operation: &'static str, what: &'static str) -> impl Fn(serde_json::Error) -> ProviderError {
-    move |error| ProviderError::permanent(operation, format!("{what} cannot be read: {error}"))
+    move |error| ProviderError::permanent(operation, format!("could not read {what}: {error}"))
 }
 
 /// A lock that the caller does not, or no longer, hold.

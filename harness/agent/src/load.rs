@@ -86,7 +86,7 @@ impl Pool {
     /// Starts the client threads within `scope`, each making its own client.
     ///
     /// # Errors
-    /// The first client that could not be made.
+    /// The first client that could not be created.
     pub fn spawn<'scope, 'env>(
         &'env self,
         scope: &'scope thread::Scope<'scope, 'env>,

@@ -82,7 +82,7 @@ impl HarnessConnection {
 
     pub(crate) fn send(&mut self, reply: &Reply) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(reply).map_err(|error| {
-            failure(FailureKind::Protocol, "answering", format!("a reply cannot be written: {error}"))
+            failure(FailureKind::Protocol, "answering", format!("could not write a reply: {error}"))
         })?;
         line.push(b'\n');
         self.replies.write_all(&line).map_err(|error| {
@@ -109,7 +109,7 @@ pub fn read_request(reader: &mut impl BufRead) -> Result<Option<Request>, String
     let read = reader
         .take(LINE_BYTES_MAX as u64)
         .read_until(b'\n', &mut line)
-        .map_err(|error| format!("the stream cannot be read: {error}"))?;
+        .map_err(|error| format!("could not read the stream: {error}"))?;
     if read == 0 {
         return Ok(None);
     }

@@ -140,10 +140,10 @@ fn decide(published: f64, low: f64, high: f64) -> (ClaimOutcome, String) {
     let (near, far) = if published >= 0.0 { (low, high) } else { (-high, -low) };
     let size = published.abs();
     if holds_published && holds_zero && published != 0.0 {
-        return (ClaimOutcome::Undecided, "our interval holds both the published change and none at all".to_owned());
+        return (ClaimOutcome::Undecided, "our interval includes both the published change and 0".to_owned());
     }
     if holds_published {
-        return (ClaimOutcome::Reproduced, "our interval holds the published change".to_owned());
+        return (ClaimOutcome::Reproduced, "our interval includes the published change".to_owned());
     }
     if near > size {
         return (ClaimOutcome::Exceeded, "our change is larger than the published one, in its direction".to_owned());
@@ -154,7 +154,7 @@ fn decide(published: f64, low: f64, high: f64) -> (ClaimOutcome, String) {
     if far < 0.0 {
         return (ClaimOutcome::Contradicted, "our change has the other direction".to_owned());
     }
-    (ClaimOutcome::NotReproduced, "our interval holds no change and excludes the published one".to_owned())
+    (ClaimOutcome::NotReproduced, "our interval includes 0 and excludes the published change".to_owned())
 }
 
 #[cfg(test)]

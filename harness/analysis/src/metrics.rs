@@ -11,7 +11,7 @@ use uplift_model::{
 
 use crate::pairing::kept;
 
-/// A metric of a trial, or why it could not be had.
+/// A metric of a trial, or why it is not available.
 #[derive(Clone, Debug)]
 pub struct Value {
     /// What it is.

@@ -32,7 +32,7 @@ pub struct Sweep {
 pub struct Point {
     /// The variant that stands for it.
     pub variant: String,
-    /// Its value over blocks; `None` where it could not be had.
+    /// Its value over blocks; `None` where it was not available.
     pub value: Option<Estimate>,
     /// The best point against this one, paired by block: change of the best, as a ratio − 1; `None` for the best itself.
     pub best_ahead_by: Option<f64>,

@@ -1,4 +1,4 @@
-//! A target of your own: a crate that implements `Target` and a `main` of one line has every verb of uplift.
+//! A target of your own: a crate that implements `Target` and a `main` of one line has every command of uplift.
 
 use std::{
     collections::BTreeMap,

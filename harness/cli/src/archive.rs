@@ -32,11 +32,11 @@ pub fn history_file(out: &Path) -> PathBuf {
 }
 
 fn unreadable(path: &Path, error: impl std::fmt::Display) -> CliError {
-    CliError::environment(format!("`{}` cannot be read: {error}", path.display()), "remove or repair the file")
+    CliError::environment(format!("could not read `{}`: {error}", path.display()), "remove or repair the file")
 }
 
 fn unwritable(path: &Path, error: impl std::fmt::Display) -> CliError {
-    CliError::environment(format!("`{}` cannot be written: {error}", path.display()), "")
+    CliError::environment(format!("could not write `{}`: {error}", path.display()), "")
 }
 
 /// The stored calibrations; none where there is no file.

@@ -28,7 +28,7 @@ pub fn build(reference: &str, terminal: &Terminal) -> Result<PathBuf, CliError> 
         )
     })?;
     let current = env::current_exe()
-        .map_err(|error| CliError::environment(format!("the running binary cannot be found: {error}"), ""))?;
+        .map_err(|error| CliError::environment(format!("could not find the running binary: {error}"), ""))?;
     // cargo puts `target/debug/name`, and `target/debug/examples/name`.
     let example = current.parent().and_then(Path::file_name) == Some(OsStr::new("examples"));
     let profile_folder = current.ancestors().nth(if example { 2 } else { 1 });
@@ -48,7 +48,7 @@ pub fn build(reference: &str, terminal: &Terminal) -> Result<PathBuf, CliError> 
     if !whole {
         terminal.say(&format!("checking out {reference} ({revision})"));
         fs::create_dir_all(&builds)
-            .map_err(|error| CliError::environment(format!("`{}` cannot be made: {error}", builds.display()), ""))?;
+            .map_err(|error| CliError::environment(format!("could not create `{}`: {error}", builds.display()), ""))?;
         let _ = fs::remove_dir_all(&worktree);
         let place = worktree.display().to_string();
         git(&root, &["worktree", "prune"])
@@ -66,13 +66,13 @@ pub fn build(reference: &str, terminal: &Terminal) -> Result<PathBuf, CliError> 
         .status()
         .map_err(|error| {
             CliError::environment(
-                format!("cargo cannot be started: {error}"),
+                format!("could not start cargo: {error}"),
                 "install Rust, or build the revision yourself and name it with --baseline-bin",
             )
         })?;
     if !status.success() {
         return Err(CliError::environment(
-            format!("{name} at {reference} cannot be built: cargo ended with {status}"),
+            format!("could not build {name} at {reference}: cargo ended with {status}"),
             "see what cargo said above",
         ));
     }
@@ -81,7 +81,7 @@ pub fn build(reference: &str, terminal: &Terminal) -> Result<PathBuf, CliError> 
     // The next revision is built in the same place; the run's record names the one that it measured.
     let kept = builds.join(format!("{name}-{}", revision.get(..12).unwrap_or(&revision)));
     fs::copy(&built, &kept)
-        .map_err(|error| CliError::environment(format!("`{}` cannot be copied: {error}", built.display()), ""))?;
+        .map_err(|error| CliError::environment(format!("could not copy `{}`: {error}", built.display()), ""))?;
     Ok(kept)
 }
 
@@ -92,7 +92,7 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("git cannot be started: {error}"))?;
+        .map_err(|error| format!("could not start git: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     } else {

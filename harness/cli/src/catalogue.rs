@@ -109,7 +109,7 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
         ));
     }
     let here = std::env::current_dir()
-        .map_err(|error| CliError::environment(format!("the current folder cannot be found: {error}"), ""))?;
+        .map_err(|error| CliError::environment(format!("could not find the current folder: {error}"), ""))?;
     here.ancestors().map(|folder| folder.join("scenarios")).find(|folder| folder.is_dir()).ok_or_else(|| {
         CliError::usage(
             format!("there is no folder `scenarios` in `{}` or above it", here.display()),
@@ -120,7 +120,7 @@ fn folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
 
 fn files(root: &Path) -> Result<Vec<ScenarioFile>, CliError> {
     let unreadable = |path: &Path, error: std::io::Error| {
-        CliError::environment(format!("`{}` cannot be read: {error}", path.display()), "")
+        CliError::environment(format!("could not read `{}`: {error}", path.display()), "")
     };
     let mut found = Vec::new();
     for target in fs::read_dir(root).map_err(|error| unreadable(root, error))? {
@@ -193,7 +193,7 @@ fn has_target(file: &ScenarioFile, targets: &[&'static dyn TargetFactory]) -> bo
 fn read_one(file: &ScenarioFile, sets: &[String], targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
     let path = file.path.display().to_string();
     let text = fs::read_to_string(&file.path).map_err(|error| {
-        let message = format!("the scenario `{path}` cannot be read: {error}");
+        let message = format!("could not read the scenario `{path}`: {error}");
         match error.kind() {
             ErrorKind::InvalidData => CliError::usage(message, "save it as UTF-8 text"),
             _ => CliError::environment(message, "make it a file that can be read, or take it out of the folder"),

@@ -18,7 +18,7 @@ const ALL: Duration = Duration::from_secs(165);
 const MEASURED_PART: f64 = 0.3;
 /// The fewest and most rounds.
 const ROUNDS: [u32; 2] = [8, 16];
-/// The most rounds where a turn is a number of operations: it cannot be made shorter.
+/// The most rounds where a turn is a number of operations: it cannot be shorter.
 const COUNTED_ROUNDS_MAX: u32 = 3;
 /// The shortest turn and window, and the longest window and warm-up.
 const TURN_MIN: Duration = Duration::from_millis(25);

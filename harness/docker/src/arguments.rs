@@ -1,4 +1,4 @@
-//! `--docker-arg`: options of `docker run` that change the box, under the names that they have there.
+//! `--docker-arg`: options of `docker run` that change the container, under the names that they have there.
 
 use std::collections::HashMap;
 

@@ -79,7 +79,7 @@ impl Engine {
             .thread_name("docker")
             .enable_all()
             .build()
-            .map_err(|error| fail(DockerErrorKind::Broken(format!("no thread can be had: {error}"))))?;
+            .map_err(|error| fail(DockerErrorKind::Broken(format!("could not start a thread: {error}"))))?;
         let (scheme, place) = host.split_once("://").unwrap_or(("", host));
         let way = match (scheme, tunnel::certificates()) {
             ("tcp" | "https", Some(folder)) => Some(Transport::tls(place, &folder).map_err(fail)?),

@@ -1,4 +1,4 @@
-//! What a Docker Engine can refuse, each with its remedy.
+//! What a Docker Engine can refuse, each with its fix.
 
 use std::{error::Error as _, io};
 
@@ -38,7 +38,7 @@ pub enum DockerErrorKind {
     #[error("there is no image `{0}` on this engine; pull or import it first, uplift pulls nothing")]
     NoImage(String),
     /// The image could not be built.
-    #[error("the image cannot be built: {0}")]
+    #[error("could not build the image: {0}")]
     Build(String),
     /// The agent's binary or a library of it cannot be packed.
     #[error("{0}")]
@@ -70,7 +70,7 @@ const CERTIFICATES: &str = "DOCKER_CERT_PATH names the folder with ca.pem, cert.
 const TIMED_OUT: &str = "look at its log, and restart it if it hangs";
 
 impl DockerErrorKind {
-    /// What happened, without the remedy.
+    /// What happened, without the fix.
     pub fn state(&self) -> String {
         let text = self.to_string();
         text.strip_suffix(self.remedy()).map_or(text.as_str(), |state| state.trim_end_matches("; ")).to_owned()

@@ -31,7 +31,7 @@ pub(crate) const MEMORY_BYTES_MIN: u64 = 6 << 20;
 /// without the kernel's help.
 const PROFILING_CAPABILITIES: [&[&str]; 3] = [&["PERFMON", "SYSLOG"], &["SYS_ADMIN", "SYSLOG"], &[]];
 
-/// How the box is made.
+/// How the container is made.
 #[derive(Clone, Debug, Default)]
 pub struct DockerOptions {
     /// The name of the run: part of every name.

@@ -1,4 +1,4 @@
-//! Starts agents in containers of a Docker Engine: the binary that runs, in a box with limits.
+//! Starts agents in containers of a Docker Engine: the binary that runs, in a container with limits.
 //!
 //! The image is made in memory from the agent's binary and its shared libraries, so host and container run the same
 //! code and nothing is compiled or pulled. Data never lie in the container's own layer. What a trial leaves behind

@@ -58,7 +58,7 @@ pub fn own_binary() -> PathBuf {
 pub fn needs_of(binary: &Path) -> Result<Needs, DockerError> {
     let fail =
         |message: String| DockerError::new(format!("packing `{}`", binary.display()), DockerErrorKind::Binary(message));
-    let bytes = fs::read(binary).map_err(|error| fail(format!("it cannot be read: {error}")))?;
+    let bytes = fs::read(binary).map_err(|error| fail(format!("could not read it: {error}")))?;
     let Some(loader) = loader_of(&bytes).map_err(fail)? else { return Ok(Needs::default()) };
     // Both loaders in use, glibc's and musl's, answer to this option.
     let output =

@@ -14,7 +14,7 @@ const MEMORY_PEAK: &str = "container_memory_peak";
 const STORAGE_READ: &str = "container_storage_read";
 const STORAGE_WRITTEN: &str = "container_storage_written";
 
-/// The metrics that a launch in a container adds. They describe the box and are never judged by themselves.
+/// The metrics that a launch in a container adds. They describe the container and are never judged by themselves.
 pub fn metrics() -> Vec<DerivedMetric> {
     let metric = |name, unit, about| {
         DerivedMetric::new(

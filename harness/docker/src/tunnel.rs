@@ -86,7 +86,7 @@ impl Transport {
         Ok(Self::Tls { address, name, connector: Arc::new(builder.build()) })
     }
 
-    /// The secure shell to `place`: `[user@]host[:port]`.
+    /// SSH to `place`: `[user@]host[:port]`.
     pub(crate) fn ssh(place: &str) -> Result<Self, DockerErrorKind> {
         let place = place.trim_end_matches('/');
         let (host, port) = match place.rsplit_once(':') {
@@ -167,7 +167,7 @@ async fn carry(way: &Transport, client: &mut UnixStream) -> Result<(), String> {
                 .stderr(Stdio::piped())
                 .kill_on_drop(true)
                 .spawn()
-                .map_err(|error| format!("`ssh` cannot be started: {error}"))?;
+                .map_err(|error| format!("could not start `ssh`: {error}"))?;
             let (Some(mut input), Some(mut output), Some(errors)) =
                 (child.stdin.take(), child.stdout.take(), child.stderr.take())
             else {

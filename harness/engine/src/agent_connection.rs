@@ -204,9 +204,8 @@ impl AgentConnection {
 
     /// Sends a request and waits for the reply, watching time, memory and interruption.
     fn ask(&mut self, phase: &str, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
-        let mut line = serde_json::to_vec(request).map_err(|error| {
-            self.fail(FailureKind::Protocol, phase, format!("a request cannot be written: {error}"))
-        })?;
+        let mut line = serde_json::to_vec(request)
+            .map_err(|error| self.fail(FailureKind::Protocol, phase, format!("could not write a request: {error}")))?;
         line.push(b'\n');
         // An agent that died takes nothing any more; why it died is found out below.
         let _ = self.requests.as_mut().map(|requests| requests.write_all(&line).and_then(|()| requests.flush()));
@@ -298,7 +297,7 @@ pub fn read_reply(reader: &mut impl std::io::BufRead) -> Result<Option<Reply>, S
     let read = reader
         .take(LINE_BYTES_MAX as u64)
         .read_until(b'\n', &mut line)
-        .map_err(|error| format!("the agent's stream cannot be read: {error}"))?;
+        .map_err(|error| format!("could not read the agent's stream: {error}"))?;
     if read == 0 {
         return Ok(None);
     }

@@ -215,10 +215,10 @@ fn prepare(
     // What a killed run left behind under the same name is not a fresh directory.
     let _ = fs::remove_dir_all(data_dir);
     fs::create_dir_all(data_dir).map_err(|error| {
-        launch_failure(format!("the data directory `{}` cannot be made: {error}", data_dir.display()))
+        launch_failure(format!("could not create the data directory `{}`: {error}", data_dir.display()))
     })?;
     let data_dir = data_dir.canonicalize().map_err(|error| {
-        launch_failure(format!("the data directory `{}` cannot be found: {error}", data_dir.display()))
+        launch_failure(format!("could not find the data directory `{}`: {error}", data_dir.display()))
     })?;
     let handle = arm.launcher.start(&LaunchOrder {
         binary: arm.binary.clone(),

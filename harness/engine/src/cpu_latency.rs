@@ -27,7 +27,7 @@ impl CpuLatency {
     /// Asks that idle CPUs wake within `limit`, in whole microseconds, rounded down.
     ///
     /// # Errors
-    /// What the system said, with the remedy.
+    /// What the system said, with the fix.
     pub fn hold(limit: Duration) -> Result<Self, String> {
         let micros = i32::try_from(limit.as_micros()).unwrap_or(i32::MAX);
         let asked = || {
@@ -42,7 +42,7 @@ impl CpuLatency {
                     "Linux kernels that manage idle CPUs have it; a container must be given it (`docker run --device`)"
                 }
             };
-            format!("`{DEVICE}` cannot be used: {error}; {remedy}")
+            format!("could not use `{DEVICE}`: {error}; {remedy}")
         })
     }
 
@@ -58,7 +58,7 @@ impl CpuLatency {
     }
 }
 
-/// What the user must know where scenarios ask for a limit that cannot be had: state and remedy.
+/// What the user must know where scenarios ask for a limit that is not available: state and fix.
 pub fn warning<'a>(scenarios: impl IntoIterator<Item = &'a Scenario>) -> Option<String> {
     let asking: Vec<&Scenario> =
         scenarios.into_iter().filter(|scenario| scenario.trial.cpu_latency.is_some()).collect();

@@ -46,7 +46,7 @@ pub fn read(data_root: &Path) -> Environment {
     }
 }
 
-/// What the user must know about the directory that will hold the data: state and remedy.
+/// What the user must know about the directory that will hold the data: state and fix.
 pub fn data_dir_warning(environment: &Environment) -> Option<String> {
     let filesystem = environment.filesystem.as_deref()?;
     MEMORY_FILESYSTEMS.contains(&filesystem).then(|| {

@@ -112,8 +112,8 @@ pub enum EngineError {
     /// The run's folder cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The data directory cannot be made.
-    #[error("the data directory `{path}` cannot be made: {error}; name a folder that can be written with --data-dir")]
+    /// The data directory could not be created.
+    #[error("could not create the data directory `{path}`: {error}; name a folder that can be written with --data-dir")]
     DataDir {
         /// Where.
         path: PathBuf,

@@ -100,12 +100,12 @@ impl Usage {
     }
 }
 
-/// Resources of nothing yet: the cores, and the reason for everything that cannot be had here.
+/// Resources of nothing yet: the cores, and the reason for everything that is not available here.
 pub fn empty() -> Resources {
     let mut missing = BTreeMap::new();
     if let Err(error) = fs::read_to_string("/proc/self/io") {
         for field in ["storage_written_bytes", "storage_read_bytes", "written_bytes", "write_calls"] {
-            missing.insert(field.to_owned(), format!("/proc/self/io cannot be read: {error}"));
+            missing.insert(field.to_owned(), format!("could not read /proc/self/io: {error}"));
         }
     }
     Resources { cores: cores(), missing, ..Resources::default() }

@@ -76,7 +76,7 @@ impl Histogram {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
             .serialize(&self.0, &mut bytes)
-            .map_err(|error| format!("a histogram cannot be encoded: {error}"))?;
+            .map_err(|error| format!("could not encode a histogram: {error}"))?;
         Ok(STANDARD.encode(bytes))
     }
 
@@ -85,7 +85,7 @@ impl Histogram {
         let bytes = STANDARD.decode(text).map_err(|error| format!("a histogram is not base64: {error}"))?;
         let read: hdrhistogram::Histogram<u64> = HdrReader::new()
             .deserialize(&mut bytes.as_slice())
-            .map_err(|error| format!("a histogram cannot be decoded: {error}"))?;
+            .map_err(|error| format!("could not decode a histogram: {error}"))?;
         let mut histogram = Self::default();
         histogram.0.add(&read).map_err(|error| format!("a histogram holds a value above one hour: {error}"))?;
         Ok(histogram)

@@ -114,7 +114,7 @@ pub enum Reply {
     Profiling {
         /// What samples: "perf cpu-clock", "pprof".
         sampler: String,
-        /// What it cannot do here, each with its remedy.
+        /// What it cannot do here, each with its fix.
         warnings: Vec<String>,
     },
     /// The folded stacks.
@@ -171,7 +171,7 @@ pub struct Profiled {
     pub frames: Vec<String>,
     /// On-CPU stacks, folded: "root;…;leaf count" lines. [`OTHER_STACKS`] is the leaf of what stands for many.
     pub folded: String,
-    /// Off-CPU stacks in microseconds, where they were asked for and could be had.
+    /// Off-CPU stacks in microseconds, where they were asked for and available.
     pub folded_off_cpu: Option<String>,
     /// Samples lost; `None`: the sampler does not count them.
     pub lost: Option<u64>,
@@ -183,9 +183,9 @@ pub struct Profiled {
     pub duration_ns: u64,
     /// Successful operations in the stretch.
     pub operations: u64,
-    /// What could not be had, each with its remedy.
+    /// What is not available, each with its fix.
     pub warnings: Vec<String>,
-    /// The slowest calls apart from all, where that was asked for and could be had.
+    /// The slowest calls apart from all, where that was asked for and available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<TailProfile>,
 }
@@ -243,6 +243,6 @@ pub struct CallStacks {
     pub service_ns: u64,
     /// On-CPU stacks, folded, in samples.
     pub folded: String,
-    /// Off-CPU stacks, folded, in microseconds; `None` where they could not be had.
+    /// Off-CPU stacks, folded, in microseconds; `None` where they were not available.
     pub folded_off_cpu: Option<String>,
 }

@@ -235,7 +235,7 @@ impl OperationRecord {
     }
 }
 
-/// What the process, and those that work for it outside, used during the kept turns. `None`: could not be had, with the reason in [`Resources::missing`].
+/// What the process, and those that work for it outside, used during the kept turns. `None`: not available, with the reason in [`Resources::missing`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {

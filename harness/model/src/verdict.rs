@@ -194,7 +194,7 @@ pub struct MetricVerdict {
     /// One line that says what it is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// The baseline; `None` where it could not be had.
+    /// The baseline; `None` where it was not available.
     pub baseline: Option<Estimate>,
     /// The candidate.
     pub candidate: Option<Estimate>,
@@ -237,7 +237,7 @@ pub struct LedgerStep {
     pub changed: Vec<SettingRow>,
     /// What an acknowledged write survives after it; `None` where it was not measured.
     pub durability: Option<Durability>,
-    /// The metric over all blocks; `None` where it could not be had.
+    /// The metric over all blocks; `None` where it was not available.
     pub value: Option<Estimate>,
     /// Against the step before it; `None` for the baseline, and where no block has both.
     pub marginal: Option<MetricVerdict>,
@@ -306,7 +306,7 @@ pub struct ExpectationVerdict {
     pub rule: String,
     /// The variant.
     pub variant: String,
-    /// The value; `None` where it could not be had.
+    /// The value; `None` where it was not available.
     pub value: Option<f64>,
     /// Whether it held.
     pub held: bool,

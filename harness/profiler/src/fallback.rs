@@ -63,7 +63,7 @@ impl RunningSampler for SignalSampler {
 
     fn stop(self: Box<Self>, _: Option<&Tail>) -> Result<Profiled, String> {
         let (duration_ns, cpu_ns) = (clock::now_ns() - self.start_ns, clock::process_cpu_ns() - self.start_cpu_ns);
-        let report = self.guard.report().build().map_err(|error| format!("the samples cannot be read: {error}"))?;
+        let report = self.guard.report().build().map_err(|error| format!("could not read the samples: {error}"))?;
         let mut names = Names::default();
         let folded = fold_named(
             &mut names,

@@ -126,7 +126,7 @@ impl Folded {
 pub struct Folder {
     /// User functions.
     pub user: UserSymbols,
-    /// Kernel functions; `None` where they cannot be had.
+    /// Kernel functions; `None` where they are not available.
     pub kernel: Option<KernelSymbols>,
     /// Names of threads.
     pub threads: HashMap<u32, String>,

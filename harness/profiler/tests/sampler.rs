@@ -278,7 +278,7 @@ fn samples_that_find_no_room_are_counted_and_said() {
     assert!((0.8..1.2).contains(&told), "{taken} taken and {lost} lost of {due} that were due");
     let said = profiled.warnings.join("; ");
     assert!(said.contains(&format!("{lost} of {} samples were lost", taken + lost)), "{said}");
-    assert!(said.contains("sample less often"), "the remedy: {said}");
+    assert!(said.contains("sample less often"), "the fix: {said}");
 }
 
 /// A process that the system starts inherits the events; its addresses would be given names of this one's functions.

@@ -60,7 +60,7 @@ fn summary(rows: &[Row], sources: &BTreeSet<&str>, text: &mut String) {
         row(&cells, text);
     }
     text.push_str(
-        "\n**Reproduced**: our interval holds the published change; a share or a count lies in the published range. **Exceeded**: our interval lies beyond the published change, in its direction. **Not reproduced**: the published size is excluded. **Contradicted**: ours goes the other way. **Undecided**: our data allow both. **Not measured**: no run of those below. **Not comparable**: a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines: a baseline of ours that is faster than the published one is another machine, not a finding.\n\n",
+        "\n**Reproduced**: our interval includes the published change; a share or a count lies in the published range. **Exceeded**: our interval lies beyond the published change, in its direction. **Not reproduced**: the published size is excluded. **Contradicted**: ours goes the other way. **Undecided**: our data allow both. **Not measured**: no run of those below. **Not comparable**: a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines: a baseline of ours that is faster than the published one is another machine, not a finding.\n\n",
     );
 }
 

@@ -1,4 +1,4 @@
-//! `report.html` in a real browser: no console message, no request, nothing wider than a telephone, names for everything
+//! `report.html` in a real browser: no console message, no request, nothing wider than a phone, names for everything
 //! that a screen reader meets.
 //!
 //! Needs Chromium and node; without them the test says so and passes, unless `UPLIFT_REQUIRE` holds `browser`.

@@ -45,7 +45,7 @@ fn run() -> (Run, Vec<ProfileTrial>) {
                 kernel_frames: true,
                 duration_ns: 5_000_000_000,
                 operations,
-                warnings: vec!["something could not be had; do this".to_owned()],
+                warnings: vec!["something is not available; do this".to_owned()],
                 tail: None,
             }),
         })
@@ -135,7 +135,7 @@ fn what_is_missing_is_said() {
     assert!(artifacts(&run, &profiles).unwrap().iter().all(|file| !file.name.contains("-to-")));
 
     profiles[1].profiled.as_mut().unwrap().folded = "no count\n".to_owned();
-    assert!(section::markdown(&profiles, &run.scenarios[0]).contains("The stacks cannot be read"));
+    assert!(section::markdown(&profiles, &run.scenarios[0]).contains("Could not read the stacks"));
     assert!(artifacts(&run, &profiles).unwrap_err().to_string().contains("no count"));
 
     profiles[1].profiled = None;

@@ -263,7 +263,7 @@ impl Samples {
         self.gauges.insert(name.into(), value);
     }
 
-    /// A counter or gauge that cannot be had here, and why. The harness takes the last reason.
+    /// A counter or gauge that is not available here, and why. The harness takes the last reason.
     pub fn absent(&mut self, name: impl Into<Cow<'static, str>>, reason: impl Into<String>) {
         self.absent.insert(name.into(), reason.into());
     }

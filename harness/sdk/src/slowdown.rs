@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extra_time_is_spent_on_the_processor() {
+    fn the_extra_time_is_spent_on_the_cpu() {
         let mut slowdown = Slowdown::new(100.0);
         let before_ns = clock::process_cpu_ns();
         slowdown.around(|| std::thread::sleep(std::time::Duration::from_millis(200)));

@@ -272,7 +272,7 @@ impl Validated for Workload {
             return wrong("read", format!("read, create, update and delete add up to {sum} percent, not to 100"));
         }
         if self.databases == 0 || self.databases > 64 {
-            return wrong("databases", format!("{} databases cannot be had; write 1 to 64", self.databases));
+            return wrong("databases", format!("databases must be 1–64, got {}", self.databases));
         }
         if self.ids == 0 {
             return wrong("ids", "0 ids leave nothing to do; write at least 1".to_owned());
@@ -299,7 +299,7 @@ impl Validated for Settings {
             return wrong("datafile_fsyncs", format!("{} syncs are not known; write 2, 1 or 0", self.datafile_fsyncs));
         }
         if self.index_shards == 0 || self.index_shards > 65_536 {
-            return wrong("index_shards", format!("{} shards cannot be had; write 1 to 65536", self.index_shards));
+            return wrong("index_shards", format!("index_shards must be 1–65536, got {}", self.index_shards));
         }
         if self.max_batch == 0 {
             return wrong("max_batch", "a batch of 0 records holds nothing; write at least 1".to_owned());

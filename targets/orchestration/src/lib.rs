@@ -1,7 +1,7 @@
 //! The orchestration target: the published `duroxide` crate, driven through its own client.
 //!
 //! One operation starts an orchestration and waits for its end as duroxide's users do (`start_orchestration`, then
-//! `wait_for_orchestration`, which polls after 5 ms and then ever more seldom, up to 100 ms). The baseline is the
+//! `wait_for_orchestration`, which polls after 5 ms and then with back-off, up to 100 ms). The baseline is the
 //! bundled SQLite provider with the settings that its authors began with; each setting is a setting here.
 
 mod bundled;

@@ -130,7 +130,7 @@ impl Provider {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Completion {
-    /// By duroxide's client, which looks after 5 ms and then ever more seldom, up to 100 ms.
+    /// By duroxide's client, which looks after 5 ms and then with back-off, up to 100 ms.
     Poll,
     /// From the provider, by the commit that ends it.
     Notify,

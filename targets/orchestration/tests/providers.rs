@@ -112,7 +112,7 @@ fn settings_that_a_provider_does_not_have_are_refused() {
     }
 }
 
-/// Skipped with the remedy where PostgreSQL is not to be had, or the binary was built without the provider.
+/// Skipped with the fix where PostgreSQL is not available, or the binary was built without the provider.
 #[test]
 fn the_provider_on_postgres() {
     let _turn = turn();

@@ -307,7 +307,7 @@ pub(crate) fn make_directory(data_dir: &Path, user: Option<User>, below: &str) -
             .and_then(|()| user.map_or(Ok(()), |user| chown(&directory, Some(user.uid), Some(user.gid))));
         match made {
             Ok(()) => return Ok(directory),
-            Err(error) => reasons.push(format!("`{}` cannot be made: {error}", directory.display())),
+            Err(error) => reasons.push(format!("could not create `{}`: {error}", directory.display())),
         }
     }
     Err(ServiceError::unavailable(

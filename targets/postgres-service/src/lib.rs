@@ -34,7 +34,7 @@ pub enum Way {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// None can be had on this machine as it is.
+    /// None is available on this machine as it is.
     #[error("{state}; {remedy}")]
     Unavailable {
         /// What is not there.
@@ -79,11 +79,11 @@ enum Kind {
 
 impl Server {
     /// The server that [`URL_VARIABLE`] names, else a new one below `data_dir` with `settings` (name, value) on its
-    /// command line, from binaries or in a container, whichever [`WAY_VARIABLE`] says or is to be had. It goes to the
+    /// command line, from binaries or in a container, whichever [`WAY_VARIABLE`] says or is available. It goes to the
     /// system's directory for temporary files instead where the user it runs as cannot reach `data_dir`.
     ///
     /// # Errors
-    /// [`ServiceError::Unavailable`] where there is none, with the remedy.
+    /// [`ServiceError::Unavailable`] where there is none, with the fix.
     pub fn start(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
         if let Some(url) = env::var(URL_VARIABLE).ok().filter(|url| !url.trim().is_empty()) {
             return Ok(Self { connection: url.trim().to_owned(), origin: URL_VARIABLE.to_owned(), kind: Kind::Given });

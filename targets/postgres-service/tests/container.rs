@@ -134,7 +134,7 @@ fn a_killed_owner_leaves_nothing() {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_no_download_but_a_remedy() {
+fn an_image_that_is_not_there_is_no_download_but_a_fix() {
     if let Some(directory) = env::var_os(OWNER) {
         let error = Server::start(Path::new(&directory), &[]).unwrap_err().to_string();
         assert!(error.contains("uplift-test-nothing") && error.contains(IMAGE_VARIABLE), "{error}");
@@ -142,11 +142,11 @@ fn an_image_that_is_not_there_is_no_download_but_a_remedy() {
     }
     let directory = tempfile::tempdir().unwrap();
     let mut command = again(
-        "an_image_that_is_not_there_is_no_download_but_a_remedy",
+        "an_image_that_is_not_there_is_no_download_but_a_fix",
         &Image("uplift-test-nothing:1".to_owned()),
         directory.path(),
     );
-    // With an engine, without one, and without the program: always a remedy.
+    // With an engine, without one, and without the program: always a fix.
     assert!(command.status().unwrap().success());
     assert!(command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock").status().unwrap().success());
 }

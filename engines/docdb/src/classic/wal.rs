@@ -147,7 +147,7 @@ impl Wal {
     /// A log of `database` in `directory` that begins with a new segment `number`.
     ///
     /// # Errors
-    /// When the segment could not be made.
+    /// When the segment could not be created.
     pub fn create(
         disk: &Arc<dyn Disk>,
         directory: &Path,

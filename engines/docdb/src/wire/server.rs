@@ -124,7 +124,7 @@ impl Server {
     /// Serves `store`.
     ///
     /// # Errors
-    /// When the socket cannot be had.
+    /// When the socket could not be opened.
     pub fn start(store: Arc<dyn DocumentStore>, transport: &Transport) -> Result<Self, StoreError> {
         let failed = |error: io::Error| {
             let kind = StoreErrorKind::Io { kind: error.kind(), message: error.to_string() };

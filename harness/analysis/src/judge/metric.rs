@@ -30,7 +30,7 @@ const POINTS: f64 = 0.1;
 const CHANGE_MIN: f64 = 0.005;
 const POINTS_MIN: f64 = 0.0005;
 
-/// A metric of both trials of a block, or why it could not be had.
+/// A metric of both trials of a block, or why it is not available.
 type BlockValues = (Result<f64, String>, Result<f64, String>);
 
 /// Failed and attempted operations of both variants.
@@ -271,14 +271,14 @@ impl MetricTest {
             (true, _) => {
                 format!("something changed, but the interval does not say whether by more than {}", self.margin_words())
             }
-            (false, true) => format!("the interval holds both no change and one beyond {}", self.margin_words()),
-            (false, false) => "the interval holds no change, and a counter has no margin".to_owned(),
+            (false, true) => format!("the interval includes both 0 and changes larger than {}", self.margin_words()),
+            (false, false) => "the interval includes 0, and a counter has no margin".to_owned(),
         };
         let wanted = margin.max(if self.is_ratio() { CHANGE_MIN } else { POINTS_MIN });
         match evidence.blocks_to_detect(wanted, alpha, POWER) {
             Some(blocks) if blocks > evidence.n() => format!("{why}; about {blocks} blocks would decide it"),
             Some(_) => why,
-            None => format!("{why}; no number of blocks that anybody would wait for decides it here"),
+            None => format!("{why}; it would need more than 10,000 blocks"),
         }
     }
 

@@ -46,7 +46,7 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
     match args.format {
         Format::Json => {
             let text = serde_json::to_string_pretty(&found)
-                .map_err(|error| CliError::environment(format!("the calibration cannot be written: {error}"), ""))?;
+                .map_err(|error| CliError::environment(format!("could not write the calibration: {error}"), ""))?;
             terminal.print(&text);
         }
         Format::Table | Format::Markdown => {

@@ -19,7 +19,7 @@ pub fn run(args: &DiffArgs, terminal: &Terminal) -> Result<u8, CliError> {
         diff(Side { run: &first.run, trials: &first.trials }, Side { run: &second.run, trials: &second.trials });
     terminal.print(&match args.format {
         Format::Json => serde_json::to_string_pretty(&result)
-            .map_err(|error| CliError::environment(format!("the difference cannot be written: {error}"), ""))?,
+            .map_err(|error| CliError::environment(format!("could not write the difference: {error}"), ""))?,
         Format::Table | Format::Markdown => draw::document(&result),
     });
     Ok(if result.scenarios.is_empty() { exit::INCOMPARABLE } else { exit::OK })

@@ -1,4 +1,4 @@
-//! `uplift doctor`: what this machine can measure, each with its state and the remedy.
+//! `uplift doctor`: what this machine can measure, each with its state and the fix.
 
 use std::{
     env,
@@ -53,7 +53,7 @@ impl Finding {
         Self { what, state, detail: detail.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Of a message that says its remedy after the last semicolon.
+    /// Of a message that says its fix after the last semicolon.
     fn told(what: &'static str, state: State, message: &str) -> Self {
         let (detail, remedy) = message.rsplit_once("; ").unwrap_or((message, ""));
         Self::poor(what, state, detail, remedy)
@@ -68,7 +68,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let findings = vec![
         build(),
         cores(),
-        idle_processors(),
+        idle_cpus(),
         probe(),
         disk(&args.data_dir),
         data_dir(&args.data_dir),
@@ -88,7 +88,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
     }
     let mut text = String::new();
     if args.format == Format::Markdown {
-        text.push_str("| what | state | detail | remedy |\n|---|---|---|---|\n");
+        text.push_str("| what | state | detail | fix |\n|---|---|---|---|\n");
     }
     for finding in &findings {
         let remedy = finding.remedy.as_deref().unwrap_or("");
@@ -97,7 +97,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
         } else {
             text.push_str(&format!("{:<8} {:<16} {}\n", word(finding.state), finding.what, finding.detail));
             if !remedy.is_empty() {
-                text.push_str(&format!("{:<25} remedy: {remedy}\n", ""));
+                text.push_str(&format!("{:<25} fix: {remedy}\n", ""));
             }
         }
     }
@@ -138,7 +138,7 @@ fn cores() -> Finding {
     Finding::good("CPUs", format!("{cores} cores"))
 }
 
-fn idle_processors() -> Finding {
+fn idle_cpus() -> Finding {
     match CpuLatency::hold(Duration::ZERO) {
         Ok(_) => Finding::good("idle CPUs", "can be kept from sleeping where a scenario asks for it"),
         Err(message) => Finding::told("idle CPUs", State::Limited, &message),
@@ -176,7 +176,7 @@ fn disk(folder: &Path) -> Finding {
         Err(error) => Finding::poor(
             "disk sync",
             State::Missing,
-            format!("`{}` cannot be written: {error}", folder.display()),
+            format!("could not write `{}`: {error}", folder.display()),
             "name a folder that can be written with --data-dir",
         ),
     }

@@ -42,12 +42,12 @@ pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
         )),
         (Some(folder), found) => {
             fs::create_dir_all(folder).map_err(|error| {
-                CliError::environment(format!("`{}` cannot be made: {error}", folder.display()), "")
+                CliError::environment(format!("could not create `{}`: {error}", folder.display()), "")
             })?;
             for document in found {
                 let path = folder.join(&document.name);
                 write_whole(&path, &document.bytes).map_err(|error| {
-                    CliError::environment(format!("`{}` cannot be written: {error}", path.display()), "")
+                    CliError::environment(format!("could not write `{}`: {error}", path.display()), "")
                 })?;
                 terminal.print(&path.display().to_string());
             }

@@ -26,7 +26,7 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
     let finished = compare::measure(&compare, targets, terminal)?;
     let rows = finished.verdicts.as_ref().map(|verdicts| gate(&finished.run, verdicts)).unwrap_or_default();
     let broken =
-        |error: serde_json::Error| CliError::environment(format!("the gate's rows cannot be written: {error}"), "");
+        |error: serde_json::Error| CliError::environment(format!("could not write the gate's rows: {error}"), "");
     let json = serde_json::to_string_pretty(&rows).map_err(broken)? + "\n";
     let input = ReportInput {
         run: &finished.run,
@@ -42,7 +42,7 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
     for (name, text) in documents {
         let path = finished.directory.join(name);
         write_whole(&path, text.as_bytes())
-            .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))?;
+            .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", path.display()), ""))?;
     }
     match args.how.format {
         Format::Json => terminal.print(&json),
@@ -88,7 +88,7 @@ fn tell_github(input: &ReportInput<'_>, rows: &[GateRow], terminal: &Terminal) {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         // The gate's answer must not depend on a page that shows it.
         if let Err(error) = file.and_then(|mut file| file.write_all(github::summary(input, rows).as_bytes())) {
-            terminal.say(&format!("warning: the job summary cannot be written: {error}"));
+            terminal.say(&format!("warning: could not write the job summary: {error}"));
         }
     }
     if env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {

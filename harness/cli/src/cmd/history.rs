@@ -65,9 +65,9 @@ pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
             && let Some(plot) = draw::plot(&trend, &args.scenario, variant, &args.metric)
         {
             let path = folder.join(plot.path.trim_start_matches("plots/"));
-            std::fs::create_dir_all(folder).and_then(|()| write_whole(&path, plot.file().as_bytes())).map_err(
-                |error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""),
-            )?;
+            std::fs::create_dir_all(folder)
+                .and_then(|()| write_whole(&path, plot.file().as_bytes()))
+                .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", path.display()), ""))?;
             terminal.say(&format!("plot: {}", path.display()));
         }
     }

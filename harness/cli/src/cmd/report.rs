@@ -59,5 +59,5 @@ fn scenarios(args: &ReportArgs, targets: &[&'static dyn TargetFactory]) -> Resul
 fn write_page(file: &Path, scenarios: &[Scenario], runs: &[StoredRun<'_>]) -> Result<(), CliError> {
     let rows = replication::replicate(scenarios, runs);
     write_whole(file, page::document(&rows, runs).as_bytes())
-        .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", file.display()), ""))
+        .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", file.display()), ""))
 }

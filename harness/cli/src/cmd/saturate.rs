@@ -98,10 +98,10 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
 fn write(path: &Path, text: &str) -> Result<(), CliError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)
-            .map_err(|error| CliError::environment(format!("`{}` cannot be made: {error}", folder.display()), ""))?;
+            .map_err(|error| CliError::environment(format!("could not create `{}`: {error}", folder.display()), ""))?;
     }
     write_whole(path, text.as_bytes())
-        .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))
+        .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", path.display()), ""))
 }
 
 fn chosen(args: &SaturateArgs, targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {

@@ -527,5 +527,5 @@ fn an_engine_without_room_for_the_image_is_told_in_its_own_words() {
     let mut command =
         bench.command(&["run", "reference/steady", "--variant", "baseline", "--quick", "--launch", "docker"]);
     let said = Said(command.env("DOCKER_HOST", own.host()).output().unwrap());
-    said.code(5).says("the image cannot be built").says("no space left on device");
+    said.code(5).says("could not build the image").says("no space left on device");
 }

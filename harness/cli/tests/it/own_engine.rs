@@ -230,7 +230,7 @@ pub fn has_program(name: &str) -> bool {
     env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(name).exists()))
 }
 
-/// Whether engines of a test's own can be had; why not is said.
+/// Whether a test can start engines of its own, and why not.
 pub fn can_start_engines() -> bool {
     if engine().is_none() {
         return false;

@@ -1,4 +1,4 @@
-//! The verb `profile` on the target whose truth is known.
+//! The command `profile` on the target whose truth is known.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -372,7 +372,7 @@ fn lost_samples_are_in_the_report_and_in_the_graph() {
         assert!(text.contains(&format!("{lost} lost")), "the {name} does not say it");
     }
     assert!(report.contains(&format!("{lost} of {} samples were lost", lost + taken)), "{report}");
-    assert!(report.contains("sample less often"), "the remedy: {report}");
+    assert!(report.contains("sample less often"), "the fix: {report}");
     let said = Said(bench.command(&arguments).env("UPLIFT_SAMPLER_RING_PAGES", "3").output().unwrap());
     let told = format!("{}{}", said.out(), said.err());
     assert!(told.contains("UPLIFT_SAMPLER_RING_PAGES must be a power of two, not `3`"), "{told}");

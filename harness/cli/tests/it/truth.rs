@@ -100,9 +100,9 @@ fn turns_of_one_operation_hold_one_operation() {
     assert!(turns.iter().all(|turn| turn["attempts"] == 7), "{turns:?}");
 }
 
-/// What was in force is recorded where it can be had; where it cannot, the record has nothing and the run says why.
+/// What was in force is recorded where it is available; where it is not, the record has nothing and the run says why.
 #[test]
-fn idle_processors_are_kept_awake_or_it_is_said_that_they_are_not() {
+fn idle_cpus_are_kept_awake_or_it_is_said_that_they_are_not() {
     let bench = Bench::new();
     let work = ["--blocks", "1", "--set", "trial.rounds=3", "--set", "trial.cpu_latency=0s"];
     bench.uplift(&[&["run", "reference/steady", "--variant", "baseline"], &work[..]].concat()).code(0);

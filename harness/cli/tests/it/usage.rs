@@ -1,4 +1,4 @@
-//! What users do wrong: each is answered with a sentence that names the thing, the rule and the remedy.
+//! What users do wrong: each is answered with a sentence that names the thing, the rule and the fix.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 
@@ -42,7 +42,7 @@ fn a_wrong_scenario_is_pointed_at() {
         ("work = 10_000", "wurk = 10_000", "unknown field `wurk`", "steady.toml:11:"),
         ("work = 10_000", "work = \"much\"", "invalid type", "steady.toml:11:"),
         ("slowdown_percent = 5", "slowdown_percent = -200", "write a number above -100", "steady.toml:"),
-        ("clients = 1", "clients = 0", "0 clients", "steady.toml:15:"),
+        ("clients = 1", "clients = 0", "clients must be 1–4096, got 0", "steady.toml:15:"),
         ("throughput = \">= -3%\"", "troughput = \">= -3%\"", "no metric `troughput`", "steady.toml:"),
         ("target = \"reference\"", "target = \"referense\"", "did you mean `reference`", "steady.toml:2:"),
         ("schema = 1", "schema = 2", "this uplift reads schema 1", "steady.toml:1:"),

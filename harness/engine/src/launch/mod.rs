@@ -23,7 +23,7 @@ pub trait Launch {
     /// Starts an agent.
     ///
     /// # Errors
-    /// [`uplift_model::trial::FailureKind::Launch`] or `Unavailable`, with the remedy in the message.
+    /// [`uplift_model::trial::FailureKind::Launch`] or `Unavailable`, with the fix in the message.
     fn start(&self, order: &LaunchOrder) -> Result<Box<dyn AgentHandle>, Failure>;
 
     /// What the reader of the run must know about how its agents were started.
@@ -108,7 +108,7 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
-    /// Killed by the system or the engine for want of memory; the limit in bytes where there is one.
+    /// Killed by the system or the engine because it ran out of memory; the limit in bytes where there is one.
     OutOfMemory(Option<u64>),
     /// Whoever ran it cannot be reached any more, and why.
     Lost(String),

@@ -43,7 +43,7 @@ impl Launch for ProcessLauncher {
         let mut child = command.spawn().map_err(|error| Failure {
             kind: FailureKind::Launch,
             phase: "launch".to_owned(),
-            message: format!("`{} agent` cannot be started: {error}", binary.display()),
+            message: format!("could not start `{} agent`: {error}", binary.display()),
             stderr_tail: String::new(),
         })?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));

@@ -49,7 +49,7 @@ impl SyncCounters {
     /// Opens counters for the processes `roots` and their children.
     ///
     /// # Errors
-    /// Why they cannot be had, and the remedy.
+    /// Why they are not available, and the fix.
     pub fn open(roots: &[u32]) -> Result<Self, String> {
         let ext4 = roots.iter().all(|&pid| works_on_ext4(pid));
         let points: &[Point] = if ext4 { &EXT4 } else { &CALLS };
@@ -226,7 +226,7 @@ mod tests {
                 assert_eq!((of(SyncKind::Fsync), of(SyncKind::Fdatasync)), (Some(3), Some(3)));
             }
             Err(reason) => {
-                // Without the right to trace there is a reason with a remedy, and root on this kernel has the right.
+                // Without the right to trace there is a reason with a fix, and root on this kernel has the right.
                 assert!(reason.contains("tracefs") || reason.contains("perf_event_paranoid"), "{reason}");
                 eprintln!("skipped: {reason}");
             }

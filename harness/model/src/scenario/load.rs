@@ -153,7 +153,7 @@ impl Load {
         if self.clients() == 0 || self.clients() > CLIENTS_MAX {
             return Err((
                 "clients",
-                format!("{} clients cannot be had", self.clients()),
+                format!("clients must be 1–4096, got {}", self.clients()),
                 "write a number between 1 and 4096: each client is a thread",
             ));
         }

@@ -466,7 +466,7 @@ impl Scenario {
     /// Checks load and trial again, for a scenario that was changed after it was read.
     ///
     /// # Errors
-    /// `table.key` that is wrong, the rule, and the remedy.
+    /// `table.key` that is wrong, the rule, and the fix.
     pub fn revalidate(&self) -> Result<(), (String, String, &'static str)> {
         let of = |table: &str, (key, message, help): Complaint| (format!("{table}.{key}"), message, help);
         self.load.validate().map_err(|complaint| of("load", complaint))?;

@@ -78,7 +78,7 @@ fn errors_point_at_their_line() {
     let cases = [
         ("clients = 30", "clinets = 30", "unknown field `clinets`", 11),
         ("clients = 30", "clients = \"many\"", "invalid type", 11),
-        ("clients = 30", "clients = 0", "0 clients cannot be had", 11),
+        ("clients = 30", "clients = 0", "clients must be 1–4096, got 0", 11),
         ("mode = \"closed\"", "mode = \"ajar\"", "unknown variant `ajar`", 9),
         (">= 0.999", "about 1", "is not a rule", 17),
         ("schema = 1", "schema = 7", "schema 7 is not known", 2),

@@ -85,7 +85,7 @@ struct Opened {
 /// Starts sampling; with `moments` it remembers when each sample was taken.
 ///
 /// # Errors
-/// Why the kernel does not let this process sample itself, and the remedy.
+/// Why the kernel does not let this process sample itself, and the fix.
 pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSampler, String> {
     start_with(&ring_pages()?, frequency_hz, off_cpu, moments)
 }
@@ -106,7 +106,7 @@ pub fn start_with(pages: &[usize], frequency_hz: u32, off_cpu: bool, moments: bo
         );
     }
     let (modules, unreadable) =
-        maps::modules().map_err(|error| format!("the mappings of this process cannot be read: {error}"))?;
+        maps::modules().map_err(|error| format!("could not read the mappings of this process: {error}"))?;
     warnings.extend(unreadable);
     let unwinder = Unwinder::new(&modules);
 
@@ -122,7 +122,7 @@ pub fn start_with(pages: &[usize], frequency_hz: u32, off_cpu: bool, moments: bo
             let _ = send_tid.send(unsafe { libc::gettid() });
             read_rings(&receive_rings, &reader_stop, unwinder, moments)
         })
-        .map_err(|error| format!("the sampler's thread cannot be started: {error}"))?;
+        .map_err(|error| format!("could not start the sampler's thread: {error}"))?;
     let own = receive_tid.recv().map_err(|_| "the sampler's thread ended at once".to_owned())?;
 
     let opened = (|| {
@@ -326,7 +326,7 @@ impl RunningSampler for PerfSampler {
 
     fn stop(self: Box<Self>, tail: Option<&Tail>) -> Result<Profiled, String> {
         for event in self.clocks.iter().chain(&self.switches) {
-            event::disable(event).map_err(|error| format!("sampling cannot be stopped: {error}"))?;
+            event::disable(event).map_err(|error| format!("could not stop sampling: {error}"))?;
         }
         let end_ns = clock::now_ns();
         self.stop.store(true, Ordering::Release);
@@ -382,7 +382,7 @@ impl RunningSampler for PerfSampler {
     }
 }
 
-/// What the rings did not tell, each with its remedy.
+/// What the rings did not tell, each with its fix.
 fn complaints(collected: &Collected) -> Vec<String> {
     let mut said = Vec::new();
     let taken: u64 = collected.samples.values().sum();

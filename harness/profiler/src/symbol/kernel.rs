@@ -22,7 +22,7 @@ impl KernelSymbols {
     /// The running kernel's.
     ///
     /// # Errors
-    /// A sentence with the remedy where the file is missing or hides addresses.
+    /// A sentence with the fix where the file is missing or hides addresses.
     pub fn read() -> Result<Self, String> {
         let path = env::var_os(KALLSYMS_VARIABLE).unwrap_or_else(|| KALLSYMS.into());
         Self::read_from(Path::new(&path))

@@ -1,6 +1,6 @@
 //! Results in the formats of other tools: one file for each format, each a function from records to documents.
 //!
-//! What a format has no word for is left out of it, never bent: a metric that could not be had is absent, and a
+//! What a format has no word for is left out of it, never bent: a metric that is not available is absent, and a
 //! format with a single direction gets the metrics of that direction only.
 
 mod benchfmt;

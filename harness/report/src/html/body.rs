@@ -7,7 +7,7 @@ use uplift_model::verdict::Verdict;
 use super::{Attachment, badge, frame, record_anchor, slug};
 use crate::{ReportInput, plots::Plot};
 
-/// Tables of more columns than this become cards on a telephone.
+/// Tables of more columns than this become cards on a phone.
 const CARDS_FROM: usize = 4;
 
 /// What became of the document.
@@ -192,7 +192,7 @@ impl<'a> Writer<'a> {
             matches!(columns.get(column), Some(Alignment::Right)) && 2 * figures.count() >= rows.len().max(1)
         };
         let class = |column: usize| if numeric(column) { Some("n") } else { None };
-        // On a telephone a row of a wide table becomes a card, whose figures bear the names of their columns.
+        // On a phone a row of a wide table becomes a card, whose figures bear the names of their columns.
         let names: Vec<String> = head.iter().map(|cell| plain_text(cell)).collect();
         let cards = names.len() > CARDS_FROM;
         let cell_class = |column: usize, cell: &[Event<'_>]| {

@@ -34,7 +34,7 @@ fn draw(options: &mut Options<'_>, text: &str) -> io::Result<Vec<u8>> {
     Ok(headed(&svg, &options.title, options.subtitle.as_deref().unwrap_or_default()).into_bytes())
 }
 
-/// Characters of a line of the title and of the subtitle: what a telephone is wide enough for.
+/// Characters of a line of the title and of the subtitle: what a phone is wide enough for.
 const TITLE_CHARACTERS: usize = 40;
 const SUBTITLE_CHARACTERS: usize = 48;
 /// Heights of their lines, and where the first begins: below the words that can be clicked.
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(swapped("a;<T as U>::f(u8, u16) 1 20\n"), "a;<T as U>::f(u8, u16) 20 1\n");
     }
 
-    /// The head is broken into lines that fit a telephone, and pushes down what is below it, by as much as it needs.
+    /// The head is broken into lines that fit a phone, and pushes down what is below it, by as much as it needs.
     #[test]
     fn no_line_of_the_head_is_cut_off_or_written_over() {
         let stacks = uplift_analysis::profile::folded::merge(["client;work;<T as U>::f 20\n"]).unwrap();

@@ -25,8 +25,8 @@ impl std::fmt::Display for DrawError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Folded(error) => error.fmt(formatter),
-            Self::Graph(error) => write!(formatter, "a flame graph cannot be drawn: {error}"),
-            Self::Export(error) => write!(formatter, "a profile cannot be exported: {error}"),
+            Self::Graph(error) => write!(formatter, "could not draw a flame graph: {error}"),
+            Self::Export(error) => write!(formatter, "could not export a profile: {error}"),
         }
     }
 }

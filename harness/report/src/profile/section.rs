@@ -34,7 +34,7 @@ pub fn markdown(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String 
     let drawn = match Drawn::of_scenario(profiles, &planned.scenario.name, &planned.variants) {
         Ok(drawn) => drawn,
         Err(error) => {
-            let _ = writeln!(text, "The stacks cannot be read: {}.\n", escape(&error.to_string()));
+            let _ = writeln!(text, "Could not read the stacks: {}.\n", escape(&error.to_string()));
             return text;
         }
     };

@@ -68,7 +68,7 @@ impl Bench {
         Ok(Self { job, directory })
     }
 
-    /// The same with a server; `None`, with the remedy printed, where there is none.
+    /// The same with a server; `None`, with the fix printed, where there is none.
     pub fn with_postgres(workload: &Workload, settings: &Settings) -> Option<Self> {
         match Self::try_new(workload, settings) {
             Ok(bench) => Some(bench),
@@ -120,7 +120,7 @@ pub fn prefix(job: &Job, positions: &BTreeMap<u32, u64>) -> Checksum {
 pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// One with these options of tmpfs; `None`, with the remedy printed, where it cannot be mounted.
+    /// One with these options of tmpfs; `None`, with the fix printed, where it cannot be mounted.
     pub fn mount(options: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("mount");

@@ -1,4 +1,4 @@
-//! The same with a PostgreSQL server; skipped, with the remedy, where there is none.
+//! The same with a PostgreSQL server; skipped, with the fix, where there is none.
 
 use std::{fs, os::unix::fs::MetadataExt as _};
 

@@ -1,4 +1,4 @@
-//! DataFusion as the engine of transforms; in a build without it, a remedy.
+//! DataFusion as the engine of transforms; in a build without it, a fix.
 
 use uplift_pipeline::{Settings, TransformEngine, profile::Profile, transform::TransformKind};
 

@@ -50,7 +50,7 @@ pub struct Session {
 /// The server that the environment names, or a new cluster below `data_dir` with `wal_level`.
 ///
 /// # Errors
-/// [`ErrorKind::Unavailable`] where there is no server to be had.
+/// [`ErrorKind::Unavailable`] where no server is available.
 pub fn start_server(data_dir: &Path, wal_level: WalLevel) -> Result<Arc<Server>> {
     let context = "reaching PostgreSQL";
     let mut settings = SETTINGS.to_vec();
@@ -183,7 +183,7 @@ impl Database {
     }
 
     /// WAL bytes from the position in the log, syncs of the log from the server's own statistics, CPU time from
-    /// `/proc`. What cannot be had is absent, with the reason. All its sync calls are counted by the harness.
+    /// `/proc`. What is not available is absent, with the reason. All its sync calls are counted by the harness.
     pub fn sample(&self, samples: &mut Samples) {
         let context = "reading the server's statistics";
         let number = |statement: &str| {
