@@ -6,16 +6,27 @@ use uplift_model::{Better, trial::TrialOutcome};
 use super::Selection;
 use crate::ReportInput;
 
-const HEAD: &str =
-    "scenario,variant,block,position,started_unix_ns,line,outcome,metric,unit,better,value,absent_because\r\n";
+const HEAD: [&str; 12] = [
+    "scenario",
+    "variant",
+    "block",
+    "position",
+    "started_unix_ns",
+    "line",
+    "outcome",
+    "metric",
+    "unit",
+    "better",
+    "value",
+    "absent_because",
+];
 
 pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> {
-    let mut text = HEAD.to_owned();
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let mut push = |cells: &[&str]| {
-        let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
-        text.push_str(&cells.join(","));
-        text.push_str("\r\n");
+        writer.write_record(cells).expect("twelve cells a line, written to memory");
     };
+    push(&HEAD);
     let mut any = false;
     for planned in &input.run.scenarios {
         for (index, trial) in input.trials.iter().enumerate() {
@@ -50,9 +61,6 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> 
             }
         }
     }
-    any.then_some(text)
-}
-
-fn quoted(cell: &str) -> String {
-    if cell.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+    let bytes = writer.into_inner().expect("memory takes all that is flushed");
+    any.then(|| String::from_utf8(bytes).expect("cells are text"))
 }
