@@ -52,7 +52,7 @@ impl Terminal {
             bars: stderr && !args.quiet,
             quiet: args.quiet,
             verbose: args.verbose,
-            width: stdout.then(terminal_width).flatten(),
+            width: terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0).filter(|width| *width > 0),
         }
     }
 
@@ -71,7 +71,7 @@ impl Terminal {
         if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush())
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            eprintln!("standard output cannot be written: {error}");
+            eprintln!("could not write standard output: {error}");
             process::exit(exit::FAILED.into());
         }
     }
@@ -100,15 +100,6 @@ impl Terminal {
     }
 }
 
-fn terminal_width() -> Option<u16> {
-    // SAFETY: TIOCGWINSZ fills a winsize.
-    let size = unsafe {
-        let mut size: libc::winsize = std::mem::zeroed();
-        (libc::ioctl(1, libc::TIOCGWINSZ, &raw mut size) == 0).then_some(size)
-    }?;
-    (size.ws_col > 0).then_some(size.ws_col)
-}
-
 /// The verdicts of a stored or finished run.
 pub fn verdicts_of(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
     uplift_analysis::judge(run, trials)
@@ -120,11 +111,11 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     let write = |name: &str, text: &str| {
         let path = directory.join(name);
         write_whole(&path, text.as_bytes())
-            .map_err(|error| CliError::environment(format!("`{}` cannot be written: {error}", path.display()), ""))
+            .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", path.display()), ""))
     };
     if let Some(verdicts) = &verdicts {
         let text = verdicts_json(verdicts)
-            .map_err(|error| CliError::environment(format!("the verdicts cannot be written: {error}"), ""))?;
+            .map_err(|error| CliError::environment(format!("could not write the verdicts: {error}"), ""))?;
         write("verdicts.json", &text)?;
     }
     let profiles = load_profiles(directory)?;
@@ -136,7 +127,7 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     if !plots.is_empty() {
         let folder = directory.join("plots");
         fs::create_dir_all(&folder)
-            .map_err(|error| CliError::environment(format!("`{}` cannot be made: {error}", folder.display()), ""))?;
+            .map_err(|error| CliError::environment(format!("could not create `{}`: {error}", folder.display()), ""))?;
     }
     for plot in &plots {
         write(&plot.path, &plot.file())?;
@@ -170,7 +161,7 @@ fn attachments(directory: &Path) -> Vec<html::Attachment> {
 fn write_profiles(directory: &Path, run: &Run, profiles: &[ProfileTrial]) -> Result<(), CliError> {
     let folder = directory.join("profiles");
     let unwritable = |path: &Path, error: &dyn Display| {
-        CliError::environment(format!("`{}` cannot be written: {error}", path.display()), "")
+        CliError::environment(format!("could not write `{}`: {error}", path.display()), "")
     };
     fs::create_dir_all(&folder).map_err(|error| unwritable(&folder, &error))?;
     for artifact in profile::artifacts(run, profiles).map_err(|error| unwritable(&folder, &error))? {
@@ -201,8 +192,7 @@ pub fn render_with(
     style: terminal::Style,
 ) -> Result<String, CliError> {
     let input = ReportInput { run, trials, profiles, verdicts };
-    let broken =
-        |error: serde_json::Error| CliError::environment(format!("the results cannot be written: {error}"), "");
+    let broken = |error: serde_json::Error| CliError::environment(format!("could not write the results: {error}"), "");
     Ok(match (format, verdicts) {
         (Format::Markdown, _) => markdown::document(&input),
         (Format::Json, Some(verdicts)) => verdicts_json(verdicts).map_err(broken)?,

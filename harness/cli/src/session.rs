@@ -121,8 +121,8 @@ impl Finished {
     }
 }
 
-/// Whether a variant was skipped for want of a service that `UPLIFT_REQUIRE` lists: what is missing stands before the first
-/// semicolon of the reason, the remedies after it. The list has words for tests as well (`browser`, `go`), which no scenario
+/// Whether a variant was skipped because a service is missing that `UPLIFT_REQUIRE` lists: what is missing stands before the first
+/// semicolon of the reason, the fixes after it. The list has words for tests as well (`browser`, `go`), which no scenario
 /// can lack.
 fn was_required(required: &str, reason: &str) -> bool {
     let missing = reason.split(';').next().unwrap_or_default().to_lowercase();
@@ -141,7 +141,7 @@ impl Session<'_> {
             }
         }
         let interrupt = Interrupt::install()
-            .map_err(|error| CliError::environment(format!("Ctrl-C cannot be caught: {error}"), ""))?;
+            .map_err(|error| CliError::environment(format!("could not catch Ctrl-C: {error}"), ""))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.scenarios.len().max(1) as u32;
         let budget = self.trials.budget.map(|budget| budget.0).unwrap_or(if self.trials.quick {
@@ -177,7 +177,7 @@ impl Session<'_> {
         let data_root = self.trials.setup.data_dir.clone().unwrap_or_else(|| store.directory().join("data"));
         fs::create_dir_all(&data_root).map_err(|error| {
             CliError::environment(
-                format!("the data directory `{}` cannot be made: {error}", data_root.display()),
+                format!("could not create the data directory `{}`: {error}", data_root.display()),
                 "name a folder that can be written with --data-dir",
             )
         })?;
@@ -328,7 +328,7 @@ impl Session<'_> {
                 // The digest says which build it was, long after the file has changed.
                 let bytes = fs::read(path).map_err(|error| {
                     CliError::usage(
-                        format!("the binary `{}` cannot be read: {error}", path.display()),
+                        format!("could not read the binary `{}`: {error}", path.display()),
                         "name an executable built from uplift",
                     )
                 })?;
@@ -408,19 +408,11 @@ fn command_line() -> Vec<String> {
     std::iter::once(name).chain(arguments).collect()
 }
 
-/// Seconds since the epoch as `20260131T235959Z` (civil-from-days of Howard Hinnant).
+/// Seconds since the epoch as `20260131T235959Z`.
 pub fn utc(seconds: u64) -> String {
-    let days = (seconds / 86_400) as i64 + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let time = seconds % 86_400;
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", time / 3600, time / 60 % 60, time % 60)
+    let moment = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    // No clock says so; a record written by something else may.
+    moment.unwrap_or(jiff::Timestamp::MAX).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 #[cfg(test)]
@@ -457,5 +449,6 @@ mod tests {
         assert_eq!(utc(0), "19700101T000000Z");
         assert_eq!(utc(951_782_400), "20000229T000000Z");
         assert_eq!(utc(1_795_238_645), "20261121T052405Z");
+        assert_eq!(utc(u64::MAX), "99991230T220000Z", "beyond the calendar is its end");
     }
 }

@@ -91,7 +91,7 @@ pub fn encode_text(batch: &RecordBatch, out: &mut String) {
 }
 
 /// `micros` since 1970 as a date and a time of UTC (days to date: Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms", `civil_from_days`).
+/// Algorithms", `civil_from_days`). Written out because PostgreSQL's range of years is wider than that of jiff or time.
 fn write_moment(micros: i64, out: &mut String) -> std::fmt::Result {
     use std::fmt::Write as _;
     let (days, of_day) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
