@@ -207,13 +207,15 @@ pub struct CrossoverArgs {
     /// The two variants
     #[arg(long, num_args = 2, value_names = ["BASELINE", "CANDIDATE"], required = true)]
     pub between: Vec<String>,
-    /// What varies, and from where to where: `disk.sync=50us..20ms`, `load.clients=1..64`; names are those of --set
+    /// What varies: `disk.sync=50us..20ms`, `load.clients=1..64`
+    ///
+    /// Names are those of --set.
     #[arg(long, value_name = "KEY=LOW..HIGH")]
     pub over: String,
     /// The most points
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(2..=50))]
     pub points: u32,
-    /// Stop when the points around a crossing are this close, in percent of the condition
+    /// Stop when the points around a crossing are this close
     #[arg(long, value_name = "PERCENT", default_value_t = 20.0, value_parser = positive)]
     pub precision: f64,
     /// Where scenarios are.

@@ -66,7 +66,7 @@ pub enum Command {
     Diff(DiffArgs),
     /// Measure a grid of settings in random order and find its best point
     Sweep(SweepArgs),
-    /// Find where the better of two variants changes: on which disk, at how many clients
+    /// Find where the better of two variants changes: which disk, how many clients
     Crossover(CrossoverArgs),
     /// Check what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
@@ -170,7 +170,7 @@ pub struct DoctorArgs {
     /// The folder whose disk is tested
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub data_dir: PathBuf,
-    /// Measure that disk and save it to a file that `--disk FILE` models elsewhere
+    /// Measure that disk and save it for `--disk FILE` elsewhere
     #[arg(long, value_name = "FILE.toml")]
     pub save_disk: Option<PathBuf>,
     /// Output format
