@@ -11,7 +11,7 @@ use bollard::{
     query_parameters::{BuildImageOptionsBuilder, BuilderVersion},
 };
 use futures_util::StreamExt as _;
-use uplift_engine::plan::fnv1a;
+use openssl::sha::Sha256;
 
 use crate::{
     engine::Engine,
@@ -55,8 +55,13 @@ impl Recipe {
         };
         let from = base.unwrap_or("scratch");
         let content = pack("", from, &files).map_err(fail)?;
-        let digest = fnv1a(&[content.as_slice(), base_id.unwrap_or_default().as_bytes()].concat());
-        let name = format!("{REPOSITORY}:{digest:016x}");
+        // Two images of one name would run the wrong binary: a digest that nobody collides with, from the library that
+        // TLS brings anyway.
+        let mut digest = Sha256::new();
+        digest.update(&content);
+        digest.update(base_id.unwrap_or_default().as_bytes());
+        let digest: String = digest.finish().iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{REPOSITORY}:{digest}");
         // Packed again with its own name in the label: the name cannot be part of what it is made from.
         let context = pack(&name, from, &files).map_err(fail)?;
         Ok(Self { name, context })

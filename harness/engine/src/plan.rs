@@ -35,7 +35,8 @@ pub fn plan_block(seed: u64, scenario: &str, block: u32, variants: usize, rounds
     BlockPlan { block, seed: random.random::<u64>() >> 11, start_order, rounds }
 }
 
-/// FNV-1a (Fowler, Noll, Vo), 64 bits: tells names apart, the same on every machine.
+/// FNV-1a (Fowler, Noll, Vo), 64 bits: tells names apart, the same on every machine. Seeds of stored runs and the digests
+/// of machines in their records are made with it, which is why no library's digest takes its place.
 pub const fn fnv1a(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut index = 0;
