@@ -125,7 +125,7 @@ pub struct ListArgs {
     /// List the targets with their settings instead
     #[arg(long)]
     pub targets: bool,
-    /// List the disks that can be modelled by name, with where their figures were published
+    /// List the disks that can be modelled by name, with their sources
     #[arg(long, conflicts_with_all = ["targets", "schema"])]
     pub disks: bool,
     /// Print the JSON Schema of scenario files and of every target's settings
