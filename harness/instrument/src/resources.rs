@@ -48,6 +48,12 @@ pub fn read() -> Usage {
     usage
 }
 
+/// Reads them for the children that have ended alone; bytes are those of the calling process as well.
+pub fn read_children() -> Usage {
+    let io = fs::read_to_string("/proc/self/io").ok().map(|text| Io::parse(&text));
+    Usage { io, ..of(libc::RUSAGE_CHILDREN) }
+}
+
 fn of(who: libc::c_int) -> Usage {
     // SAFETY: an all-zero rusage is valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -65,6 +71,11 @@ fn of(who: libc::c_int) -> Usage {
 }
 
 impl Usage {
+    /// CPU time, user and kernel.
+    pub const fn cpu_ns(&self) -> u64 {
+        self.cpu_user_ns + self.cpu_system_ns
+    }
+
     /// Adds what another process used. Bytes that one of them could not tell are left out.
     pub(crate) fn add(&mut self, other: &Self) {
         self.cpu_user_ns += other.cpu_user_ns;

@@ -198,6 +198,7 @@ pub fn empty_record() -> SyncRecord {
         collector: is_live().then(|| "interposed symbols".to_owned()),
         missing: None,
         blind_spots: BLIND_SPOTS.map(str::to_owned).to_vec(),
+        operations: None,
         kinds: Default::default(),
     }
 }

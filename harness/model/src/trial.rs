@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Durability, Histogram, disk::DiskInForce, duration::HumanDuration};
@@ -151,6 +152,10 @@ pub struct Measured {
     pub drain: Drain,
     /// The correctness check.
     pub check: Check,
+    /// What came of the work, in a form that must be equal for all variants (a digest of what a program printed); absent
+    /// where nothing of the kind is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// The limit that the workload itself sets, whatever the system does.
@@ -305,6 +310,23 @@ impl SyncKind {
     }
 }
 
+/// How sync calls of a program are to be counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncCollectorChoice {
+    /// The first of the others that works here.
+    #[default]
+    Auto,
+    /// A seccomp filter that notifies the agent: any language, static programs, without privileges.
+    Seccomp,
+    /// Tracepoints of the kernel: any language, with the right to trace.
+    Tracepoint,
+    /// A preloaded library: dynamic programs alone, with latencies.
+    Preload,
+    /// They are not counted.
+    Off,
+}
+
 /// The sync calls of the kept turns, until the variant was quiet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -317,6 +339,9 @@ pub struct SyncRecord {
     /// What that collector cannot see.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blind_spots: Vec<String>,
+    /// Operations in which they were counted, where that was done apart from the timed ones; absent: in all of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
     /// Calls and latency by kind; a kind that was never called is left out.
     pub kinds: BTreeMap<SyncKind, SyncCalls>,
 }

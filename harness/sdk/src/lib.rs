@@ -16,7 +16,7 @@ pub use contract::{
     TargetErrorKind, TargetFactory,
 };
 pub use settings::{SettingsError, Validated, typed};
-pub use uplift_instrument::{clock, stage, sync_probe, timeline};
+pub use uplift_instrument::{clock, hardware_counters, stage, sync_collectors, sync_probe, timeline};
 pub use uplift_model as model;
 pub use uplift_model::{
     Durability,

@@ -1,6 +1,6 @@
 //! Processes outside the agent that work for the target, such as a database server: what they use is the target's.
 
-mod tracepoint;
+pub(crate) mod tracepoint;
 mod tree;
 
 use uplift_model::trial::{Resources, SyncCalls, SyncKind, SyncRecord};

@@ -19,17 +19,18 @@ use uplift_model::trial::SyncKind;
 use super::tree;
 
 /// One kind of call: the tracepoint, and the filter that leaves only this kind.
-struct Point {
-    kind: SyncKind,
-    event: &'static str,
-    filter: Option<&'static str>,
+pub(crate) struct Point {
+    pub(crate) kind: SyncKind,
+    pub(crate) event: &'static str,
+    pub(crate) filter: Option<&'static str>,
 }
 
 const EXT4: [Point; 2] = [
     Point { kind: SyncKind::Fsync, event: "ext4/ext4_sync_file_enter", filter: Some("datasync == 0") },
     Point { kind: SyncKind::Fdatasync, event: "ext4/ext4_sync_file_enter", filter: Some("datasync == 1") },
 ];
-const CALLS: [Point; 4] = [
+/// As the system calls begin: on every file system, whatever comes of them.
+pub(crate) const CALLS: [Point; 4] = [
     Point { kind: SyncKind::Fsync, event: "syscalls/sys_enter_fsync", filter: None },
     Point { kind: SyncKind::Fdatasync, event: "syscalls/sys_enter_fdatasync", filter: None },
     Point { kind: SyncKind::SyncFileRange, event: "syscalls/sys_enter_sync_file_range", filter: None },
@@ -95,14 +96,14 @@ impl SyncCounters {
     }
 }
 
-fn value(event: &OwnedFd) -> u64 {
+pub(crate) fn value(event: &OwnedFd) -> u64 {
     let mut count = [0u8; 8];
     // SAFETY: the buffer is valid for the length given.
     let read = unsafe { libc::read(event.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     if read == count.len() as isize { u64::from_ne_bytes(count) } else { 0 }
 }
 
-fn open(id: u64, pid: u32, filter: Option<&str>) -> io::Result<OwnedFd> {
+pub(crate) fn open(id: u64, pid: u32, filter: Option<&str>) -> io::Result<OwnedFd> {
     let mut attributes = sys::perf_event_attr {
         type_: sys::PERF_TYPE_TRACEPOINT,
         size: size_of::<sys::perf_event_attr>() as u32,
@@ -144,7 +145,7 @@ fn works_on_ext4(pid: u32) -> bool {
 }
 
 /// The kernel's numbers of the tracepoints. Where tracefs is mounted nowhere it is mounted where nobody else sees it.
-fn ids(points: &[Point]) -> io::Result<Vec<u64>> {
+pub(crate) fn ids(points: &[Point]) -> io::Result<Vec<u64>> {
     let mounted = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"].map(Path::new);
     if let Some(root) = mounted.into_iter().find(|root| root.join("events").is_dir()) {
         return ids_below(root, points);
