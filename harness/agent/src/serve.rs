@@ -172,7 +172,8 @@ fn serve_trial(
     sampler: Option<&dyn StackSampler>,
 ) -> Result<(), Failure> {
     let setup_start_ns = clock::now_ns();
-    let description = factory.describe();
+    let mut description = factory.describe();
+    description.metrics.extend(factory.workload_metrics(&prepare.workload));
     let events = EventLog::new(setup_start_ns);
     factory
         .validate(&prepare.workload, &prepare.settings)

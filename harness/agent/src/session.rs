@@ -51,10 +51,13 @@ struct Quiet {
 }
 
 impl Quiet {
-    fn now(external: &ExternalProcesses) -> Self {
+    fn now(target: &dyn Target, external: &ExternalProcesses) -> Self {
+        // Where children do all the work, what the agent itself takes for its bookkeeping disturbs nobody.
+        let own_ns =
+            if target.works_in_children() { resources::read_children().cpu_ns() } else { clock::process_cpu_ns() };
         Self {
             wall_ns: clock::now_ns(),
-            cpu_ns: clock::process_cpu_ns() + external.cpu_ns(),
+            cpu_ns: own_ns + external.cpu_ns(),
             sync_calls: sync_probe::calls() + external.syncs().calls(),
         }
     }
@@ -140,7 +143,7 @@ impl Session<'_> {
                     let record = self.turn(&turn)?;
                     operations += record.ok;
                     link.send(&Reply::Turn(record))?;
-                    self.quiet_since = Some(Quiet::now(&self.external));
+                    self.quiet_since = Some(Quiet::now(self.target, &self.external));
                 }
                 Request::ProfileStart { frequency_hz, off_cpu, tail_percentile } => {
                     let sampler = sampler.ok_or_else(|| {
@@ -153,7 +156,7 @@ impl Session<'_> {
                     profiling = Some((running, operations, tail_percentile));
                     self.pool.note_calls(tail_percentile.is_some());
                     // What the sampler's start took is not the variant's.
-                    self.quiet_since = self.quiet_since.take().map(|_| Quiet::now(&self.external));
+                    self.quiet_since = self.quiet_since.take().map(|_| Quiet::now(self.target, &self.external));
                 }
                 Request::ProfileStop => {
                     let (running, before, tail_percentile) = profiling
@@ -185,7 +188,7 @@ impl Session<'_> {
         if request.measured
             && let Some(quiet) = self.quiet_since.take()
         {
-            let now = Quiet::now(&self.external);
+            let now = Quiet::now(self.target, &self.external);
             self.idle.wall_ns += now.wall_ns.saturating_sub(quiet.wall_ns);
             self.idle.cpu_ns += now.cpu_ns.saturating_sub(quiet.cpu_ns);
             if let Some(calls) = &mut self.idle.sync_calls {
@@ -273,7 +276,7 @@ impl Session<'_> {
 
     /// What the agent and those who work for it external have used so far.
     fn usage(&self) -> resources::Usage {
-        let mut usage = resources::read();
+        let mut usage = if self.target.works_in_children() { resources::read_children() } else { resources::read() };
         self.external.add_to(&mut usage);
         usage
     }
@@ -316,6 +319,10 @@ impl Session<'_> {
         total.missing.extend(samples.absences().iter().map(|(name, reason)| (name.to_string(), reason.clone())));
         // Before the check: its memory is not the workload's.
         resources::add_peak_memory_to(&mut total);
+        if total.missing.contains_key("rss_peak_bytes") {
+            total.rss_peak_bytes = None;
+        }
+        let (counted_syncs, result) = (self.target.syncs(), self.target.result());
         let check = self.target.check().map_err(|error| target_failure("check", &error))?;
 
         let kept = self.turns.get(drop_turns as usize..).unwrap_or(&[]);
@@ -330,6 +337,7 @@ impl Session<'_> {
             }
         }
         self.external.describe_syncs(&mut syncs);
+        let syncs = counted_syncs.unwrap_or(syncs);
         self.external.describe_usage(&mut total);
         Ok(Measured {
             effective: self.ready.effective.clone(),
@@ -351,6 +359,7 @@ impl Session<'_> {
             idle: self.idle,
             drain,
             check,
+            result,
         })
     }
 

@@ -273,6 +273,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     let uncounted =
         || measured.syncs.missing.clone().unwrap_or_else(|| "sync calls could not be counted here".to_owned());
     let calls = measured.syncs.calls().ok_or_else(uncounted);
+    let counted = measured.syncs.operations.unwrap_or(totals.ok);
     push(
         values,
         MetricSpec::new(
@@ -282,7 +283,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             MetricClass::Counter,
             "sync calls of every kind for each successful operation",
         ),
-        calls.clone().and_then(|calls| divide(calls as f64, totals.ok as f64, NO_OPERATION)),
+        calls.clone().and_then(|calls| divide(calls as f64, counted as f64, NO_OPERATION)),
     );
     push(
         values,

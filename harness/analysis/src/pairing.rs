@@ -52,11 +52,20 @@ pub fn kept(trial: &Trial) -> &[TurnRecord] {
 /// The median over rounds of ln(candidate / baseline) of throughput; `None` where no round has both.
 pub fn throughput_log_ratio(pair: &Pair<'_>) -> Option<f64> {
     let rate = |turn: &TurnRecord| (turn.wall_ns > 0 && turn.ok > 0).then(|| turn.ok as f64 / turn.wall_ns as f64);
+    median_over_rounds(pair, rate)
+}
+
+/// The same of a metric of the target that every turn has by itself.
+pub fn ratio_log_ratio(pair: &Pair<'_>, metric: &str) -> Option<f64> {
+    median_over_rounds(pair, |turn| turn.ratios.get(metric).copied().filter(|value| *value > 0.0))
+}
+
+fn median_over_rounds(pair: &Pair<'_>, value: impl Fn(&TurnRecord) -> Option<f64>) -> Option<f64> {
     let ratios: Vec<f64> = kept(pair.baseline)
         .iter()
         .filter_map(|a| {
             let b = kept(pair.candidate).iter().find(|b| b.index == a.index)?;
-            Some((rate(b)? / rate(a)?).ln())
+            Some((value(b)? / value(a)?).ln())
         })
         .collect();
     median(&ratios)

@@ -291,6 +291,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
         if slowest_per_second.is_finite() { slowest_per_second } else { 0.0 },
         OPERATIONS_PER_TURN_MIN,
         context.scenario.load.clients(),
+        context.arms.len() as u32,
     );
     let length = spec.turn_operations.map_or(TurnLength::Nanoseconds(shape.turn_ns), TurnLength::Operations);
     let everybody = running.len() == context.arms.len();

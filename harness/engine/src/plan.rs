@@ -62,15 +62,24 @@ const ROUNDS_MIN: u32 = 8;
 const TURN_NS_MAX: u64 = 2_000_000_000;
 
 /// Lengthens turns so that each holds at least `operations_min` operations of the slowest variant and some four per
-/// client, and takes fewer rounds to make up for it. `slowest_per_second` is what the warm-up showed.
+/// client, and takes fewer rounds to make up for it; of turns of so many operations it takes as many rounds as fit into the
+/// block. `slowest_per_second` is what the warm-up showed.
 pub fn shape_turns(
     spec: &TrialSpec,
     rounds: u32,
     slowest_per_second: f64,
     operations_min: u64,
     clients: u32,
+    variants: u32,
 ) -> TurnShape {
     let asked_ns = spec.turn.as_nanos().max(1);
+    if let (Some(operations), Some(block)) = (spec.turn_operations, spec.block)
+        && slowest_per_second > 0.0
+    {
+        let round_ns = operations as f64 / slowest_per_second * 1e9 * f64::from(variants);
+        let fitting = (block.as_nanos() as f64 / round_ns.max(1.0)) as u32;
+        return TurnShape { turn_ns: asked_ns, rounds: fitting.clamp(1, rounds.max(1)) };
+    }
     if spec.turn_operations.is_some() || slowest_per_second <= 0.0 {
         return TurnShape { turn_ns: asked_ns, rounds };
     }
@@ -119,9 +128,9 @@ mod tests {
     #[test]
     fn slow_operations_get_longer_turns_and_fewer_rounds() {
         let spec = TrialSpec::default();
-        assert_eq!(shape_turns(&spec, 40, 1e6, 20, 1), TurnShape { turn_ns: 25_000_000, rounds: 40 });
-        assert_eq!(shape_turns(&spec, 40, 400.0, 20, 1), TurnShape { turn_ns: 50_000_000, rounds: 20 });
-        assert_eq!(shape_turns(&spec, 40, 400.0, 20, 30), TurnShape { turn_ns: 300_000_000, rounds: 8 });
-        assert_eq!(shape_turns(&spec, 40, 1.0, 20, 1).turn_ns, TURN_NS_MAX);
+        assert_eq!(shape_turns(&spec, 40, 1e6, 20, 1, 2), TurnShape { turn_ns: 25_000_000, rounds: 40 });
+        assert_eq!(shape_turns(&spec, 40, 400.0, 20, 1, 2), TurnShape { turn_ns: 50_000_000, rounds: 20 });
+        assert_eq!(shape_turns(&spec, 40, 400.0, 20, 30, 2), TurnShape { turn_ns: 300_000_000, rounds: 8 });
+        assert_eq!(shape_turns(&spec, 40, 1.0, 20, 1, 2).turn_ns, TURN_NS_MAX);
     }
 }

@@ -150,6 +150,8 @@ pub struct ScenarioOrder<'a> {
     /// So many blocks, whatever the judge says, and whatever the budget where it may be overdrawn; `None`: as the judge
     /// and the budget say.
     pub blocks: Option<u32>,
+    /// The budget is at least what so many blocks take, by the first of them.
+    pub blocks_paid: u32,
 }
 
 /// Runs the scenarios of one run.
@@ -245,6 +247,7 @@ impl Engine<'_> {
         let mut blocks_max = order.blocks;
         let mut failed_in_a_row = 0;
         let mut block = 0;
+        let mut budget = order.budget;
         let end = |stopped: String, blocks_max: Option<u32>| ScenarioEnd {
             stopped,
             decided_early: false,
@@ -299,13 +302,16 @@ impl Engine<'_> {
             block += 1;
             let elapsed = begun.elapsed();
             let mean = elapsed / block;
+            if block == 1 {
+                budget = budget.max(mean * order.blocks_paid + mean / 2);
+            }
             let affordable = *blocks_max.get_or_insert_with(|| {
-                ((order.budget.as_secs_f64() / mean.as_secs_f64()) as u32).clamp(BLOCKS_MIN, BLOCKS_MAX)
+                ((budget.as_secs_f64() / mean.as_secs_f64()) as u32).clamp(BLOCKS_MIN, BLOCKS_MAX)
             });
             self.observer.progress(&Progress::BlockFinished {
                 block: block - 1,
                 blocks_max: affordable,
-                left: order.budget.saturating_sub(elapsed),
+                left: budget.saturating_sub(elapsed),
             });
             if let Some(blocks) = order.blocks {
                 if block >= blocks {
@@ -325,11 +331,11 @@ impl Engine<'_> {
                 let stopped = format!("decided after {block} blocks: {why}");
                 return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
             }
-            let next_would_overdraw = elapsed + mean > order.budget;
-            let needed = order.allow_overrun && block < BLOCKS_MIN && elapsed < 2 * order.budget;
+            let next_would_overdraw = elapsed + mean > budget;
+            let needed = order.allow_overrun && block < BLOCKS_MIN && elapsed < 2 * budget;
             if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
                 return Ok(end(
-                    format!("the budget of {:.0} s was spent after {}", order.budget.as_secs_f64(), blocks_word(block)),
+                    format!("the budget of {:.0} s was spent after {}", budget.as_secs_f64(), blocks_word(block)),
                     blocks_max,
                 ));
             }

@@ -7,7 +7,7 @@ use uplift_model::{
     Durability, Histogram, Table,
     metric::DerivedMetric,
     scenario::Load,
-    trial::{Ceiling, Check, Drain, StageRecord},
+    trial::{Ceiling, Check, Drain, StageRecord, SyncRecord},
 };
 
 use uplift_instrument::{stage::StageTable, timeline::EventLog};
@@ -27,6 +27,12 @@ pub trait TargetFactory: Sync {
 
     /// Everything about the target that does not depend on settings.
     fn describe(&self) -> Description;
+
+    /// Metrics that follow from the workload, beside those of [`TargetFactory::describe`].
+    fn workload_metrics(&self, workload: &Table) -> Vec<DerivedMetric> {
+        let _ = workload;
+        Vec::new()
+    }
 
     /// Checks workload and settings without setting anything up.
     ///
@@ -145,6 +151,22 @@ pub trait Target: Send + Sync {
     /// waits for within a turn are counted without being named.
     fn processes(&self) -> Vec<u32> {
         Vec::new()
+    }
+
+    /// Whether all work is done by children that the agent waits for within a turn. CPU time, faults and switches are
+    /// then theirs alone: the agent's own, which starts and watches them, is no part of the system.
+    fn works_in_children(&self) -> bool {
+        false
+    }
+
+    /// The sync calls of such children, where the target had them counted. Asked once, at the end.
+    fn syncs(&self) -> Option<SyncRecord> {
+        None
+    }
+
+    /// What came of the work, where that must be equal for all variants. Asked once, at the end.
+    fn result(&self) -> Option<String> {
+        None
     }
 
     /// Why what works for the target cannot be watched, where that is so (a server on another machine). Sync calls,

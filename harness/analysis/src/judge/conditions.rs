@@ -111,6 +111,9 @@ fn judge_status(
             || "no block was measured".to_owned(),
             |((variant, _), (_, message))| format!("`{variant}` failed: {message}"),
         ));
+    } else if let Some(reason) = different_results(pairs) {
+        verdict.status = Status::Incomparable;
+        verdict.reason = Some(reason);
     } else if settings::differ_only_on_paper(&verdict.settings) && planned.binaries.is_empty() && same_launch(planned) {
         verdict.status = Status::Incomparable;
         verdict.reason = Some(format!(
@@ -123,6 +126,24 @@ fn judge_status(
         verdict.status = Status::Incomparable;
         verdict.reason = Some(reason);
     }
+}
+
+/// Where the variants must have the same result and have not.
+fn different_results(pairs: &[Pair<'_>]) -> Option<String> {
+    let of = |trial: &'_ Trial| Some(trial.measured.as_ref()?.result.clone());
+    pairs.iter().find_map(|pair| {
+        let (a, b) = (of(pair.baseline)?, of(pair.candidate)?);
+        let told = |result: Option<String>| result.unwrap_or_else(|| "nothing that could be compared".to_owned());
+        (a != b).then(|| {
+            format!(
+                "the results must be equal and are not: that of `{}` is {}, that of `{}` is {}",
+                pair.baseline.variant,
+                told(a),
+                pair.candidate.variant,
+                told(b)
+            )
+        })
+    })
 }
 
 fn same_launch(planned: &PlannedScenario) -> bool {

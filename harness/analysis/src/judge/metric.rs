@@ -15,7 +15,7 @@ use crate::{
     estimate::{mean, median, median_interval},
     evidence::Evidence,
     metrics,
-    pairing::{Pair, kept, throughput_log_ratio},
+    pairing::{Pair, kept, ratio_log_ratio, throughput_log_ratio},
     proportion,
     rank::hodges_lehmann,
 };
@@ -122,7 +122,13 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
         attempts = (spec.name == "success_rate").then(|| Attempts::of(pairs));
         (proportion::difference(&both).map(Evidence::of_mean), None)
     } else {
+        let by_round: Vec<f64> = match spec.class {
+            MetricClass::Time if !linear => pairs.iter().filter_map(|pair| ratio_log_ratio(pair, &spec.name)).collect(),
+            _ => Vec::new(),
+        };
         let changes: Vec<f64> = match (linear, spec.name == "throughput") {
+            // A time that each round has by itself is paired within rounds, as throughput is.
+            (false, false) if !by_round.is_empty() && by_round.len() == both.len() => by_round,
             (false, true) => pairs.iter().filter_map(throughput_log_ratio).collect(),
             (false, false) => both.iter().map(|(a, b)| (b / a).ln()).collect(),
             (true, _) if center > 0.0 => both.iter().map(|(a, b)| (b - a) / center).collect(),

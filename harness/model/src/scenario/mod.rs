@@ -162,6 +162,10 @@ pub struct TrialSpec {
     pub turn_operations: Option<u64>,
     /// Rounds of a block (`interleave = "turns"`).
     pub rounds: u32,
+    /// The longest that the rounds of a block should take where a turn is so many operations: fewer are taken where
+    /// operations are slow, at least one. Absent: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<HumanDuration>,
     /// Length of the measured window (`interleave = "trials"`).
     pub window: HumanDuration,
     /// The longest that set-up, a turn, or the final check may each take before the agent is killed.
@@ -180,6 +184,7 @@ impl Default for TrialSpec {
             turn: HumanDuration::from_millis(25),
             turn_operations: None,
             rounds: 40,
+            block: None,
             window: HumanDuration::from_secs(3),
             timeout: HumanDuration::from_secs(60),
             cpu_latency: None,
