@@ -26,6 +26,24 @@ pub struct Entry {
     pub description: Description,
 }
 
+impl Entry {
+    /// Makes `metric` the one that decides.
+    pub fn decide_by(&mut self, metric: &str) -> Result<(), CliError> {
+        let known = uplift_analysis::metrics::known_names(
+            self.description.operations.iter().map(AsRef::as_ref),
+            self.description.metrics.iter().map(|metric| metric.spec.name.as_ref()),
+        );
+        if !known.iter().any(|known| known == metric) {
+            return Err(CliError::usage(
+                format!("--metric: `{}` has no metric `{metric}`", self.scenario.name),
+                &suggestion(metric, known.iter().map(String::as_str)),
+            ));
+        }
+        metric.clone_into(&mut self.scenario.primary);
+        Ok(())
+    }
+}
+
 /// Everything in the scenario folder.
 pub struct Catalogue {
     /// The scenarios, by name.
@@ -98,7 +116,7 @@ struct ScenarioFile {
     path: PathBuf,
 }
 
-fn folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
+pub fn folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
     if let Some(asked) = asked {
         if asked.is_dir() {
             return Ok(asked.to_owned());
@@ -199,14 +217,25 @@ fn read_one(file: &ScenarioFile, sets: &[String], targets: &[&'static dyn Target
             _ => CliError::environment(message, "make it a file that can be read, or take it out of the folder"),
         }
     })?;
-    let mut scenario = Scenario::parse(&file.name, &path, &text)?;
+    parse(&file.name, &path, &text, sets, targets)
+}
+
+/// Reads a scenario from its text and checks it against its target; `path` says where the text is from.
+pub fn parse(
+    name: &str,
+    path: &str,
+    text: &str,
+    sets: &[String],
+    targets: &[&'static dyn TargetFactory],
+) -> Result<Entry, CliError> {
+    let mut scenario = Scenario::parse(name, path, text)?;
     overrides::apply(&mut scenario, sets)?;
     let Some(factory) = targets.iter().find(|factory| factory.name() == scenario.target) else {
         let near = suggestion(&scenario.target, targets.iter().map(|factory| factory.name()));
         let message = format!("there is no target `{}` in this binary", scenario.target);
-        return Err(ScenarioError::at(&path, &text, &["target"], message, &near).into());
+        return Err(ScenarioError::at(path, text, &["target"], message, &near).into());
     };
-    if file.name.split('/').next() != Some(scenario.target.as_str()) {
+    if name.split('/').next() != Some(scenario.target.as_str()) {
         let message = format!("a scenario of target `{}` must stand in the folder `{0}`", scenario.target);
         return Err(ScenarioError::at(
             &path,
@@ -220,10 +249,11 @@ fn read_one(file: &ScenarioFile, sets: &[String], targets: &[&'static dyn Target
     for variant in &scenario.variants {
         factory
             .validate(&scenario.workload, &variant.settings)
-            .map_err(|error| pin(&error, &variant.name, &path, &text, sets))?;
+            .map_err(|error| pin(&error, &variant.name, path, text, sets))?;
     }
-    let description = factory.describe();
-    check_metrics(&scenario, &description, &path, &text)?;
+    let mut description = factory.describe();
+    description.metrics.extend(factory.workload_metrics(&scenario.workload));
+    check_metrics(&scenario, &description, path, text)?;
     Ok(Entry { scenario, description })
 }
 

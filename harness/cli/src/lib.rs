@@ -4,6 +4,7 @@
 
 pub mod exit;
 
+mod ad_hoc;
 mod archive;
 mod args;
 mod base_build;

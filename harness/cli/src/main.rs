@@ -8,6 +8,7 @@ fn main() -> ExitCode {
         uplift_docdb::FACTORY,
         uplift_pipeline::FACTORY,
         uplift_dataflow::FACTORY,
+        uplift_command::FACTORY,
         uplift_reference::FACTORY,
     ])
 }

@@ -9,8 +9,9 @@ use std::{
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Look, ProfilePlan, RunStore, Sampling, cpu_latency, environment, plan::fnv1a,
-    runner::ScenarioOrder,
+    Engine, Interrupt, Judge, Look, ProfilePlan, RunStore, Sampling, cpu_latency, environment,
+    plan::fnv1a,
+    runner::{BLOCKS_MIN, ScenarioOrder},
 };
 use uplift_model::{
     ProfileTrial, Scenario, Trial, Verdicts,
@@ -233,6 +234,8 @@ impl Session<'_> {
                 budget: allocator.share(begun.elapsed(), index as u32),
                 allow_overrun: !allocator.hard,
                 blocks: self.blocks(),
+                // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
+                blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
             };
             let measured = match self.profiling {
                 Profiling::Only(_) => Ok(()),

@@ -23,7 +23,11 @@ pub struct Style {
 }
 
 /// Metrics that are shown without being asked for, beside the primary one and whatever got a verdict worth reading.
-const FIRST: [&str; 9] = [
+const FIRST: [&str; 13] = [
+    "run_time",
+    "user_time",
+    "system_time",
+    "peak_memory",
     "throughput",
     "response_p50",
     "response_p95",
@@ -37,6 +41,22 @@ const FIRST: [&str; 9] = [
 
 /// Metrics that say again what one of the first says.
 const REDUNDANT: [&str; 3] = ["settled_throughput", "response_p90", "service_p90"];
+
+/// Metrics that say again what the time of a run says, where operations are runs.
+const REDUNDANT_BESIDE_RUN_TIME: [&str; 9] = [
+    "throughput",
+    "wall_per_completion",
+    "response_p50",
+    "response_p95",
+    "response_p99",
+    "storage_written_per_op",
+    "success_rate",
+    "cycles",
+    "run_time_median",
+];
+
+/// Metrics whose absence is said with its reason, since people look for them.
+const MISSED: [&str; 3] = ["instructions", "peak_memory", "syncs_per_op"];
 
 /// The whole report of a comparison.
 pub fn comparison(input: &ReportInput<'_>, style: Style) -> String {
@@ -70,6 +90,7 @@ fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: S
     if scenario.status == Status::Compared || !scenario.metrics.is_empty() {
         text.push_str(&metric_table(scenario, baseline, candidate, style));
         text.push('\n');
+        text.push_str(&absences(scenario, style));
     }
     let checked =
         |claim: &&ClaimVerdict| !matches!(claim.outcome, ClaimOutcome::NotMeasured | ClaimOutcome::NotComparable);
@@ -121,14 +142,38 @@ pub fn shown_by_default(metric: &MetricVerdict) -> bool {
             && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed))
 }
 
+/// Counters that changed are worth a row even where the times say enough.
+fn repeats_run_time(metric: &MetricVerdict) -> bool {
+    let counted = ["storage_written_per_op", "success_rate"].contains(&metric.metric.as_str())
+        && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed);
+    REDUNDANT_BESIDE_RUN_TIME.contains(&metric.metric.as_str()) && !counted
+}
+
+/// Why metrics could not be had, each reason once.
+fn absences(scenario: &ScenarioVerdict, style: Style) -> String {
+    let of_runs = scenario.metrics.iter().any(|metric| metric.metric == "run_time");
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for metric in &scenario.metrics {
+        let missed = style.all_metrics || (of_runs && MISSED.contains(&metric.metric.as_str()));
+        let Some(reason) = metric.reason.strip_prefix("not available: ").filter(|_| missed) else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(&metric.metric),
+            None => reasons.push((reason, vec![&metric.metric])),
+        }
+    }
+    reasons.into_iter().map(|(reason, names)| format!("  n/a: {}: {reason}\n", names.join(", "))).collect()
+}
+
 /// A metric as its row shows it: name, both values, change, interval, p, blocks, verdict.
 type Row = [String; 8];
 
 fn metric_table(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: Style) -> String {
+    let of_runs = scenario.metrics.iter().any(|metric| metric.metric == "run_time");
     let rows: Vec<(&MetricVerdict, Row)> = scenario
         .metrics
         .iter()
         .filter(|metric| style.all_metrics || shown_by_default(metric))
+        .filter(|metric| style.all_metrics || metric.primary || !(of_runs && repeats_run_time(metric)))
         .filter(|metric| metric.baseline.is_some() || metric.candidate.is_some() || metric.primary || style.all_metrics)
         .map(|metric| (metric, row(metric)))
         .collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::repository::Repository;
 
 const TARGETS: [&str; 5] =
-    ["uplift-reference", "uplift-orchestration", "uplift-docdb", "uplift-dataflow", "uplift-pipeline"];
+    ["uplift-command", "uplift-reference", "uplift-orchestration", "uplift-docdb", "uplift-dataflow", "uplift-pipeline"];
 
 /// Crate, the crates of this workspace that it may depend on, and those that only its tests and examples may use besides.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "uplift-report",
             "uplift-profiler",
             "uplift-docker",
+            "uplift-command",
             "uplift-reference",
             "uplift-orchestration",
             "uplift-docdb",
@@ -38,6 +39,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["uplift-postgres-service"],
     ),
+    ("targets/command", &["uplift-sdk"], &[]),
     ("targets/reference", &["uplift-sdk"], &["uplift-agent"]),
     ("targets/orchestration", &["uplift-sdk", "uplift-postgres-service", "duroxide-grouped"], &["uplift-agent"]),
     ("targets/docdb", &["uplift-sdk", "docdb-engine", "docdb-peers", "engine-disk"], &["uplift-agent"]),

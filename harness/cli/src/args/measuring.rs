@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, builder::ArgPredicate};
 use uplift_model::duration::HumanDuration;
 
 use super::{
-    Format, metric_name,
+    Format,
+    commands::CommandArgs,
+    metric_name,
     trials::{PlaceArgs, ProfileMode, SamplingArgs, SelectionArgs, SetupArgs, TrialArgs, budget},
 };
 
@@ -43,9 +45,14 @@ pub struct ComparisonArgs {
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
     /// The variant to compare against
+    #[arg(required = false, required_unless_present = "cmd", default_value_if("cmd", ArgPredicate::IsPresent, ""))]
     pub baseline: String,
     /// The variant in question
+    #[arg(required = false, required_unless_present = "cmd", default_value_if("cmd", ArgPredicate::IsPresent, ""))]
     pub candidate: String,
+    /// Programs instead of variants of a scenario.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// Which scenarios [default: every scenario that has both variants]
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -86,11 +93,14 @@ pub struct RunArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// The variant; may be given several times
-    #[arg(long = "variant", value_name = "VARIANT", required_unless_present = "ledger")]
+    #[arg(long = "variant", value_name = "VARIANT", required_unless_present_any = ["ledger", "cmd"])]
     pub variants: Vec<String>,
     /// Measure the steps of the scenario's `ledger`, each against the last
     #[arg(long, conflicts_with = "variants")]
     pub ledger: bool,
+    /// Programs instead of variants; several are ranked.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// How trials are run.
     #[command(flatten)]
     pub trials: TrialArgs,
@@ -176,10 +186,15 @@ pub struct VerifyArgs {
 #[derive(Clone, Debug, Args)]
 pub struct SweepArgs {
     /// The scenario
+    #[arg(required = false, required_unless_present = "cmd", default_value_if("cmd", ArgPredicate::IsPresent, ""))]
     pub scenario: String,
+    /// One program instead of a scenario.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// A parameter and its values; several make a grid
     ///
-    /// Names are those of --set: a bare key is a setting of the target.
+    /// Names are those of --set: a bare key is a setting of the target. Where `{NAME}` stands in a setting it is filled
+    /// in there.
     #[arg(long = "param", value_name = "NAME=A,B,C", required = true)]
     pub parameters: Vec<String>,
     /// The variant whose settings every point starts from

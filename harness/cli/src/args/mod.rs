@@ -1,6 +1,7 @@
 //! The command line as it is written. Resolution into something runnable is `session.rs`.
 
 pub mod disk;
+mod commands;
 mod measuring;
 mod stored;
 mod trials;
@@ -10,6 +11,7 @@ use std::{convert::Infallible, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
+    commands::CommandArgs,
     measuring::{
         CalibrateArgs, CompareArgs, ComparisonArgs, CrossoverArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs,
         SweepArgs, VerifyArgs,

@@ -4,6 +4,7 @@ use uplift_model::{run::Intent, scenario::Variant};
 use uplift_sdk::TargetFactory;
 
 use crate::{
+    ad_hoc::{self, AdHoc},
     args::{CompareArgs, ProfileMode},
     catalogue::{Catalogue, Entry},
     error::{CliError, pointer, suggestion},
@@ -37,6 +38,9 @@ pub fn measure(
     targets: &[&'static dyn TargetFactory],
     terminal: &Terminal,
 ) -> Result<Finished, CliError> {
+    if let Some(found) = ad_hoc::resolve(&args.commands, &args.selection.place, &args.how.trials, targets, terminal)? {
+        return measure_commands(args, found, terminal);
+    }
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let mut scenarios = chosen(catalogue.entries, args)?;
     if args.how.trials.quick && args.selection.scenarios.is_empty() {
@@ -44,17 +48,7 @@ pub fn measure(
     }
     if let Some(metric) = &args.how.metric {
         for (entry, _) in &mut scenarios {
-            let known = uplift_analysis::metrics::known_names(
-                entry.description.operations.iter().map(AsRef::as_ref),
-                entry.description.metrics.iter().map(|metric| metric.spec.name.as_ref()),
-            );
-            if !known.contains(metric) {
-                return Err(CliError::usage(
-                    format!("--metric: `{}` has no metric `{metric}`", entry.scenario.name),
-                    &suggestion(metric, known.iter().map(String::as_str)),
-                ));
-            }
-            entry.scenario.primary.clone_from(metric);
+            entry.decide_by(metric)?;
         }
     }
     Session {
@@ -62,6 +56,38 @@ pub fn measure(
         name: format!("compare-{}-{}", args.baseline, args.candidate),
         scenarios,
         trials: &args.how.trials,
+        binaries: [args.how.baseline_bin.clone(), args.how.candidate_bin.clone()],
+        blocks: None,
+        history: true,
+        profiling: profiling(args),
+        terminal,
+    }
+    .execute()
+}
+
+/// Two programs of the command line.
+fn measure_commands(args: &CompareArgs, found: AdHoc, terminal: &Terminal) -> Result<Finished, CliError> {
+    if !args.baseline.is_empty() {
+        return Err(CliError::usage(
+            format!("`{}` is a variant, and --cmd names programs", args.baseline),
+            "give either two variants or two --cmd; a blank in a command must be quoted",
+        ));
+    }
+    let AdHoc { mut entry, variants, trials } = found;
+    let [baseline, candidate] = variants.as_slice() else {
+        return Err(CliError::usage(
+            format!("compare is about two programs, and --cmd names {}", variants.len()),
+            "give --cmd twice; `uplift run --cmd … --cmd … --cmd …` ranks more of them",
+        ));
+    };
+    if let Some(metric) = &args.how.metric {
+        entry.decide_by(metric)?;
+    }
+    Session {
+        intent: Intent::Compare { baseline: baseline.clone(), candidate: candidate.clone() },
+        name: format!("compare-{baseline}-{candidate}"),
+        scenarios: vec![(entry, variants.clone())],
+        trials: &trials,
         binaries: [args.how.baseline_bin.clone(), args.how.candidate_bin.clone()],
         blocks: None,
         history: true,

@@ -12,7 +12,7 @@ use uplift_report::{
 use uplift_sdk::TargetFactory;
 
 use crate::{
-    args::{CompareArgs, ComparisonArgs, Format, GateArgs, SelectionArgs},
+    args::{CommandArgs, CompareArgs, ComparisonArgs, Format, GateArgs, SelectionArgs},
     base_build,
     cmd::compare,
     error::CliError,
@@ -77,6 +77,7 @@ fn resolve(args: &GateArgs, terminal: &Terminal) -> Result<CompareArgs, CliError
     Ok(CompareArgs {
         baseline,
         candidate,
+        commands: CommandArgs::default(),
         selection: SelectionArgs { scenarios: names, place: args.place.clone() },
         how: ComparisonArgs { baseline_bin: base.or_else(|| args.how.baseline_bin.clone()), ..args.how.clone() },
     })

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 
+use uplift_analysis::sweep::sweep;
 use uplift_model::run::Intent;
+use uplift_report::sweep as draw;
 use uplift_sdk::TargetFactory;
 
 use crate::{
-    args::RunArgs,
+    ad_hoc::{self, AdHoc},
+    args::{Format, RunArgs},
     catalogue::Catalogue,
     error::{CliError, pointer, suggestion},
     output::{Terminal, render},
@@ -17,6 +20,9 @@ use crate::{
 pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     if args.ledger {
         return super::ledger::run(args, targets, terminal);
+    }
+    if let Some(found) = ad_hoc::resolve(&args.commands, &args.selection.place, &args.trials, targets, terminal)? {
+        return rank(args, found, terminal);
     }
     let mut seen = HashSet::new();
     if let Some(twice) = args.variants.iter().find(|name| !seen.insert(*name)) {
@@ -64,6 +70,38 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
     }
     .execute()?;
     let text = render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?;
+    terminal.print(&text);
+    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    Ok(finished.exit())
+}
+
+/// Measures the programs of the command line and says which is best.
+fn rank(args: &RunArgs, found: AdHoc, terminal: &Terminal) -> Result<u8, CliError> {
+    if let Some(variant) = args.variants.first() {
+        let message = format!("`--variant {variant}` is of a scenario, and --cmd names programs");
+        return Err(CliError::usage(message, "give either --variant or --cmd"));
+    }
+    let AdHoc { entry, variants, trials } = found;
+    let finished = Session {
+        intent: Intent::Run { variants: variants.clone() },
+        name: format!("run-{}", variants.join("-").chars().take(60).collect::<String>()),
+        scenarios: vec![(entry, variants)],
+        trials: &trials,
+        binaries: [None, None],
+        blocks: None,
+        history: true,
+        profiling: Profiling::Off,
+        terminal,
+    }
+    .execute()?;
+    let mut text = render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?;
+    if args.format != Format::Json
+        && let Some(planned) = finished.run.scenarios.first().filter(|planned| planned.variants.len() > 1)
+        && let Some(ranking) = sweep(planned, &finished.trials)
+    {
+        text.push('\n');
+        text.push_str(&draw::section(&ranking));
+    }
     terminal.print(&text);
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
     Ok(finished.exit())

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use uplift_analysis::sweep::sweep;
 use uplift_model::{
-    Scenario,
+    Scenario, Table,
     run::Intent,
     scenario::{Interleave, Variant, Work},
 };
@@ -12,7 +13,8 @@ use uplift_report::{ReportInput, markdown::failure_lines, sweep as draw};
 use uplift_sdk::TargetFactory;
 
 use crate::{
-    args::{Format, SelectionArgs, SweepArgs},
+    ad_hoc::{self, AdHoc},
+    args::{Format, SelectionArgs, SweepArgs, TrialArgs},
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     output::Terminal,
@@ -28,7 +30,12 @@ const BLOCKS: u32 = 6;
 /// Measures every point and prints which is best.
 pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     let parameters = parameters(&args.parameters)?;
-    let mut entry = entry(args, targets)?;
+    let commands = ad_hoc::resolve(&args.commands, &args.place, &args.trials, targets, terminal)?;
+    let is_ad_hoc = commands.is_some();
+    let (mut entry, variant, trials) = match commands {
+        None => (entry(args, targets)?, args.variant.clone(), args.trials.clone()),
+        Some(found) => of_command(args, found, &parameters)?,
+    };
     let points = grid(&parameters);
     if points.len() > POINTS_MAX {
         return Err(CliError::usage(
@@ -36,23 +43,28 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
             "give fewer values, or sweep one parameter after the other",
         ));
     }
-    let variants = points
-        .iter()
-        .map(|sets| point(&entry.scenario, &args.variant, sets, targets))
-        .collect::<Result<Vec<_>, _>>()?;
+    let variants =
+        points.iter().map(|sets| point(&entry.scenario, &variant, sets, targets)).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = variants.iter().map(|variant| variant.name.clone()).collect();
     entry.scenario.variants = variants;
-    // A point runs alone: a grid of resident processes would share caches and memory.
-    entry.scenario.trial.interleave = Interleave::Trials;
+    // A point runs alone: a grid of resident processes would share caches and memory. Programs are resident only while
+    // they run.
+    if !is_ad_hoc {
+        entry.scenario.trial.interleave = Interleave::Trials;
+    }
     entry.scenario.ledger.clear();
     entry.scenario.claims.clear();
     let finished = Session {
         intent: Intent::Sweep { parameters: parameters.into_iter().collect::<BTreeMap<_, _>>() },
-        name: format!("sweep-{}", args.scenario.replace('/', "-")),
+        name: format!("sweep-{}", entry.scenario.name.replace('/', "-")),
         scenarios: vec![(entry, names)],
-        trials: &args.trials,
+        trials: &trials,
         binaries: [None, None],
-        blocks: if args.trials.blocks.is_none() && args.trials.budget.is_none() { Some(BLOCKS) } else { None },
+        blocks: if args.commands.runs.is_none() && args.trials.blocks.is_none() && args.trials.budget.is_none() {
+            Some(BLOCKS)
+        } else {
+            None
+        },
         history: true,
         profiling: Profiling::Off,
         terminal,
@@ -132,6 +144,41 @@ fn grid(parameters: &[(String, Vec<String>)]) -> Vec<Vec<String>> {
     })
 }
 
+/// The one program of the command line, and the name that its variant has.
+fn of_command(
+    args: &SweepArgs,
+    found: AdHoc,
+    parameters: &[(String, Vec<String>)],
+) -> Result<(Entry, String, TrialArgs), CliError> {
+    if !args.scenario.is_empty() {
+        let message = format!("`{}` is a scenario, and --cmd names a program", args.scenario);
+        return Err(CliError::usage(message, "give either a scenario or --cmd"));
+    }
+    let AdHoc { mut entry, mut variants, trials } = found;
+    if variants.len() != 1 {
+        return Err(CliError::usage(
+            format!("a sweep is of one program, and --cmd names {}", variants.len()),
+            "give --cmd once, with a parameter in it: --cmd 'prog {n}' --param n=1,2,4",
+        ));
+    }
+    let known = entry.scenario.variants.first().map(|variant| variant.settings.clone()).unwrap_or_default();
+    let unused = parameters.iter().find(|(name, _)| {
+        let place = format!("{{{name}}}");
+        let stands = |table: &Table| serde_json::to_string(table).is_ok_and(|text| text.contains(&place));
+        !name.contains('.') && !stands(&known) && !stands(&entry.scenario.workload)
+    });
+    if let Some((name, _)) = unused {
+        return Err(CliError::usage(
+            format!("--param {name}: `{{{name}}}` does not stand in the command"),
+            &format!("write it where the value belongs: --cmd 'prog {{{name}}}'"),
+        ));
+    }
+    if let Some(metric) = &args.metric {
+        entry.decide_by(metric)?;
+    }
+    Ok((entry, variants.remove(0), trials))
+}
+
 fn entry(args: &SweepArgs, targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
     let selection = SelectionArgs { scenarios: vec![args.scenario.clone()], place: args.place.clone() };
     let mut entries = Catalogue::read(&selection, targets)?.entries;
@@ -150,17 +197,7 @@ fn entry(args: &SweepArgs, targets: &[&'static dyn TargetFactory]) -> Result<Ent
         ));
     }
     if let Some(metric) = &args.metric {
-        let known = uplift_analysis::metrics::known_names(
-            entry.description.operations.iter().map(AsRef::as_ref),
-            entry.description.metrics.iter().map(|metric| metric.spec.name.as_ref()),
-        );
-        if !known.contains(metric) {
-            return Err(CliError::usage(
-                format!("--metric: `{}` has no metric `{metric}`", entry.scenario.name),
-                &suggestion(metric, known.iter().map(String::as_str)),
-            ));
-        }
-        entry.scenario.primary.clone_from(metric);
+        entry.decide_by(metric)?;
     }
     Ok(entry)
 }
@@ -174,7 +211,21 @@ fn point(
 ) -> Result<Variant, CliError> {
     let mut changed = scenario.clone();
     changed.variants.retain(|known| known.name == variant);
-    overrides::apply(&mut changed, sets)?;
+    // A parameter whose place stands in a setting is filled in; any other is an override.
+    let mut others = Vec::new();
+    for set in sets {
+        let filled = set.split_once('=').is_some_and(|(name, value)| {
+            let tables =
+                changed.variants.iter_mut().map(|variant| &mut variant.settings).chain([&mut changed.workload]);
+            tables.fold(false, |filled, table| {
+                table.values_mut().fold(filled, |filled, at| fill(at, name, value) || filled)
+            })
+        });
+        if !filled {
+            others.push(set.clone());
+        }
+    }
+    overrides::apply(&mut changed, &others)?;
     let mut found = changed.variants.remove(0);
     if let Some(factory) = targets.iter().find(|factory| factory.name() == scenario.target) {
         factory.validate(&changed.workload, &found.settings).map_err(|error| {
@@ -189,6 +240,23 @@ fn point(
         found.work = Some(Work { workload: changed.workload, load: changed.load, disk: changed.disk });
     }
     Ok(found)
+}
+
+/// Writes `value` wherever `{name}` stands in `at`; whether it stood anywhere.
+fn fill(at: &mut Value, name: &str, value: &str) -> bool {
+    match at {
+        Value::String(text) => {
+            let place = format!("{{{name}}}");
+            let stands = text.contains(&place);
+            if stands {
+                *text = text.replace(&place, value);
+            }
+            stands
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |filled, item| fill(item, name, value) || filled),
+        Value::Object(items) => items.values_mut().fold(false, |filled, item| fill(item, name, value) || filled),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
