@@ -17,6 +17,7 @@ mod output;
 mod overrides;
 mod progress;
 mod quick;
+mod revisions;
 mod session;
 
 use std::process::ExitCode;

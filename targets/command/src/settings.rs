@@ -26,6 +26,9 @@ pub struct Workload {
     pub setup: Option<String>,
     /// Run once after the runs of a block.
     pub teardown: Option<String>,
+    /// What builds the program of each variant, given to `sh` before anything is measured. Variants with a `ref` are built
+    /// in a worktree of that revision, others where they are.
+    pub build: Option<String>,
     /// The file that is standard input of each run. Absent: /dev/null.
     pub input: Option<String>,
     /// Where standard output goes: "null", "pipe" (read and thrown away), or a file.
@@ -54,6 +57,7 @@ impl Default for Workload {
             cleanup: None,
             setup: None,
             teardown: None,
+            build: None,
             input: None,
             output: "null".to_owned(),
             timeout: HumanDuration(Duration::from_secs(600)),
@@ -117,6 +121,12 @@ pub struct Settings {
     pub env: BTreeMap<String, String>,
     /// The working folder. Absent: that of uplift.
     pub dir: Option<String>,
+    /// The revision that it is built from; absent: the working tree.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// What it was built from, in words: filled in when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Run before each run instead of the workload's, not timed.
     pub prepare: Option<String>,
 }

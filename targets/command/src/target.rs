@@ -343,7 +343,12 @@ impl Target for Commands {
         if !self.settings.env.is_empty() {
             effective.insert("env".to_owned(), serde_json::to_string(&self.settings.env).unwrap_or_default());
         }
-        let own = [("dir", &self.settings.dir), ("prepare", &self.settings.prepare)];
+        let own = [
+            ("dir", &self.settings.dir),
+            ("prepare", &self.settings.prepare),
+            ("ref", &self.settings.reference),
+            ("revision", &self.settings.revision),
+        ];
         effective.extend(own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
         effective
     }

@@ -19,6 +19,8 @@ use crate::{
     settings,
 };
 
+/// The event of a target whose programs left processes behind: nobody looks for that in a list of events.
+const LEFT_BEHIND: &str = "left behind";
 /// A difference between the ratio of totals and the median over rounds above which it is said.
 const STALL_GAP: f64 = 0.05;
 /// The share of the machine's CPU time, taken by others, above which a block is called disturbed.
@@ -199,6 +201,14 @@ fn note_calibration(verdict: &mut ScenarioVerdict, run: &Run, planned: &PlannedS
 }
 
 fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
+    let mut left_behind = BTreeMap::new();
+    for trial in pairs.iter().flat_map(|pair| [pair.baseline, pair.candidate]) {
+        let events = trial.measured.iter().flat_map(|measured| &measured.events);
+        if let Some(event) = events.into_iter().find(|event| event.name == LEFT_BEHIND) {
+            left_behind.entry(&trial.variant).or_insert(&event.detail);
+        }
+    }
+    verdict.notes.extend(left_behind.into_iter().map(|(variant, detail)| format!("`{variant}`: {detail}")));
     let totals = |pair: &Pair<'_>| -> Option<f64> {
         let rate = |trial: &Trial| {
             let turns = kept(trial);

@@ -5,7 +5,7 @@
 mod names;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use crate::{
     catalogue::{self, Entry},
     error::CliError,
     output::Terminal,
+    revisions,
 };
 
 /// The target that programs are for.
@@ -60,7 +61,8 @@ pub fn resolve(
     if !targets.iter().any(|target| target.name() == TARGET) {
         return Err(CliError::usage("this binary has no target `command`", "register it, or use the binary `uplift`"));
     }
-    let variants = variants(args)?;
+    let programs = programs(args)?;
+    let variants: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
     let mut trials = trials.clone();
     let mut rounds = ROUNDS;
     if let Some(runs) = args.runs {
@@ -77,30 +79,67 @@ pub fn resolve(
         trials.budget = Some(HumanDuration(BUDGET));
     }
     let name = args.save.clone().unwrap_or_else(|| "ad-hoc".to_owned());
-    let text = text(args, &variants, rounds)?;
+    let text = text(args, &programs, rounds)?;
     let shown = "the command line, as a scenario";
-    let entry = catalogue::parse(&format!("{TARGET}/{name}"), shown, &text, &place.overrides, targets)?;
+    let mut entry = catalogue::parse(&format!("{TARGET}/{name}"), shown, &text, &place.overrides, targets)?;
     if args.save.is_some() {
         let path = save(&name, place, &text)?;
         terminal.say(&format!("scenario: {}", path.display()));
     }
+    revisions::prepare(&mut entry, &variants, terminal)?;
     Ok(Some(AdHoc { entry, variants, trials }))
 }
 
-fn variants(args: &CommandArgs) -> Result<Vec<String>, CliError> {
+/// One variant of the scenario.
+struct Program {
+    name: String,
+    command: String,
+    /// The revision that it is built from, where it is not the working tree.
+    reference: Option<String>,
+}
+
+fn programs(args: &CommandArgs) -> Result<Vec<Program>, CliError> {
+    let mut programs: Vec<Program> = match (&args.base_ref, args.cmd.as_slice()) {
+        (None, commands) => names::of(commands)
+            .into_iter()
+            .zip(commands)
+            .map(|(name, command)| Program { name, command: command.clone(), reference: None })
+            .collect(),
+        (Some(base), [command]) => {
+            let of = |reference: Option<&String>| Program {
+                name: reference.map_or_else(|| "working-tree".to_owned(), |reference| names::word(reference)),
+                command: command.clone(),
+                reference: reference.cloned(),
+            };
+            let (base, mut head) = (of(Some(base)), of(args.head_ref.as_ref()));
+            if base.name == head.name {
+                head.name.push_str("-head");
+            }
+            vec![base, head]
+        }
+        (Some(_), commands) => {
+            return Err(CliError::usage(
+                format!("--base-ref is about one program in two revisions, and --cmd names {}", commands.len()),
+                "give --cmd once, or leave --base-ref out",
+            ));
+        }
+    };
     if args.names.is_empty() {
-        return Ok(names::of(&args.cmd));
+        return Ok(programs);
     }
-    if args.names.len() != args.cmd.len() {
+    if args.names.len() != programs.len() {
         return Err(CliError::usage(
-            format!("there are {} commands and {} names", args.cmd.len(), args.names.len()),
-            "give --name once for each --cmd, in the same order, or leave it out",
+            format!("there are {} programs and {} names", programs.len(), args.names.len()),
+            "give --name once for each, in the same order, or leave it out",
         ));
     }
     if let Some(twice) = args.names.iter().enumerate().find(|(index, name)| args.names[..*index].contains(name)) {
-        return Err(CliError::usage(format!("two commands are called `{}`", twice.1), "name each differently"));
+        return Err(CliError::usage(format!("two programs are called `{}`", twice.1), "name each differently"));
     }
-    Ok(args.names.clone())
+    for (program, name) in programs.iter_mut().zip(&args.names) {
+        program.name.clone_from(name);
+    }
+    Ok(programs)
 }
 
 /// `runs` as blocks and rounds: as near as it gets, with enough blocks for a verdict.
@@ -113,14 +152,14 @@ fn blocks_of(runs: u32) -> (u32, u32) {
 }
 
 /// The text of the scenario file.
-fn text(args: &CommandArgs, variants: &[String], rounds: i64) -> Result<String, CliError> {
+fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String, CliError> {
     let mut workload = Table::new();
     let strings = [
         ("shell", &args.shell),
         ("cleanup", &args.cleanup),
         ("setup", &args.setup),
         ("teardown", &args.teardown),
-        ("input", &args.input),
+        ("build", &args.build),
         ("output", &args.stdout),
         ("sync_collector", &args.sync_collector),
     ];
@@ -129,16 +168,21 @@ fn text(args: &CommandArgs, variants: &[String], rounds: i64) -> Result<String, 
             workload.insert(key.to_owned(), Value::String(value.clone()));
         }
     }
+    if let Some(input) = &args.input {
+        // Seen from here, and not from the folder in which a revision is built.
+        let whole = env::current_dir().map_or_else(|_| PathBuf::from(input), |here| here.join(input));
+        workload.insert("input".to_owned(), Value::String(whole.display().to_string()));
+    }
     let prepare_each = match args.prepare.as_slice() {
         [] => None,
         [all] => {
             workload.insert("prepare".to_owned(), Value::String(all.clone()));
             None
         }
-        each if each.len() == args.cmd.len() => Some(each),
+        each if each.len() == programs.len() => Some(each),
         some => {
             return Err(CliError::usage(
-                format!("there are {} commands and {} preparations", args.cmd.len(), some.len()),
+                format!("there are {} programs and {} preparations", programs.len(), some.len()),
                 "give --prepare once for all, or once for each --cmd, in the same order",
             ));
         }
@@ -170,13 +214,16 @@ fn text(args: &CommandArgs, variants: &[String], rounds: i64) -> Result<String, 
     }
 
     let mut tables = Table::new();
-    for (index, (name, command)) in variants.iter().zip(&args.cmd).enumerate() {
+    for (index, program) in programs.iter().enumerate() {
         let mut settings = Table::new();
-        settings.insert("command".to_owned(), Value::String(command.clone()));
+        settings.insert("command".to_owned(), Value::String(program.command.clone()));
+        if let Some(reference) = &program.reference {
+            settings.insert("ref".to_owned(), Value::String(reference.clone()));
+        }
         if let Some(each) = prepare_each {
             settings.insert("prepare".to_owned(), Value::String(each[index].clone()));
         }
-        tables.insert(name.clone(), Value::Table(settings));
+        tables.insert(program.name.clone(), Value::Table(settings));
     }
     let mut settings = Table::new();
     if let Some(dir) = &args.dir {
@@ -199,7 +246,7 @@ fn text(args: &CommandArgs, variants: &[String], rounds: i64) -> Result<String, 
     let mut whole = Table::new();
     whole.insert("schema".to_owned(), Value::Integer(1));
     whole.insert("target".to_owned(), Value::String(TARGET.to_owned()));
-    whole.insert("title".to_owned(), Value::String(args.cmd.join("  against  ")));
+    whole.insert("title".to_owned(), Value::String(title(programs)));
     whole.insert("primary".to_owned(), Value::String(primary));
     for (name, table) in [("workload", workload), ("trial", trial), ("settings", settings), ("variants", tables)] {
         if !table.is_empty() {
@@ -207,6 +254,15 @@ fn text(args: &CommandArgs, variants: &[String], rounds: i64) -> Result<String, 
         }
     }
     toml::to_string(&whole).map_err(|error| CliError::usage(format!("--cmd: {error}"), ""))
+}
+
+/// The programs in one line.
+fn title(programs: &[Program]) -> String {
+    let shown = |program: &Program| match &program.reference {
+        Some(reference) => format!("`{}` of {reference}", program.command),
+        None => format!("`{}`", program.command),
+    };
+    programs.iter().map(shown).collect::<Vec<_>>().join(" against ")
 }
 
 fn expect(args: &CommandArgs) -> Option<Table> {

@@ -39,7 +39,7 @@ pub fn of(commands: &[String]) -> Vec<String> {
 }
 
 /// Text as the name of a variant, which names folders too: paths by their last part, everything else joined by dashes.
-fn word(text: &str) -> String {
+pub fn word(text: &str) -> String {
     let parts = text.split_whitespace().map(|part| part.rsplit('/').find(|part| !part.is_empty()).unwrap_or(part));
     let mut name = String::new();
     for character in parts.collect::<Vec<_>>().join(" ").chars() {

@@ -82,6 +82,15 @@ pub struct CommandArgs {
     /// Count in one more run of each block: `instructions` by callgrind
     #[arg(long, value_name = "WHAT", value_parser = ["instructions"], requires = "cmd")]
     pub count: Vec<String>,
+    /// Compare this revision of the repository with another: give --cmd once
+    #[arg(long, value_name = "REVISION", requires = "cmd")]
+    pub base_ref: Option<String>,
+    /// The other revision [default: the working tree as it is]
+    #[arg(long, value_name = "REVISION", requires = "base_ref")]
+    pub head_ref: Option<String>,
+    /// What builds a revision, given to `sh` in the folder that this one is in it
+    #[arg(long, value_name = "COMMAND", requires = "cmd")]
+    pub build: Option<String>,
     /// Write the scenario file for this, `scenarios/command/NAME.toml`
     #[arg(long, value_name = "NAME", requires = "cmd")]
     pub save: Option<String>,

@@ -9,6 +9,7 @@ use crate::{
     catalogue::{Catalogue, Entry},
     error::{CliError, pointer, suggestion},
     output::{Terminal, render_with},
+    revisions,
     session::{Finished, Profiling, Session},
 };
 
@@ -50,6 +51,9 @@ pub fn measure(
         for (entry, _) in &mut scenarios {
             entry.decide_by(metric)?;
         }
+    }
+    for (entry, variants) in &mut scenarios {
+        revisions::prepare(entry, variants, terminal)?;
     }
     Session {
         intent: Intent::Compare { baseline: args.baseline.clone(), candidate: candidate_name(args) },

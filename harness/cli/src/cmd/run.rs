@@ -13,6 +13,7 @@ use crate::{
     catalogue::Catalogue,
     error::{CliError, pointer, suggestion},
     output::{Terminal, render},
+    revisions,
     session::{Profiling, Session},
 };
 
@@ -55,6 +56,9 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
                 "`uplift list` shows the variants of each scenario",
             ),
         ));
+    }
+    for (entry, variants) in &mut scenarios {
+        revisions::prepare(entry, variants, terminal)?;
     }
     let finished = Session {
         intent: Intent::Run { variants: args.variants.clone() },
