@@ -237,14 +237,9 @@ pub fn parse(
     };
     if name.split('/').next() != Some(scenario.target.as_str()) {
         let message = format!("a scenario of target `{}` must stand in the folder `{0}`", scenario.target);
-        return Err(ScenarioError::at(
-            &path,
-            &text,
-            &["target"],
-            message,
-            "move the file, or name the folder's target",
-        )
-        .into());
+        return Err(
+            ScenarioError::at(path, text, &["target"], message, "move the file, or name the folder's target").into()
+        );
     }
     for variant in &scenario.variants {
         factory

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 use uplift_engine::plan::fnv1a;
-use uplift_model::Table;
+use uplift_model::{Scenario, Table};
 
 use crate::{catalogue::Entry, error::CliError, output::Terminal};
 
@@ -26,6 +26,11 @@ const LAST_LINES: usize = 12;
 const CHANGED_MAX: usize = 8;
 /// What a hook sets, and what would point git at another repository.
 const GIT_VARIABLES: [&str; 4] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"];
+
+/// Whether a scenario says how its program is built.
+pub fn builds(scenario: &Scenario) -> bool {
+    scenario.workload.get("build").is_some_and(Value::is_string)
+}
 
 /// Builds what the variants of `entry` named `names` need, and points each at its place. Scenarios without `build` and
 /// without a variant with a `ref` are left as they are.

@@ -149,8 +149,12 @@ fn open_pidfd(pid: libc::pid_t) -> io::Result<OwnedFd> {
 }
 
 fn unblock(descriptor: RawFd) {
+    // A larger pipe wakes this thread less often; where it may not grow it stays as it is.
     // SAFETY: fcntl on a descriptor of this process.
-    unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) };
+    unsafe {
+        libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK);
+        libc::fcntl(descriptor, libc::F_SETPIPE_SZ, 1 << 20);
+    }
 }
 
 /// Waits for the end or for output. `true`: the process has ended.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::repository::Repository;
 
-const TARGETS: [&str; 5] =
+const TARGETS: [&str; 6] =
     ["uplift-command", "uplift-reference", "uplift-orchestration", "uplift-docdb", "uplift-dataflow", "uplift-pipeline"];
 
 /// Crate, the crates of this workspace that it may depend on, and those that only its tests and examples may use besides.

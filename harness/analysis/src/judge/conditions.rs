@@ -208,6 +208,7 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
             left_behind.entry(&trial.variant).or_insert(&event.detail);
         }
     }
+    verdict.notes.extend(fewer_syncs(pairs));
     verdict.notes.extend(left_behind.into_iter().map(|(variant, detail)| format!("`{variant}`: {detail}")));
     let totals = |pair: &Pair<'_>| -> Option<f64> {
         let rate = |trial: &Trial| {
@@ -254,6 +255,25 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
             "{unsent} arrivals of the open load could not be sent before their turn was given up: the rate is beyond what the system sustains"
         ));
     }
+}
+
+/// Programs declare no durability: of two, the one that syncs less may be faster for that alone.
+fn fewer_syncs(pairs: &[Pair<'_>]) -> Option<String> {
+    let per_run = |trial: &Trial| {
+        let syncs = &trial.measured.as_ref()?.syncs;
+        Some(syncs.calls()? as f64 / syncs.operations.filter(|operations| *operations > 0)? as f64)
+    };
+    let of = |side: for<'a> fn(&Pair<'a>) -> &'a Trial| {
+        median(&pairs.iter().filter_map(|pair| per_run(side(pair))).collect::<Vec<_>>())
+    };
+    let (baseline, candidate) = (of(|pair| pair.baseline)?, of(|pair| pair.candidate)?);
+    let first = pairs.first()?;
+    (candidate < baseline).then(|| {
+        format!(
+            "`{}` makes {candidate} sync calls in a run, `{}` {baseline}: what is faster for that is bought with durability",
+            first.candidate.variant, first.baseline.variant
+        )
+    })
 }
 
 /// Says where idle CPUs could sleep longer than the scenario wants.

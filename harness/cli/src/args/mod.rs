@@ -1,7 +1,7 @@
 //! The command line as it is written. Resolution into something runnable is `session.rs`.
 
-pub mod disk;
 mod commands;
+pub mod disk;
 mod measuring;
 mod stored;
 mod trials;

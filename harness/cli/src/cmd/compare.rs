@@ -182,5 +182,11 @@ fn with_both(mut entry: Entry, args: &CompareArgs) -> (Entry, Vec<String>) {
         let twin = Variant { name: candidate.clone(), ..variant.clone() };
         entry.scenario.variants.push(twin);
     }
+    // The gate of a program that the scenario builds: one variant, its baseline from another revision.
+    if let Some(reference) = &args.commands.base_ref
+        && let Some(variant) = entry.scenario.variants.iter_mut().find(|variant| variant.name == args.baseline)
+    {
+        variant.settings.insert("ref".to_owned(), reference.clone().into());
+    }
     (entry, vec![args.baseline.clone(), candidate])
 }

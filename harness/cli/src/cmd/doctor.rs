@@ -10,7 +10,8 @@ use std::{
 
 use serde_json::json;
 use uplift_engine::{cpu_latency::CpuLatency, environment};
-use uplift_instrument::{sampler::StackSampler as _, sync_probe};
+use uplift_instrument::{sampler::StackSampler as _, sync_collectors, sync_probe};
+use uplift_model::trial::SyncCollectorChoice;
 use uplift_model::{
     disk::{DiskModel, DiskQueue, Quantile},
     duration::HumanDuration,
@@ -65,7 +66,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
     if let Some(file) = &args.save_disk {
         return save_disk(args, file, terminal);
     }
-    let findings = vec![
+    let mut findings = vec![
         build(),
         cores(),
         idle_cpus(),
@@ -78,6 +79,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
         docker(),
         postgres(),
     ];
+    findings.extend(sync_collectors());
     if args.format == Format::Json {
         let all: Vec<_> = findings
             .iter()
@@ -161,6 +163,37 @@ fn probe() -> Finding {
         "the linker took the C library's functions: sync calls are not counted",
         "link the binary against `uplift-instrument` without excluding its symbols",
     )
+}
+
+/// How sync calls of any program can be counted, and what that adds to one.
+fn sync_collectors() -> Vec<Finding> {
+    let folder = env::temp_dir().join(format!("uplift-doctor-{}", std::process::id()));
+    let made = fs::create_dir_all(&folder);
+    let all = [
+        ("syncs: seccomp", SyncCollectorChoice::Seccomp),
+        ("syncs: tracing", SyncCollectorChoice::Tracepoint),
+        ("syncs: preload", SyncCollectorChoice::Preload),
+    ];
+    let findings = all.into_iter().map(|(what, choice)| {
+        if let Err(error) = &made {
+            let detail = format!("`{}` could not be created: {error}", folder.display());
+            return Finding::poor(what, State::Missing, detail, "point TMPDIR at a folder that can be written");
+        }
+        match sync_collectors::open(choice, &folder) {
+            Ok(Some(collector)) => match collector.cost_ns() {
+                Ok(cost_ns) => Finding::good(
+                    what,
+                    format!("counts sync calls of programs (--cmd); adds {} to one call", nanoseconds(cost_ns as u64)),
+                ),
+                Err(message) => Finding::told(what, State::Limited, &message),
+            },
+            Ok(None) => Finding::good(what, "not asked for"),
+            Err(message) => Finding::told(what, State::Missing, &message),
+        }
+    });
+    let findings = findings.collect();
+    let _ = fs::remove_dir_all(&folder);
+    findings
 }
 
 fn disk(folder: &Path) -> Finding {

@@ -14,15 +14,17 @@ use uplift_sdk::TargetFactory;
 use crate::{
     args::{CommandArgs, CompareArgs, ComparisonArgs, Format, GateArgs, SelectionArgs},
     base_build,
+    catalogue::Catalogue,
     cmd::compare,
     error::CliError,
     exit,
     output::{Terminal, render},
+    revisions,
 };
 
 /// Compares, writes every document, prints what became of each rule, and answers with the exit code.
 pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    let compare = resolve(args, terminal)?;
+    let compare = resolve(args, targets, terminal)?;
     let finished = compare::measure(&compare, targets, terminal)?;
     let rows = finished.verdicts.as_ref().map(|verdicts| gate(&finished.run, verdicts)).unwrap_or_default();
     let broken =
@@ -58,8 +60,27 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
 }
 
 /// The comparison that is meant. Against another revision both sides are one variant: the settings that people ship.
-fn resolve(args: &GateArgs, terminal: &Terminal) -> Result<CompareArgs, CliError> {
+fn resolve(
+    args: &GateArgs,
+    targets: &[&'static dyn TargetFactory],
+    terminal: &Terminal,
+) -> Result<CompareArgs, CliError> {
     let mut names = args.variants_and_scenarios.clone();
+    if let Some(reference) = &args.base_ref
+        && !names.is_empty()
+    {
+        let selection = SelectionArgs { scenarios: names.clone(), place: args.place.clone() };
+        // Scenarios that say how their program is built are built so; all others are of the running binary.
+        if Catalogue::read(&selection, targets)?.entries.iter().all(|entry| revisions::builds(&entry.scenario)) {
+            return Ok(CompareArgs {
+                baseline: args.variant.clone(),
+                candidate: args.variant.clone(),
+                commands: CommandArgs { base_ref: Some(reference.clone()), ..CommandArgs::default() },
+                selection,
+                how: args.how.clone(),
+            });
+        }
+    }
     let base = args.base_ref.as_deref().map(|reference| base_build::build(reference, terminal)).transpose()?;
     let (baseline, candidate) = match &base {
         Some(_) => (args.variant.clone(), args.variant.clone()),

@@ -253,8 +253,8 @@ fn fill(at: &mut Value, name: &str, value: &str) -> bool {
             }
             stands
         }
-        Value::Array(items) => items.iter_mut().fold(false, |filled, item| fill(item, name, value) || filled),
-        Value::Object(items) => items.values_mut().fold(false, |filled, item| fill(item, name, value) || filled),
+        Value::Array(items) => items.iter_mut().map(|item| usize::from(fill(item, name, value))).sum::<usize>() > 0,
+        Value::Object(items) => items.values_mut().map(|item| usize::from(fill(item, name, value))).sum::<usize>() > 0,
         _ => false,
     }
 }

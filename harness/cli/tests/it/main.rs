@@ -1,6 +1,7 @@
 //! The built binary, used as users use it.
 
 mod bench;
+mod command;
 mod crossover;
 mod docker;
 mod engines;
