@@ -132,5 +132,12 @@ mod tests {
         assert_eq!(shape_turns(&spec, 40, 400.0, 20, 1, 2), TurnShape { turn_ns: 50_000_000, rounds: 20 });
         assert_eq!(shape_turns(&spec, 40, 400.0, 20, 30, 2), TurnShape { turn_ns: 300_000_000, rounds: 8 });
         assert_eq!(shape_turns(&spec, 40, 1.0, 20, 1, 2).turn_ns, TURN_NS_MAX);
+        // Turns of so many operations: as many rounds as fit into the block, and at least one.
+        let block = Some(uplift_model::duration::HumanDuration::from_millis(300));
+        let counted = TrialSpec { turn_operations: Some(1), block, ..spec };
+        assert_eq!(shape_turns(&counted, 100, 100.0, 20, 1, 2).rounds, 15);
+        assert_eq!(shape_turns(&counted, 10, 100.0, 20, 1, 2).rounds, 10);
+        assert_eq!(shape_turns(&counted, 100, 0.5, 20, 1, 2).rounds, 1);
+        assert_eq!(shape_turns(&TrialSpec { block: None, ..counted }, 100, 0.5, 20, 1, 2).rounds, 100);
     }
 }

@@ -82,6 +82,8 @@ impl Used {
 /// Makes orphans of this process's descendants its children, and lets it go without a controlling terminal, so that a
 /// program that asks at the terminal fails instead of stopping for ever.
 pub fn prepare_agent() {
+    // Before this process adopts orphans: the guard must not become its child.
+    guard_group();
     // SAFETY: prctl with these arguments touches only the calling process; the path is a literal; the descriptor is
     // new and closed here.
     unsafe {
@@ -90,6 +92,44 @@ pub fn prepare_agent() {
         if terminal >= 0 {
             libc::ioctl(terminal, libc::TIOCNOTTY);
             libc::close(terminal);
+        }
+    }
+}
+
+/// Starts a process that ends the agent's process group when the agent is gone: where the harness is killed its agent goes
+/// with it, and the program that it runs would stay.
+fn guard_group() {
+    let mut ends = [0; 2];
+    // SAFETY: these calls take no pointer but that of the two descriptors. After a fork the child calls only what may be
+    // called then. The group is the agent's own, and the guard is in it, so its number is nobody else's.
+    unsafe {
+        if libc::getpgrp() != libc::getpid() || libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return;
+        }
+        let [closed_at_the_end, held] = ends;
+        match libc::fork() {
+            0 => {
+                if libc::fork() != 0 {
+                    libc::_exit(0);
+                }
+                // Whoever waits for the end of the agent's streams must not wait for the guard.
+                libc::dup2(closed_at_the_end, 0);
+                if libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0) != 0 {
+                    (1..1024).for_each(|descriptor| drop(libc::close(descriptor)));
+                }
+                let mut byte = 0u8;
+                while libc::read(0, (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
+                libc::kill(-libc::getpgrp(), libc::SIGKILL);
+                libc::_exit(0);
+            }
+            between if between > 0 => {
+                libc::waitpid(between, std::ptr::null_mut(), 0);
+                libc::close(closed_at_the_end);
+            }
+            _ => {
+                libc::close(closed_at_the_end);
+                libc::close(held);
+            }
         }
     }
 }

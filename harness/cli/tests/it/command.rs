@@ -1,6 +1,11 @@
 //! Any program: `--cmd` and the target `command`, from an empty folder.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -247,11 +252,7 @@ fn what_a_program_leaves_behind_is_ended_and_named() {
     said.code(0);
     assert!(said.out().contains("note: `a`: processes were alive when the program had ended"), "{}", said.out());
     assert!(said.out().contains("`sleep 987654`"), "{}", said.out());
-    let alive = fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .any(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x00987654\x00"));
-    assert!(!alive, "it was ended");
+    assert!(!is_alive(b"sleep\x00987654\x00"), "it was ended");
     let trials = bench.trials();
     assert!(
         trials
@@ -555,4 +556,31 @@ fn fewer_sync_calls_are_said() {
     }
     let note = "`fast` makes 0 sync calls in a run, `safe` 1: what is faster for that is bought with durability";
     assert!(said.out().contains(note), "{}", said.out());
+}
+
+/// Whether a process with exactly this command line is alive.
+fn is_alive(line: &[u8]) -> bool {
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .any(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|found| found == line))
+}
+
+/// The harness that is killed cannot clean up; its agent goes with it, and the program too.
+#[test]
+fn a_killed_harness_leaves_no_program_behind() {
+    let bench = Bench::new();
+    let mut command = bench.command(&["compare", "--cmd", "sleep 876543", "--cmd", "sleep 876543"]);
+    let mut harness = command.env_remove("UPLIFT_SCENARIOS").stderr(Stdio::null()).spawn().unwrap();
+    let line = b"sleep\x00876543\x00";
+    let eventually = |wanted: bool| {
+        (0..20_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            is_alive(line) == wanted
+        })
+    };
+    assert!(eventually(true), "the program was started");
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    assert!(eventually(false), "the program is gone");
 }
