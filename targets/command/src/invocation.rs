@@ -149,13 +149,13 @@ mod tests {
     #[test]
     fn programs_that_cannot_be_run_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("script"), "echo").unwrap();
+        fs::write(folder.path().join("our-script"), "echo").unwrap();
         let here = Surroundings { shell: None, env: BTreeMap::new(), dir: Some(folder.path().to_owned()) };
         let filled = Placeholders { data: folder.path(), block: folder.path(), seed: 1, run: 0 };
         let find = |line: &str| here.find(line, &filled);
         assert!(find("./missing -x").unwrap_err().contains("there is no program `./missing`"));
-        assert!(find("./script").unwrap_err().contains("chmod +x"));
-        assert!(find("script").unwrap_err().contains("write `./script`"));
+        assert!(find("./our-script").unwrap_err().contains("chmod +x"));
+        assert!(find("our-script").unwrap_err().contains("write `./our-script`"));
         assert!(find("surely-not-installed").unwrap_err().contains("in PATH"));
         assert!(find(&format!("{}/", folder.path().display())).unwrap_err().contains("is a folder"));
         assert!(find("sh -c true").unwrap().unwrap().ends_with("sh"));
