@@ -115,7 +115,9 @@ fn guard_group() {
                 // Whoever waits for the end of the agent's streams must not wait for the guard.
                 libc::dup2(closed_at_the_end, 0);
                 if libc::syscall(libc::SYS_close_range, 1, libc::c_uint::MAX, 0) != 0 {
-                    (1..1024).for_each(|descriptor| drop(libc::close(descriptor)));
+                    for descriptor in 1..1024 {
+                        libc::close(descriptor);
+                    }
                 }
                 let mut byte = 0u8;
                 while libc::read(0, (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}

@@ -4,8 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::repository::Repository;
 
-const TARGETS: [&str; 6] =
-    ["uplift-command", "uplift-reference", "uplift-orchestration", "uplift-docdb", "uplift-dataflow", "uplift-pipeline"];
+const TARGETS: [&str; 6] = [
+    "uplift-command",
+    "uplift-reference",
+    "uplift-orchestration",
+    "uplift-docdb",
+    "uplift-dataflow",
+    "uplift-pipeline",
+];
 
 /// Crate, the crates of this workspace that it may depend on, and those that only its tests and examples may use besides.
 const ARROWS: &[(&str, &[&str], &[&str])] = &[
