@@ -193,15 +193,15 @@ fn without_a_terminal_there_is_no_bar_and_no_colour() {
 fn a_claim_without_its_source_is_an_error() {
     let bench = Bench::new();
     let scenarios = bench.folder.path().join("own");
-    std::fs::create_dir_all(scenarios.join("reference")).unwrap();
-    std::fs::write(
+    fs::create_dir_all(scenarios.join("reference")).unwrap();
+    fs::write(
         scenarios.join("reference/claimed.toml"),
         "schema = 1\ntarget = \"reference\"\ntitle = \"t\"\n[variants.a]\n[variants.b]\n[[claims]]\nvariant = \"b\"\nmetric = \"throughput\"\nchange = 0.1\nsource = \"paper.md\"\n",
     )
     .unwrap();
     let list = ["list", "--scenario-dir", scenarios.to_str().unwrap()];
     bench.uplift(&list).code(2).says("names the source `paper.md`, which does not exist");
-    std::fs::create_dir_all(scenarios.join("sources")).unwrap();
-    std::fs::write(scenarios.join("sources/paper.md"), "# A paper, 2026\n").unwrap();
+    fs::create_dir_all(scenarios.join("sources")).unwrap();
+    fs::write(scenarios.join("sources/paper.md"), "# A paper, 2026\n").unwrap();
     bench.uplift(&list).code(0);
 }
