@@ -6,13 +6,15 @@
 //! syncs allows: [`SimulatedDisk`] keeps the sequence, and [`SimulatedDisk::after_power_loss`] makes the disk that a
 //! loss at any point of it would have left.
 
+mod note;
 mod real;
 mod simulated;
 
 use std::{fmt, io, path::Path, sync::Arc};
 
+pub use note::{read_note, remove_note, write_note};
 pub use real::RealDisk;
-pub use simulated::{Loss, SimulatedDisk};
+pub use simulated::{Call, Fault, Loss, SimulatedDisk};
 
 /// A directory tree that files are kept in. Paths are taken as they are.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -29,7 +31,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the system says.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Makes `directory` and what is missing above it.
+    /// Makes `directory` and what is missing above it, so that their names survive a power loss.
     ///
     /// # Errors
     /// What the system says.
@@ -52,7 +54,17 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system says.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Locks `path`, a file that is made where it is missing and holds nothing, until the answer is dropped or the process
+    /// ends: two owners of the same files would write over each other.
+    ///
+    /// # Errors
+    /// `WouldBlock` where somebody has the lock, in this process or another; else what the system says.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
 }
+
+/// A lock that somebody has.
+pub trait DiskLock: Send + Sync + fmt::Debug {}
 
 /// An open file. All offsets are in bytes from its beginning.
 pub trait DiskFile: Send + Sync + fmt::Debug {

@@ -1,9 +1,11 @@
 //! Other storage engines behind [`DocumentStore`]: the peers that docdb is measured against.
 //!
 //! Each is used as its documentation advises for a write that must survive a loss of power before it is acknowledged: one
-//! transaction for each write, synced. Settings that the engine can tell are read back.
+//! transaction for each write, synced. A peer whose name ends in `-grouped` is the same engine, tuned, with a leader before it
+//! that commits the writes of many threads at once, as `docdb`'s own `fast` does. Settings that the engine can tell are read back.
 
 mod fjall;
+mod grouped;
 mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
@@ -11,38 +13,55 @@ mod sqlite;
 
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
+use self::grouped::{Batched, Grouped};
 pub use self::{fjall::FjallStore, redb::RedbStore, sqlite::SqliteStore};
 use docdb_engine::{DocumentStore, StoreError, StoreErrorKind};
 
 #[cfg(feature = "rocksdb")]
 pub use self::rocksdb::RocksStore;
 
+/// Cache of a tuned peer for each database: the same for all.
+const CACHE_BYTES: u64 = 64 << 20;
 /// Locks that ids are spread over, where an engine has no transaction that reads and then writes.
 const ID_LOCKS: usize = 256;
 
 /// A peer that is open: the store, and its settings in force.
 pub type Opened = (Box<dyn DocumentStore>, BTreeMap<String, String>);
 
-/// Opens a peer by its name: `sqlite`, `redb`, `fjall`, or `rocksdb` where it was built in.
+/// Opens a peer by its name: `sqlite`, `redb`, `fjall`, or `rocksdb` where it was built in, and each with `-grouped`.
 ///
 /// # Errors
 /// When the engine could not be opened, or is not known or not built in.
 pub fn open(engine: &str, directory: &Path, databases: u16) -> Result<Opened, StoreError> {
     std::fs::create_dir_all(directory).map_err(|error| StoreError::io("making the directory", directory, &error))?;
+    fn opened<S: DocumentStore + 'static>((store, effective): (S, BTreeMap<String, String>)) -> Opened {
+        (Box::new(store), effective)
+    }
+    fn grouped<S: Batched + 'static>((store, effective): (S, BTreeMap<String, String>)) -> Opened {
+        (Box::new(Grouped::new(store)), effective)
+    }
     match engine {
-        "sqlite" => SqliteStore::open(directory, databases).map(|(store, effective)| (Box::new(store) as _, effective)),
-        "redb" => RedbStore::open(directory, databases).map(|(store, effective)| (Box::new(store) as _, effective)),
-        "fjall" => FjallStore::open(directory, databases).map(|(store, effective)| (Box::new(store) as _, effective)),
+        "sqlite" => SqliteStore::open(directory, databases).map(opened),
+        "redb" => RedbStore::open(directory, databases).map(opened),
+        "fjall" => FjallStore::open(directory, databases).map(opened),
+        "sqlite-grouped" => SqliteStore::open_tuned(directory, databases).map(grouped),
+        "redb-grouped" => RedbStore::open_tuned(directory, databases).map(grouped),
+        "fjall-grouped" => FjallStore::open_tuned(directory, databases).map(grouped),
         #[cfg(feature = "rocksdb")]
-        "rocksdb" => RocksStore::open(directory, databases).map(|(store, effective)| (Box::new(store) as _, effective)),
+        "rocksdb" => RocksStore::open(directory, databases).map(opened),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb-grouped" => RocksStore::open(directory, databases).map(grouped),
         #[cfg(not(feature = "rocksdb"))]
-        "rocksdb" => {
+        "rocksdb" | "rocksdb-grouped" => {
             let state = "RocksDB is not part of this build".to_owned();
             let remedy = "install libclang and build with `--features rocksdb`".to_owned();
-            Err(StoreError::new("opening the engine `rocksdb`", StoreErrorKind::Unavailable { state, remedy }))
+            Err(StoreError::new(
+                format!("opening the engine `{engine}`"),
+                StoreErrorKind::Unavailable { state, remedy },
+            ))
         }
         other => {
-            let why = "it is not known; known are sqlite, redb, fjall and rocksdb".to_owned();
+            let why = "it is not known; known are sqlite, redb, fjall and rocksdb, and each with `-grouped`".to_owned();
             Err(StoreError::new(format!("opening the engine `{other}`"), StoreErrorKind::Refused(why)))
         }
     }

@@ -10,7 +10,11 @@ use std::{
 use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
 use rocksdb::{DB, Options, WaitForCompactOptions, WriteOptions};
 
-use crate::{ID_LOCKS, database_name, id_locks};
+use crate::{
+    ID_LOCKS, database_name,
+    grouped::{Batched, Write},
+    id_locks,
+};
 
 /// What decides whether a synced write is on the disk, by its name in the file in which RocksDB writes down its options.
 const OPTIONS: [&str; 3] = ["use_fsync", "manual_wal_flush", "wal_recovery_mode"];
@@ -47,6 +51,46 @@ impl RocksStore {
     }
 }
 
+impl RocksStore {
+    fn write(
+        &self,
+        family: &rocksdb::ColumnFamily,
+        operation: Operation,
+        id: u64,
+        document: &[u8],
+        how: &WriteOptions,
+    ) -> Result<Reply, StoreError> {
+        let key = id.to_be_bytes();
+        match (operation, self.database.get_pinned_cf(family, key).map_err(failed)?.is_some()) {
+            (Operation::Create, true) => return Ok(Reply::Conflict),
+            (Operation::Update | Operation::Delete, false) => return Ok(Reply::NotFound),
+            (Operation::Delete, true) => self.database.delete_cf_opt(family, key, how).map_err(failed)?,
+            _ => self.database.put_cf_opt(family, key, document, how).map_err(failed)?,
+        }
+        Ok(Reply::Done)
+    }
+}
+
+impl Batched for RocksStore {
+    /// All column families share one log.
+    fn logs(&self) -> usize {
+        1
+    }
+
+    fn log_of(&self, number: u16) -> Result<usize, StoreError> {
+        self.family(number).map(|_| 0)
+    }
+
+    fn commit(&self, writes: &[Write]) -> Result<Vec<Reply>, StoreError> {
+        let how = WriteOptions::default();
+        let carry_out =
+            |one: &Write| self.write(self.family(one.database)?, one.operation, one.id, &one.document, &how);
+        let replies = writes.iter().map(carry_out).collect::<Result<_, _>>()?;
+        self.database.flush_wal(true).map_err(failed)?;
+        Ok(replies)
+    }
+}
+
 /// The [`OPTIONS`] as RocksDB itself wrote them down when it was opened.
 fn options_in_force(home: &Path) -> Result<BTreeMap<String, String>, StoreError> {
     let failed = |error| StoreError::io("reading the options in", home, &error);
@@ -79,16 +123,9 @@ impl DocumentStore for RocksStore {
             return Ok(Reply::Done);
         }
         let _alone = self.ids[(request.id % ID_LOCKS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        let exists = self.database.get_pinned_cf(family, key).map_err(failed)?.is_some();
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        match (request.operation, exists) {
-            (Operation::Create, true) => return Ok(Reply::Conflict),
-            (Operation::Update | Operation::Delete, false) => return Ok(Reply::NotFound),
-            (Operation::Delete, true) => self.database.delete_cf_opt(family, key, &synced).map_err(failed)?,
-            _ => self.database.put_cf_opt(family, key, request.document, &synced).map_err(failed)?,
-        }
-        Ok(Reply::Done)
+        self.write(family, request.operation, request.id, request.document, &synced)
     }
 
     fn load(&self, number: u16, documents: &[(u64, Vec<u8>)]) -> Result<(), StoreError> {

@@ -9,8 +9,13 @@ const PEERS: &[&str] = &[
     "sqlite",
     "redb",
     "fjall",
+    "sqlite-grouped",
+    "redb-grouped",
+    "fjall-grouped",
     #[cfg(feature = "rocksdb")]
     "rocksdb",
+    #[cfg(feature = "rocksdb")]
+    "rocksdb-grouped",
 ];
 
 fn apply(store: &dyn DocumentStore, operation: Operation, database: u16, id: u64, document: &[u8]) -> (Reply, Vec<u8>) {
@@ -84,6 +89,11 @@ fn one_of_many_creates_wins_and_is_kept() {
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(won.len() as u64, IDS, "{peer}");
+        let counters = store.statistics().counters;
+        if peer.ends_with("-grouped") {
+            assert_eq!(counters["batch_records"], (THREADS * IDS) as f64, "{peer}: each write was in one group");
+            assert!(counters["batches"] <= counters["batch_records"], "{peer}");
+        }
         drop(opened);
         let (store, _) = docdb_peers::open(peer, directory.path(), 2).unwrap();
         for (id, thread) in won {
@@ -103,7 +113,11 @@ fn sqlite_and_rocksdb_tell_what_is_in_force() {
                 assert_eq!(effective["sqlite_journal_mode"], "wal");
                 assert_eq!(effective["sqlite_synchronous"], "FULL");
             }
-            "rocksdb" => {
+            "sqlite-grouped" => {
+                assert_eq!(effective["sqlite_synchronous"], "FULL");
+                assert_eq!(effective["sqlite_wal_autocheckpoint"], "16000");
+            }
+            "rocksdb" | "rocksdb-grouped" => {
                 assert_eq!(effective["rocksdb_manual_wal_flush"], "false");
                 assert!(effective.contains_key("rocksdb_use_fsync"), "{effective:?}");
             }

@@ -73,6 +73,16 @@ impl StoreError {
         )
     }
 
+    /// What requests are told after `self` ended the store.
+    pub(crate) fn after(&self) -> Self {
+        Self::new(self.context.clone(), StoreErrorKind::Failed(self.kind.to_string()))
+    }
+
+    /// A thread of the store panicked while it was `doing` something.
+    pub(crate) fn panicked(doing: &str) -> Self {
+        Self::engine(doing, "its thread panicked; what it said is on the standard error output")
+    }
+
     /// The file `path` is corrupt.
     pub fn corrupt(path: &Path, offset: u64, what: impl Into<String>) -> Self {
         Self::new(format!("reading `{}`", path.display()), StoreErrorKind::Corrupt { offset, what: what.into() })

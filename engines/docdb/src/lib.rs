@@ -9,8 +9,10 @@
 pub mod classic;
 mod error;
 pub mod fast;
+mod home;
 mod json;
 mod location_checksum;
+mod on_panic;
 pub mod stages;
 mod statistics;
 mod store;

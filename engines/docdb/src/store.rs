@@ -126,8 +126,11 @@ pub struct Recovery {
     pub records: u64,
     /// Bytes of log that were read.
     pub log_bytes: u64,
-    /// Bytes at the end of a log that were never completed, and were dropped.
+    /// Bytes at the end of a log, behind its last whole record, that could not be read and were dropped: never completed,
+    /// or damaged since.
     pub dropped_bytes: u64,
+    /// Logs that were not closed in order: where they ended is known from themselves alone.
+    pub unclosed_logs: u64,
     /// Documents that were written again to the data file.
     pub rewritten: u64,
 }
@@ -139,6 +142,7 @@ impl Recovery {
         self.records += other.records;
         self.log_bytes += other.log_bytes;
         self.dropped_bytes += other.dropped_bytes;
+        self.unclosed_logs += other.unclosed_logs;
         self.rewritten += other.rewritten;
     }
 }

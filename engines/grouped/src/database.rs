@@ -305,6 +305,7 @@ fn read_back(stores: &[Vec<Store>], options: &Options, directory: &Path) -> Resu
         immediate: options.immediate,
         long_poll: options.long_poll,
         hand_ahead: options.hand_ahead && options.long_poll,
+        sync_fetches: options.sync_fetches,
     })
 }
 

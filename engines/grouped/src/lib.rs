@@ -87,6 +87,7 @@ pub struct GroupedProvider {
 
 /// What a provider has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Transactions that were committed, those that only looked for work included.
     pub transactions: u64,

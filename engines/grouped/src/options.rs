@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// How often SQLite waits for the disk: `PRAGMA synchronous`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Synchronous {
     /// Never. A power failure may corrupt the database.
     Off,
@@ -61,6 +62,9 @@ pub struct Options {
     /// Whether the transaction that acknowledges an activity hands out the next one too, for the worker that has waited
     /// for work before and will ask again at once. Nothing without `long_poll`.
     pub hand_ahead: bool,
+    /// Whether, under `Full`, a transaction that only hands out work is synced too, as the bundled provider has it. False
+    /// leaves it to the next transaction that somebody relies on.
+    pub sync_fetches: bool,
     /// Pages in the write-ahead log after which SQLite checkpoints; 0 never does.
     pub wal_autocheckpoint: u32,
     /// Page cache of each connection in KiB.
@@ -81,6 +85,7 @@ impl Default for Options {
             immediate: true,
             long_poll: true,
             hand_ahead: true,
+            sync_fetches: false,
             wal_autocheckpoint: 1000,
             cache_size_kib: 16 << 10,
             recheck_interval: Duration::from_millis(100),
@@ -118,6 +123,7 @@ const SHARDS_MAX: usize = 64;
 
 /// What is in force, read back from every connection that writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InForce {
     /// `PRAGMA synchronous`.
     pub synchronous: Synchronous,
@@ -143,10 +149,13 @@ pub struct InForce {
     pub long_poll: bool,
     /// Whether an acknowledgement hands out the next activity.
     pub hand_ahead: bool,
+    /// Whether transactions that only hand out work are synced too.
+    pub sync_fetches: bool,
 }
 
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// An option has a value that cannot work.
     #[error("option `{name}` {rule}")]

@@ -103,6 +103,15 @@ pub fn open_writer(path: &Path, options: &Options) -> rusqlite::Result<Connectio
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // SQLite answers a change of it that failed with the one that stays in force, and that one promises something else.
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode != "wal" {
+        let why = format!("journal_mode = WAL cannot be set, `{mode}` stays in force; is the disk in order?");
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            Some(why),
+        ));
+    }
     connection.pragma_update(None, "synchronous", options.synchronous.word())?;
     connection.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint)?;
     connection.pragma_update(None, "cache_size", -i64::from(options.cache_size_kib))?;
@@ -146,6 +155,8 @@ pub fn prepare(connection: &mut Connection, number: usize, of: usize) -> rusqlit
     }
     release_all(&transaction)?;
     transaction.commit()?;
+    // A sync may have failed before the last owner ended: what it left in the log is not relied on.
+    empty_log(connection)?;
     Ok(Found::Ready)
 }
 
@@ -159,6 +170,28 @@ fn release_all(connection: &Connection) -> rusqlite::Result<()> {
          WHERE token IS NOT NULL;
          UPDATE tasks SET token = NULL, due_at = number WHERE token IS NOT NULL;",
     )
+}
+
+/// Lets SQLite checkpoint after a commit that leaves `pages` pages in the log; never where that is 0.
+pub fn checkpoint_after(connection: &Connection, pages: u32) {
+    // SAFETY: the handle is open as long as the connection, and used by this thread alone. The call takes numbers only.
+    unsafe { rusqlite::ffi::sqlite3_wal_autocheckpoint(connection.handle(), pages as std::ffi::c_int) };
+}
+
+/// Whether a sync failed: then the system may have dropped what was written before, and forgets that it had to write it.
+pub fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(code, Some(rusqlite::ffi::SQLITE_IOERR_FSYNC | rusqlite::ffi::SQLITE_IOERR_DIR_FSYNC))
+}
+
+/// Brings all that is in the log into the database, syncs that, and begins the log anew.
+pub fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy == 0 {
+        return Ok(());
+    }
+    let why = "somebody reads the log and does not end".to_owned();
+    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), Some(why)))
 }
 
 /// The pragmas in force on a connection: `synchronous`, `journal_mode`, `wal_autocheckpoint`, `cache_size`.

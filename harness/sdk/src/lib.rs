@@ -7,6 +7,7 @@
 //! This crate does not know which targets exist, how load is generated, how trials are planned, or what a result means.
 
 pub mod contract;
+pub mod durability;
 pub mod seed;
 pub mod settings;
 pub mod slowdown;

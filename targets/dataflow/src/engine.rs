@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use engine_disk::Disk;
+use engine_disk::{Disk, DiskLock};
 use uplift_sdk::{Durability, Samples, model::Histogram, stage::StageTable, timeline::EventLog};
 
 use crate::{
@@ -44,6 +44,14 @@ pub enum EngineError {
         file: String,
         /// How many shards were asked for.
         shards: u16,
+    },
+    /// Somebody else has the directory open.
+    #[error(
+        "`{directory}` is open already, here or in another process, and has one owner at a time; close it there first"
+    )]
+    InUse {
+        /// The directory.
+        directory: String,
     },
     /// The system said no.
     #[error("{doing}: {error}")]
@@ -83,6 +91,8 @@ pub struct Engine {
     stages: StageTable,
     in_force: BTreeMap<String, String>,
     survives: Durability,
+    /// The last to be dropped: until then nobody else may open the directory.
+    _lock: Box<dyn DiskLock>,
 }
 
 impl Engine {
@@ -96,6 +106,7 @@ impl Engine {
         storage: &Storage,
         events: &EventLog,
     ) -> Result<(Self, Vec<Recovered>), EngineError> {
+        let lock = lock(directory, &*storage.disk)?;
         refuse_other_shards(directory, settings.shards, &*storage.disk)?;
         let (view, counters) = (Arc::<View>::default(), Arc::<Counters>::default());
         let memory = match settings.state() {
@@ -143,7 +154,7 @@ impl Engine {
             // Chunks are whole: there may be room for some more.
             in_force.insert("reserve_votes".to_owned(), votes.min(ready_votes).to_string());
         }
-        Ok((Self { shards, _memory: memory, view, counters, stages, in_force, survives }, found))
+        Ok((Self { shards, _memory: memory, view, counters, stages, in_force, survives, _lock: lock }, found))
     }
 
     /// The shard that holds `article`.
@@ -357,8 +368,8 @@ impl Engine {
     ///
     /// # Errors
     /// The first shard that failed.
-    pub fn close(self) -> Result<(), EngineError> {
-        for shard in self.shards {
+    pub fn close(mut self) -> Result<(), EngineError> {
+        for shard in self.shards.drain(..) {
             shard.close()?;
         }
         Ok(())
@@ -423,6 +434,14 @@ fn reserve(votes: u64) -> Result<Preparer, EngineError> {
     }
     Preparer::start(chunks)
         .map_err(|error| EngineError::Io { doing: "starting the thread that prepares memory", error })
+}
+
+/// Takes the directory for this engine alone: two would write over each other.
+fn lock(directory: &Path, disk: &dyn Disk) -> Result<Box<dyn DiskLock>, EngineError> {
+    disk.lock(&directory.join("lock")).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => EngineError::InUse { directory: directory.display().to_string() },
+        _ => EngineError::Io { doing: "locking the data directory", error },
+    })
 }
 
 fn refuse_other_shards(directory: &Path, shards: u16, disk: &dyn Disk) -> Result<(), EngineError> {

@@ -123,7 +123,14 @@ pub fn open_store(
             ];
             Ok((store, effective.map(|(key, value)| (key.to_owned(), value)).into()))
         }
-        Engine::Sqlite | Engine::Redb | Engine::Fjall | Engine::Rocksdb => {
+        Engine::Sqlite
+        | Engine::Redb
+        | Engine::Fjall
+        | Engine::Rocksdb
+        | Engine::SqliteGrouped
+        | Engine::RedbGrouped
+        | Engine::FjallGrouped
+        | Engine::RocksdbGrouped => {
             let (store, effective) = docdb_peers::open(settings.engine.name(), &directory, workload.databases)
                 .map_err(|error| engine_error("opening the store", error))?;
             fill(&*store)?;

@@ -168,6 +168,14 @@ pub enum Engine {
     Fjall,
     /// RocksDB, synced writes; only where it was built in.
     Rocksdb,
+    /// SQLite, tuned, with a leader before it that commits the writes of many clients at once.
+    SqliteGrouped,
+    /// redb, likewise.
+    RedbGrouped,
+    /// fjall, likewise.
+    FjallGrouped,
+    /// RocksDB, likewise.
+    RocksdbGrouped,
 }
 
 impl Engine {
@@ -180,6 +188,10 @@ impl Engine {
             Self::Redb => "redb",
             Self::Fjall => "fjall",
             Self::Rocksdb => "rocksdb",
+            Self::SqliteGrouped => "sqlite-grouped",
+            Self::RedbGrouped => "redb-grouped",
+            Self::FjallGrouped => "fjall-grouped",
+            Self::RocksdbGrouped => "rocksdb-grouped",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use duroxide::providers::{Provider as DuroxideProvider, sqlite::SqliteProvider};
 use sqlx::{Row as _, SqliteConnection};
-use uplift_sdk::{Durability, Samples, TargetError};
+use uplift_sdk::{Durability, Samples, TargetError, durability};
 
 use crate::{
     engine::{self, Engine, Stored},
@@ -87,7 +87,10 @@ impl Engine for Bundled {
         let effective = |key: &str| self.effective.get(key).map(String::as_str);
         match self.storage {
             Storage::Memory => Durability::None,
-            Storage::File => engine::sqlite_durability(effective("synchronous"), effective("journal_mode")),
+            Storage::File => durability::sqlite(
+                effective("journal_mode").unwrap_or_default(),
+                effective("synchronous").unwrap_or_default(),
+            ),
         }
     }
 

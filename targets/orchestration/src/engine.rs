@@ -134,14 +134,3 @@ pub fn wal_transactions(database: &Path) -> Option<u32> {
     File::open(database.with_extension("db-shm")).ok()?.read_exact_at(&mut counter, 8).ok()?;
     Some(u32::from_ne_bytes(counter))
 }
-
-/// What an acknowledged write to a SQLite file survives.
-pub fn sqlite_durability(synchronous: Option<&str>, journal_mode: Option<&str>) -> Durability {
-    match (synchronous, journal_mode) {
-        (Some("FULL" | "EXTRA"), _) => Durability::PowerLoss,
-        // In WAL mode NORMAL syncs only at checkpoints: the newest commits are in the page cache.
-        (Some("NORMAL"), Some("wal")) => Durability::ProcessCrash,
-        (Some("NORMAL"), _) => Durability::PowerLoss,
-        _ => Durability::ProcessCrash,
-    }
-}

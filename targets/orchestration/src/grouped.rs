@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use duroxide::{Client as DuroxideClient, providers::Provider as DuroxideProvider};
 use duroxide_grouped::{GroupedProvider, Options};
-use uplift_sdk::{Durability, Samples, TargetError, model::duration::HumanDuration};
+use uplift_sdk::{Durability, Samples, TargetError, durability, model::duration::HumanDuration};
 
 use crate::{
     engine::{self, Ended, Engine, Stored},
@@ -31,6 +31,7 @@ impl Grouped {
             immediate: settings.immediate.unwrap_or(defaults.immediate),
             long_poll: settings.long_poll.unwrap_or(defaults.long_poll),
             hand_ahead: settings.hand_ahead.unwrap_or(defaults.hand_ahead),
+            sync_fetches: settings.sync_fetches.unwrap_or(defaults.sync_fetches),
             wal_autocheckpoint: settings.wal_autocheckpoint,
             cache_size_kib: settings.cache_size_kib,
             ..defaults
@@ -64,6 +65,7 @@ impl Engine for Grouped {
             ("immediate", in_force.immediate.to_string()),
             ("long_poll", in_force.long_poll.to_string()),
             ("hand_ahead", in_force.hand_ahead.to_string()),
+            ("sync_fetches", in_force.sync_fetches.to_string()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into()
@@ -71,7 +73,7 @@ impl Engine for Grouped {
 
     fn durability(&self) -> Durability {
         let in_force = self.provider.in_force();
-        engine::sqlite_durability(Some(in_force.synchronous.word()), Some(&in_force.journal_mode))
+        durability::sqlite(&in_force.journal_mode, in_force.synchronous.word())
     }
 
     async fn wait(&self, client: &DuroxideClient, instance: &str, timeout: Duration) -> Ended {

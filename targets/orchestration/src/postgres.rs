@@ -134,15 +134,10 @@ async fn read_back(pool: &PgPool) -> Result<BTreeMap<String, String>, sqlx::Erro
     Ok(shown)
 }
 
-/// What an acknowledged commit survives. Without `synchronous_commit` it is in the server's memory only, without `fsync`
-/// in the page cache.
+/// What an acknowledged commit survives.
 fn durability(shown: &BTreeMap<String, String>) -> Durability {
-    let is_on = |name: &str| shown.get(name).is_some_and(|value| value != "off");
-    match (is_on("synchronous_commit"), is_on("fsync")) {
-        (false, _) => Durability::Buffered,
-        (true, false) => Durability::ProcessCrash,
-        (true, true) => Durability::PowerLoss,
-    }
+    let value = |name: &str| shown.get(name).map_or("", String::as_str);
+    uplift_sdk::durability::postgres(value("fsync"), value("synchronous_commit"), value("full_page_writes"))
 }
 
 /// The settings in force under the names that the target has for them, and the server's under its own.

@@ -76,6 +76,9 @@ pub struct Settings {
     pub long_poll: Option<bool>,
     /// Of the grouped provider: whether the transaction that acknowledges an activity hands out the next one too.
     pub hand_ahead: Option<bool>,
+    /// Of the grouped provider: whether, under `FULL`, a transaction that only hands out work is synced too, as the bundled
+    /// provider has it: what grouping alone brings is told apart from what is not synced.
+    pub sync_fetches: Option<bool>,
 }
 
 impl Default for Settings {
@@ -99,6 +102,7 @@ impl Default for Settings {
             immediate: None,
             long_poll: None,
             hand_ahead: None,
+            sync_fetches: None,
         }
     }
 }
@@ -185,6 +189,7 @@ impl Settings {
             ("immediate", self.immediate.is_some()),
             ("long_poll", self.long_poll.is_some()),
             ("hand_ahead", self.hand_ahead.is_some()),
+            ("sync_fetches", self.sync_fetches.is_some()),
             ("completion", self.completion == Completion::Notify),
         ];
         if let Some((key, _)) = of_grouped.into_iter().find(|(_, set)| *set) {

@@ -35,9 +35,15 @@ pub(crate) const SOCKET_NAME: &str = "/.s.PGSQL.5432";
 const LOG_TAIL_BYTES: usize = 2048;
 
 /// How a cluster is made. Whoever can reach its socket may connect: the directory around it belongs to the server alone.
-/// Nothing is worth syncing before the first start.
-pub(crate) const INITDB_ARGUMENTS: [&str; 6] =
-    ["--no-sync", "--no-instructions", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];
+const INITDB_ARGUMENTS: [&str; 5] =
+    ["--no-instructions", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C"];
+
+/// The arguments of `initdb` for a server with `settings`. A server that syncs promises that its commits survive a loss of
+/// power, and so must the files that they stand on; one with `fsync = off` promises nothing of the kind.
+pub(crate) fn initdb_arguments(settings: &[(&str, &str)]) -> Vec<&'static str> {
+    let unsynced = settings.iter().rfind(|(name, _)| *name == "fsync").is_some_and(|(_, value)| *value == "off");
+    unsynced.then_some("--no-sync").into_iter().chain(INITDB_ARGUMENTS).collect()
+}
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -124,7 +130,7 @@ impl Cluster {
         };
         // From here on the janitor removes the directory when this value, or the process, is gone.
         let mut cluster = Self { directory, pid: 0, stop: None, keeper: None, janitor };
-        cluster.initialise(binaries, user)?;
+        cluster.initialise(binaries, user, settings)?;
         cluster.launch(binaries, user, settings)?;
         cluster.wait_until_it_answers()?;
         Ok(cluster)
@@ -142,10 +148,15 @@ impl Cluster {
         self.pid
     }
 
-    fn initialise(&self, binaries: &Binaries, user: Option<User>) -> Result<(), ServiceError> {
+    fn initialise(
+        &self,
+        binaries: &Binaries,
+        user: Option<User>,
+        settings: &[(&str, &str)],
+    ) -> Result<(), ServiceError> {
         let context = "making a cluster with initdb";
         let mut command = Command::new(&binaries.initdb);
-        command.args(INITDB_ARGUMENTS).arg("-D").arg(self.cluster_directory());
+        command.args(initdb_arguments(settings)).arg("-D").arg(self.cluster_directory());
         run_as(&mut command, user, &self.directory);
         let output = command.stdin(Stdio::null()).output().map_err(|error| ServiceError::failed(context, error))?;
         if output.status.success() {
@@ -339,4 +350,17 @@ pub(crate) fn tail(bytes: &[u8]) -> String {
     let mut text = Vec::new();
     let _ = (&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..]).read_to_end(&mut text);
     String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_that_does_not_sync_is_made_without() {
+        assert!(!initdb_arguments(&[]).contains(&"--no-sync"));
+        assert!(!initdb_arguments(&[("fsync", "off"), ("fsync", "on")]).contains(&"--no-sync"));
+        assert!(!initdb_arguments(&[("synchronous_commit", "off")]).contains(&"--no-sync"));
+        assert!(initdb_arguments(&[("fsync", "off")]).contains(&"--no-sync"));
+    }
 }

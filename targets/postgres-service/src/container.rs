@@ -18,7 +18,7 @@ use std::{
 
 use crate::{
     ServiceError, binaries,
-    cluster::{INITDB_ARGUMENTS, SOCKET_NAME, connection_through, make_directory, server_arguments, tail, url_through},
+    cluster::{SOCKET_NAME, connection_through, initdb_arguments, make_directory, server_arguments, tail, url_through},
     owner,
     usage::children_of,
 };
@@ -126,7 +126,7 @@ impl Container {
             .args(["--label", &format!("{}={}", owner::OWNER_LABEL, owner::label())])
             .args(["--mount", "type=volume,dst=/uplift"])
             .args(["--mount", &format!("type=bind,src={},dst=/socket", socket.display())])
-            .args(["--env", &format!("UPLIFT_INITDB_ARGUMENTS={}", INITDB_ARGUMENTS.join(" "))])
+            .args(["--env", &format!("UPLIFT_INITDB_ARGUMENTS={}", initdb_arguments(settings).join(" "))])
             .args(["--entrypoint", "/bin/sh", &self.image, "-c", SCRIPT, "postgres"])
             .args(server_arguments(settings))
             .stdin(Stdio::null())

@@ -21,8 +21,11 @@ use super::{
     wal::{self, Ticket, Wal},
 };
 use crate::{
-    error::{StoreError, StoreErrorKind},
-    json, stages,
+    error::StoreError,
+    home::Home,
+    json,
+    on_panic::OnPanic,
+    stages,
     statistics::Statistics,
     store::{Operation, Recovery, Reply, Request},
 };
@@ -49,6 +52,7 @@ pub struct Database {
     next_transaction: AtomicU64,
     checkpoints: AtomicU64,
     failed: OnceLock<StoreError>,
+    home: Home,
 }
 
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
@@ -67,7 +71,7 @@ impl Database {
         settings: &Settings,
         events: &EventLog,
     ) -> Result<(Self, Recovery), StoreError> {
-        disk.create_directory(directory).map_err(|error| StoreError::io("making the directory", directory, &error))?;
+        let home = Home::take(disk, directory)?;
         let index = Index::new(settings.index_shards);
         let database = u32::from(number);
         let found = checkpoint::read(disk, directory, database, &index)?;
@@ -85,11 +89,12 @@ impl Database {
             }
             Ok(())
         })?;
+        let closed = home.check_end(&wal::describe_end(replay.newest_segment, replay.newest_bytes))?;
+        home.begin()?;
         let segment = from.segment.max(replay.newest_segment.saturating_add(1));
         let transaction = from.transaction.max(replay.next_transaction);
         // The checkpoint comes before its segment: a loss of power in between leaves a log that ends where it says.
         data.sync()?;
-        disk.sync_directory(directory).map_err(|error| StoreError::io("syncing", directory, &error))?;
         let checkpoint = Checkpoint { database, segment, transaction, data_length: data.length() };
         checkpoint::write(disk, directory, checkpoint, &index)?;
         let wal = Wal::create(disk, directory, database, segment, settings)?;
@@ -99,6 +104,7 @@ impl Database {
             log_bytes: replay.bytes,
             dropped_bytes: replay.dropped_bytes,
             rewritten,
+            unclosed_logs: u64::from(!closed && found.is_some()),
         };
         let database = Self {
             number,
@@ -115,6 +121,7 @@ impl Database {
             next_transaction: AtomicU64::new(transaction),
             checkpoints: AtomicU64::new(0),
             failed: OnceLock::new(),
+            home,
         };
         database.remove_segments_before(segment + 1 - SEGMENTS_KEPT)?;
         Ok((database, recovery))
@@ -156,14 +163,14 @@ impl Database {
     fn write(&self, request: &Request<'_>) -> Result<(Reply, Option<Ticket>), StoreError> {
         let waiting = span::wait(stages::LOCK);
         let _open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = self.failed.get() {
-            return Err(StoreError::new(error.context.clone(), StoreErrorKind::Failed(error.kind.to_string())));
-        }
         let _alone = match self.settings.locking {
             Locking::Exclusive => lock(&self.exclusive),
             Locking::Narrow | Locking::ReadWrite => lock(&self.ids[(request.id % ID_LOCKS as u64) as usize]),
         };
         drop(waiting);
+        // Now that nobody else writes: a writer that had the lock before may have failed.
+        self.check()?;
+        let _panics = OnPanic(|| drop(self.failed.set(StoreError::panicked("writing a document"))));
         let index = span::process(stages::INDEX);
         let exists = self.index.get(request.id).is_some();
         drop(index);
@@ -180,6 +187,11 @@ impl Database {
             let _ = self.failed.set(error.clone());
         }
         written.map(|ticket| (Reply::Done, Some(ticket)))
+    }
+
+    /// That no write, sync or checkpoint has failed.
+    fn check(&self) -> Result<(), StoreError> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.after()))
     }
 
     fn store(&self, kind: RecordKind, request: &Request<'_>) -> Result<Ticket, StoreError> {
@@ -207,9 +219,19 @@ impl Database {
     fn checkpoint(&self) -> Result<(), StoreError> {
         let _compact = span::process(stages::COMPACT);
         let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
         if self.wal.segment_length() < self.settings.segment_bytes_max {
             return Ok(());
         }
+        let _panics = OnPanic(|| drop(self.failed.set(StoreError::panicked("making a checkpoint"))));
+        self.checkpoint_alone().inspect_err(|error| {
+            // Before the gate opens: the log that the next write would go to may have no checkpoint that knows it.
+            let _ = self.failed.set(error.clone());
+        })
+    }
+
+    /// As [`Self::checkpoint`], for who has the gate alone.
+    fn checkpoint_alone(&self) -> Result<(), StoreError> {
         let start_ns = clock::now_ns();
         let segment = self.wal.roll()?;
         self.data.sync()?;
@@ -239,6 +261,7 @@ impl Database {
     /// # Errors
     /// When that failed.
     pub fn settle(&self) -> Result<(), StoreError> {
+        self.check()?;
         self.wal.settle()
     }
 
@@ -262,7 +285,12 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // Everything is written before the flusher ends; a failure was or will be reported by whoever waited for it.
-        let _ = self.wal.settle();
+        let settled = self.settle();
         self.wal.close();
+        if settled.is_ok() {
+            let (segment, bytes) = self.wal.end();
+            // Nothing is lost without the note but the check.
+            let _ = self.home.close(&wal::describe_end(segment, bytes));
+        }
     }
 }

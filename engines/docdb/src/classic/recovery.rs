@@ -15,6 +15,8 @@ use crate::error::StoreError;
 pub struct Replay {
     /// The number of the newest segment that was found; 0 where there was none.
     pub newest_segment: u64,
+    /// Where its whole records end; 0 where it was not read.
+    pub newest_bytes: u64,
     /// The number after that of the newest transaction.
     pub next_transaction: u64,
     /// Records read.
@@ -53,6 +55,7 @@ pub fn replay(
         let is_last = position + 1 == numbers.len();
         let end = read_segment(&bytes, &path, database, number, is_last, &mut replay, &mut apply)?;
         replay.bytes += end as u64;
+        replay.newest_bytes = end as u64;
         replay.dropped_bytes += (bytes.len() - end) as u64;
     }
     Ok(replay)

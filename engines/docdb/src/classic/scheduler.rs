@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
 };
@@ -214,7 +215,9 @@ fn work(shared: &Shared, execute: &Execute) {
         let request =
             Request { operation: job.operation, database: database as u16, id: job.id, document: &job.document };
         let engine = span::process(stages::ENGINE);
-        let result = execute(request, &mut read);
+        // Who waits for the answer is to have one, and the worker goes on.
+        let carried_out = panic::catch_unwind(AssertUnwindSafe(|| execute(request, &mut read)));
+        let result = carried_out.unwrap_or_else(|_| Err(StoreError::panicked("carrying out a request")));
         drop(engine);
         let reply = span::process(stages::REPLY);
         *lock(&job.answer.state) = Some((result, read));

@@ -15,11 +15,7 @@ use super::{
     record::{self, Record, RecordKind},
     settings::{Acknowledge, Fsync, Settings},
 };
-use crate::{
-    error::{StoreError, StoreErrorKind},
-    stages,
-    statistics::Statistics,
-};
+use crate::{error::StoreError, on_panic::OnPanic, stages, statistics::Statistics};
 
 /// The name of segment `number`.
 pub fn segment_name(number: u64) -> String {
@@ -29,6 +25,11 @@ pub fn segment_name(number: u64) -> String {
 /// The number of the segment with this name.
 pub fn segment_number(name: &str) -> Option<u64> {
     name.strip_prefix("wal-")?.strip_suffix(".log")?.parse().ok()
+}
+
+/// Where a log ends, as text, for the note of a close.
+pub fn describe_end(segment: u64, bytes: u64) -> String {
+    format!("newest segment {segment}, of {bytes} bytes")
 }
 
 /// How a segment shows what had been synced when a later byte was written. Recovery needs it to tell a write that was cut
@@ -89,6 +90,9 @@ struct Tail {
     unsynced_records: u64,
     scratch: Vec<u8>,
     counts: TailCounts,
+    /// A write or sync that failed. What is on disk is unknown from then on, and a later sync that succeeds says nothing
+    /// about it.
+    failed: Option<StoreError>,
 }
 
 /// What was counted over all segments.
@@ -305,6 +309,12 @@ impl Wal {
         lock(&self.tail).length
     }
 
+    /// The number of the segment that is written to, and its length in bytes.
+    pub fn end(&self) -> (u64, u64) {
+        let tail = lock(&self.tail);
+        (tail.number, tail.length)
+    }
+
     /// Lets the flusher thread end once all is written.
     pub fn close(&self) {
         lock(&self.group).stop = true;
@@ -356,7 +366,7 @@ impl Wal {
 impl Group {
     fn fail(&self) -> Result<(), StoreError> {
         match &self.failed {
-            Some(error) => Err(StoreError::new(error.context.clone(), StoreErrorKind::Failed(error.kind.to_string()))),
+            Some(error) => Err(error.after()),
             None => Ok(()),
         }
     }
@@ -384,6 +394,7 @@ impl Tail {
             unsynced_records: 0,
             scratch: Vec::new(),
             counts,
+            failed: None,
         };
         let begin =
             Record { transaction: 0, database, kind: RecordKind::Begin, id: number, payload: &[evidence(fsync) as u8] };
@@ -393,25 +404,40 @@ impl Tail {
         Ok(tail)
     }
 
+    /// That nothing has failed.
+    fn check(&self) -> Result<(), StoreError> {
+        self.failed.as_ref().map_or(Ok(()), |error| Err(error.after()))
+    }
+
+    fn fail(&mut self, doing: &str, error: &std::io::Error) -> StoreError {
+        let error = StoreError::io(doing, &self.path, error);
+        self.failed.get_or_insert_with(|| error.clone());
+        error
+    }
+
     fn write(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), StoreError> {
+        self.check()?;
         self.scratch.clear();
         encode(&mut self.scratch);
         record::seal(&mut self.scratch, self.number, self.length);
-        self.file
-            .write_all_at(&self.scratch, self.length)
-            .map_err(|error| StoreError::io("appending to the log", &self.path, &error))?;
+        if let Err(error) = self.file.write_all_at(&self.scratch, self.length) {
+            return Err(self.fail("appending to the log", &error));
+        }
         self.length += self.scratch.len() as u64;
         self.counts.bytes += self.scratch.len() as u64;
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
+        self.check()?;
         if self.synced == self.length {
             return Ok(());
         }
         let start_ns = clock::now_ns();
         let _sync = span::process(stages::SYNC);
-        self.file.sync_data().map_err(|error| StoreError::io("syncing the log", &self.path, &error))?;
+        if let Err(error) = self.file.sync_data() {
+            return Err(self.fail("syncing the log", &error));
+        }
         self.counts.sync_ns += clock::now_ns() - start_ns;
         self.synced = self.length;
         self.unsynced_records = 0;
@@ -429,6 +455,11 @@ fn flush_loop(wal: &Wal) {
     };
     span::attach("flusher");
     let _queue = span::wait(stages::QUEUE);
+    // Who waits for a batch is not to wait for a thread that is gone.
+    let _panics = OnPanic(|| {
+        lock(&wal.group).failed.get_or_insert_with(|| StoreError::panicked("writing a batch to the log"));
+        wal.flushed.notify_all();
+    });
     let mut spare = Vec::new();
     let mut group = lock(&wal.group);
     loop {

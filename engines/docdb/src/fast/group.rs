@@ -24,10 +24,7 @@ use super::{
     recovery::End,
     segments::Segments,
 };
-use crate::{
-    error::{StoreError, StoreErrorKind},
-    stages,
-};
+use crate::{error::StoreError, stages};
 
 use self::lead::Lead;
 
@@ -290,7 +287,7 @@ impl Appender {
 
     fn check(&self) -> Result<(), StoreError> {
         match self.failed.get() {
-            Some(error) => Err(StoreError::new(error.context.clone(), StoreErrorKind::Failed(error.kind.to_string()))),
+            Some(error) => Err(error.after()),
             None => Ok(()),
         }
     }

@@ -7,6 +7,8 @@ use hashbrown::{HashMap, hash_map::Entry};
 /// Records are read in units of so many bytes, so that the index need not know their exact length.
 pub const UNIT_BYTES: usize = 64;
 const SEGMENT_BITS: u32 = 20;
+/// The number of a segment at most.
+pub const SEGMENT_MAX: u32 = (1 << SEGMENT_BITS) - 1;
 const OFFSET_BITS: u32 = 26;
 const UNITS_BITS: u32 = 18;
 

@@ -33,7 +33,10 @@ use self::{
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
-    json, stages,
+    home::Home,
+    json,
+    on_panic::OnPanic,
+    stages,
     statistics::Statistics,
     store::{DocumentStore, Operation, Recovery, Reply, Request},
 };
@@ -95,6 +98,8 @@ pub struct Store {
     compactor: Option<JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
     preparer: Option<JoinHandle<()>>,
+    // The last to be dropped: until then nobody else may open the directory.
+    home: Home,
 }
 
 /// Starts a thread of a store that does `work`.
@@ -145,11 +150,15 @@ impl Store {
         settings: &Settings,
         events: &EventLog,
     ) -> Result<(Self, Recovery), StoreError> {
-        disk.create_directory(directory).map_err(|error| StoreError::io("making the directory", directory, &error))?;
+        let home = Home::take(disk, directory)?;
         let index = Arc::new(Index::new(settings.databases, settings.index_shards));
         let bytes_max = settings.segment_bytes_max.min(SEGMENT_BYTES_MAX);
         let segments = Arc::new(Segments::new(disk, directory, if settings.prepare { bytes_max } else { 0 }));
-        let (end, recovery) = recovery::read(disk, directory, &index, &segments)?;
+        let recovery::Found { end, mut recovery, take_over } = recovery::read(disk, directory, &index, &segments)?;
+        let closed = home.check_end(&end.describe(&segments))?;
+        recovery.unclosed_logs = u64::from(!closed && recovery.log_bytes > 0);
+        take_over.carry_out()?;
+        home.begin()?;
         let shared = Arc::new(Shared {
             appender: Appender::new(&index, &segments, end, bytes_max, settings.gather),
             index,
@@ -160,7 +169,7 @@ impl Store {
             events: events.clone(),
         });
         // Where one cannot be started, those before it are ended with the store.
-        let mut store = Self { shared, compactor: None, log: None, preparer: None };
+        let mut store = Self { shared, compactor: None, log: None, preparer: None, home };
         let log = start(&store.shared, "log", |shared| shared.appender.lead_when_handed())?;
         store.shared.appender.set_log_thread(log.thread().clone());
         store.log = Some(log);
@@ -184,8 +193,13 @@ impl Drop for Store {
         if let Some(log) = self.log.take() {
             let _ = log.join();
         }
-        // What was acknowledged is durable already: the seal only says that the log was closed.
-        let _ = self.shared.appender.seal();
+        // What was acknowledged is durable already: seal and note only say that the log was closed, and where it ends.
+        // Where a segment could not be removed for good, nothing is known of the oldest.
+        if let Ok(end) = self.shared.appender.seal()
+            && lock(&self.shared.compaction).failed.is_none()
+        {
+            let _ = self.home.close(&end.describe(&self.shared.segments));
+        }
         self.shared.segments.preparer.stop();
         if let Some(preparer) = self.preparer.take() {
             let _ = preparer.join();
@@ -309,15 +323,24 @@ impl Shared {
             compaction.wanted = false;
             compaction.running = true;
             drop(compaction);
+            // Who waits for the end of it is not to wait for a thread that is gone.
+            let panics = OnPanic(|| {
+                let mut compaction = lock(&self.compaction);
+                (compaction.running, compaction.wanted) = (false, false);
+                compaction.failed = Some(StoreError::panicked("compacting the log"));
+                self.changed.notify_all();
+            });
             let compact = span::process(stages::COMPACT);
             let result = self.compact();
-            drop(compact);
+            drop((compact, panics));
             compaction = lock(&self.compaction);
             compaction.running = false;
             match result {
                 Ok((segments, bytes)) => {
                     compaction.segments += segments;
                     compaction.moved_bytes += bytes;
+                    // What could not be removed before is gone now.
+                    compaction.failed = None;
                 }
                 Err(error) => compaction.failed = Some(error),
             }

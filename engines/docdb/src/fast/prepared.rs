@@ -13,6 +13,8 @@ use std::{
 
 use engine_disk::{Disk, DiskFile};
 
+use crate::on_panic::OnPanic;
+
 /// The name of the file until it is part of the log.
 pub const NAME: &str = "next.seg";
 /// Zeros are written in pieces of a page: whoever ends the store need not wait for all of them, and the page cache keeps
@@ -49,6 +51,8 @@ struct State {
     wanted: bool,
     busy: bool,
     stop: bool,
+    /// The device was full: its last bytes are for documents, not for zeros.
+    given_up: bool,
 }
 
 impl Preparer {
@@ -99,10 +103,39 @@ impl Preparer {
 
     /// Lets the next file be made: the one before has its own name by now.
     pub fn want(&self) {
-        if self.bytes_max > 0 {
-            self.state().wanted = true;
+        let mut state = self.state();
+        if self.bytes_max > 0 && !state.given_up {
+            state.wanted = true;
             self.changed.notify_all();
         }
+    }
+
+    /// Removes the file that is ready or being made, and makes no more: the device is full. Returns whether there may be
+    /// more room now.
+    pub fn give_up(&self) -> bool {
+        let mut state = self.state();
+        if self.bytes_max == 0 || state.given_up {
+            return false;
+        }
+        state.given_up = true;
+        state.wanted = false;
+        while state.busy {
+            state = self.wait(state);
+        }
+        state.ready = None;
+        drop(state);
+        self.changed.notify_all();
+        self.discard();
+        true
+    }
+
+    /// Takes the file's zeros and name away, if it is there.
+    fn discard(&self) {
+        // It may never have been made. Where it cannot be removed, its bytes may still be given back.
+        if let Ok(file) = self.disk.open(&self.path(), false) {
+            let _ = file.set_length(0);
+        }
+        let _ = self.disk.remove(&self.path());
     }
 
     /// Returns when no file is being made.
@@ -121,6 +154,12 @@ impl Preparer {
 
     /// Makes files whenever one is wanted, until [`Self::stop`]; then removes the one that was not used.
     pub fn run(&self) {
+        // Who waits for a file is not to wait for a thread that is gone.
+        let _panics = OnPanic(|| {
+            let mut state = self.state();
+            (state.wanted, state.busy, state.given_up) = (false, false, true);
+            self.changed.notify_all();
+        });
         let mut state = self.state();
         loop {
             while !state.wanted && !state.stop {
@@ -135,26 +174,30 @@ impl Preparer {
             drop(state);
             // Without a prepared file the log goes on in one that grows: nothing is lost but time.
             let made = self.make(bytes).ok().flatten();
+            if made.is_none() {
+                self.discard();
+            }
             state = self.state();
             state.ready = made;
             state.busy = false;
             self.changed.notify_all();
         }
         drop(state);
-        // It may never have been made.
-        let _ = self.disk.remove(&self.path());
+        self.discard();
     }
 
-    /// One file of `bytes` zeros, on the disk; `None` where the store ends meanwhile.
+    /// One file of `bytes` zeros, on the disk; `None` where the store ends or the device is full meanwhile.
     fn make(&self, bytes: u64) -> std::io::Result<Option<Prepared>> {
         let file = self.disk.open(&self.path(), true)?;
         file.set_length(0)?;
         let zeros = [0; PIECE_BYTES];
         let mut at = 0;
         while at < bytes {
-            if self.state().stop {
+            let state = self.state();
+            if state.stop || state.given_up {
                 return Ok(None);
             }
+            drop(state);
             let piece = (bytes - at).min(zeros.len() as u64);
             file.write_all_at(&zeros[..piece as usize], at)?;
             at += piece;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock,
@@ -109,7 +110,7 @@ impl Segments {
                 (file, 0)
             }
         };
-        file.write_all_at(&format::segment_header(number, first_group), 0).map_err(failed)?;
+        self.write(&*file, &format::segment_header(number, first_group), 0).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         if is_prepared {
             self.disk.rename(&self.preparer.path(), &path).map_err(failed)?;
@@ -122,17 +123,41 @@ impl Segments {
         Ok(self.insert(number, file, format::SEGMENT_HEADER_BYTES as u64, prepared_bytes))
     }
 
-    /// Forgets and removes segment `number`. Readers that hold it may finish.
+    /// Writes `bytes` to a file of the log. Where the device is full, the zeros of the prepared file make room for them.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write(&self, file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match file.write_all_at(bytes, offset) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && self.preparer.give_up() => {
+                file.write_all_at(bytes, offset)
+            }
+            written => written,
+        }
+    }
+
+    /// Removes segment `number`, and forgets it once it is gone for good: the next oldest must not be removed before. May
+    /// be called again where it failed. Readers that hold it may finish.
     ///
     /// # Errors
     /// What the system says.
     pub fn remove(&self, number: u32) -> Result<(), StoreError> {
         let path = self.directory.join(format::segment_name(number));
-        self.all.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        self.disk.remove(&path).map_err(|error| StoreError::io("removing the log segment", &path, &error))?;
+        match self.disk.remove(&path) {
+            // Removed before, and the sync of the directory failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| StoreError::io("removing the log segment", &path, &error))?,
+        }
         self.disk
             .sync_directory(&self.directory)
-            .map_err(|error| StoreError::io("syncing the directory of", &path, &error))
+            .map_err(|error| StoreError::io("syncing the directory of", &path, &error))?;
+        self.all.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        Ok(())
+    }
+
+    /// The number of the oldest segment, if there is any.
+    pub fn oldest(&self) -> Option<u32> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
     }
 
     /// Notes that `bytes` in segment `number` came alive, or died where negative.

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path, sync::Arc};
 
-use engine_disk::{Disk, DiskFile, SimulatedDisk};
+use engine_disk::{Disk, DiskFile, DiskLock, SimulatedDisk};
 
 /// What is called before each sync of a file.
 pub type Hook = Arc<dyn Fn() + Send + Sync>;
@@ -52,6 +52,9 @@ impl Disk for HookedDisk {
     }
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.disk.sync_directory(directory)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The stores as a whole: what they keep, what they notice, and what they answer.
 
 mod crash;
+mod faults;
 mod flipped;
 mod formats;
+mod history;
 mod hooked;
 mod power_loss;
 mod served;

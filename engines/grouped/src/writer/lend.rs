@@ -27,7 +27,12 @@ impl Writer {
                         break Err(ProviderError::permanent("exclusive", "a step panicked"));
                     }
                 }
-                Ok(None) => break self.store.execute("COMMIT").map_err(failed),
+                Ok(None) => {
+                    break self.store.execute("COMMIT").map_err(|error| {
+                        self.undo(&error);
+                        failed(error)
+                    });
+                }
                 Err(mpsc::RecvError) => break Err(ProviderError::retryable("exclusive", "given up")),
             }
         };

@@ -34,7 +34,7 @@ use crate::{
     fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
     options::{Options, Synchronous},
     queue::Queue,
-    relay,
+    relay, schema,
     shard::ShardNumber,
     store::{Effects, FetchedTask, FetchedTurn, Relay, Store},
     watch::{self, WriterPhase},
@@ -99,6 +99,8 @@ pub struct Writer {
     resend_at: Option<Instant>,
     /// The level of `PRAGMA synchronous` at the moment.
     level: Synchronous,
+    /// A sync failed and could not be made up for: nothing that is written from now on could be relied on.
+    broken: bool,
 }
 
 /// A fetch that found something in the transaction that is under way.
@@ -136,6 +138,7 @@ impl Writer {
             undelivered: Vec::new(),
             resend_at: None,
             level,
+            broken: false,
         })
     }
 
@@ -163,6 +166,10 @@ impl Writer {
                 if let Command::Exclusive(exclusive) = command {
                     self.lend(exclusive);
                 }
+            }
+            if self.broken {
+                // Whoever waits, or asks later, is told that it is closed.
+                return;
             }
             watch::now(WriterPhase::Waiting);
         }
@@ -208,6 +215,10 @@ impl Writer {
         if level != self.level {
             self.store.connection().pragma_update(None, "synchronous", level.word())?;
             self.level = level;
+            // A checkpoint syncs the log first, and SQLite says nothing of one that fails after a commit. Behind a commit that
+            // was synced there is nothing that it could lose; behind another there is.
+            let pages = if level == asked { self.surroundings.options.wal_autocheckpoint } else { 0 };
+            schema::checkpoint_after(self.store.connection(), pages);
         }
         Ok(())
     }
@@ -244,7 +255,7 @@ impl Writer {
         watch::now(WriterPhase::Transaction);
         let mut outcome = Outcome::default();
         let asked = commands.len() as u64;
-        let needs_sync = commands.iter().any(Command::writes);
+        let needs_sync = self.surroundings.options.sync_fetches || commands.iter().any(Command::writes);
         self.store.workers_wait = self.tasks.iter().any(|fetch| !fetch.slot.is_settled());
         let mut result = self.begin(needs_sync, self.surroundings.options.begin());
         for command in commands {
@@ -265,12 +276,28 @@ impl Writer {
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(%error, "a transaction failed and was undone");
-                let _ = self.store.execute("ROLLBACK");
+                self.undo(error);
                 outcome.effects = Effects::default();
             }
         }
         watch::now(WriterPhase::Telling);
         self.tell(outcome, result.as_ref().copied());
+    }
+
+    /// Undoes a transaction that failed with `error`. Where that was a failing sync, frames of the log that were committed
+    /// before without a sync may be lost: the system has dropped their pages, no later sync writes them, and SQLite, which
+    /// has committed them, does not either. What stands behind such a hole is lost with it. So everything is brought into
+    /// the database and the log is begun anew; where that fails too, the writer ends.
+    pub(in crate::writer) fn undo(&mut self, error: &rusqlite::Error) {
+        let _ = self.store.execute("ROLLBACK");
+        if !schema::is_failed_sync(error) {
+            return;
+        }
+        if let Err(error) = schema::empty_log(self.store.connection()) {
+            tracing::error!(%error, "after a failed sync the log could not be emptied; the shard takes nothing more");
+            self.broken = true;
+            self.lane.queue.close();
+        }
     }
 
     fn begin(&mut self, needs_sync: bool, statement: &str) -> rusqlite::Result<()> {

@@ -2,13 +2,20 @@
 //!
 //! What follows the last sound record was never acknowledged, if it is the torn end of the one write that was under
 //! way: it is cut off, and the caller is told what was cut. A flaw with a sound later record behind it is damage to
-//! acknowledged rows, and the log does not open. A flaw in the very last record may be either; the caller is told.
+//! acknowledged rows, and the log does not open. A flaw in the very last record may be either; the caller is told. A log
+//! that was closed in order has a note of its end beside it, and does not open where it ends elsewhere.
+//!
+//! Recovery makes durable what it takes over before anything is acknowledged behind it.
 
 pub mod record;
 
-use std::{fmt, io, path::Path, sync::Arc};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use engine_disk::{Disk, DiskFile};
+use engine_disk::{Disk, DiskFile, read_note, remove_note, write_note};
 
 use self::record::{Flaw, HEADER_BYTES, Record};
 use crate::row::Table;
@@ -40,6 +47,16 @@ pub enum LogErrorKind {
     /// The file is no log, or that of another shard.
     #[error("{0}")]
     Foreign(String),
+    /// It does not end where it was closed.
+    #[error(
+        "it was closed with {closed} and now has {found}: a part of it is missing or damaged; restore it from a copy"
+    )]
+    Short {
+        /// Where it ended then.
+        closed: String,
+        /// Where it ends.
+        found: String,
+    },
     /// Acknowledged rows are damaged.
     #[error("the record at byte {offset} is damaged: {flaw}, and sound records follow it")]
     Damaged {
@@ -76,6 +93,8 @@ pub struct Found {
     pub rows: u64,
     /// What came after them.
     pub tail: Option<Tail>,
+    /// Whether the log was closed in order, so that its end was known.
+    pub closed: bool,
 }
 
 /// An open log.
@@ -84,6 +103,8 @@ pub struct Log {
     file: Arc<dyn DiskFile>,
     path: String,
     end: u64,
+    /// Where the last record begins.
+    last: u64,
     /// The page cache need not hold what lies before.
     released: u64,
     next_sequence: u64,
@@ -93,7 +114,8 @@ impl Log {
     /// Opens the log `path` of shard `shard` of `shards`, or makes it, and gives every record in it to `each`.
     ///
     /// # Errors
-    /// A file that cannot be read, is another shard's, or is damaged within what was acknowledged.
+    /// A file that cannot be read, is another shard's, does not end where it was closed, or is damaged within what was
+    /// acknowledged.
     pub fn open(
         disk: &dyn Disk,
         path: &Path,
@@ -109,23 +131,18 @@ impl Log {
         let mut present = [0; FILE_HEADER_BYTES];
         let read = log.file.read_at(&mut present, 0).map_err(io_failed)?;
         let begun = read < FILE_HEADER_BYTES || (present != header && length == FILE_HEADER_BYTES as u64);
-        if begun {
-            log.file.set_length(0).map_err(io_failed)?;
-            log.file.write_all_at(&header, 0).map_err(io_failed)?;
-            log.file.sync_data().map_err(io_failed)?;
-        }
-        if begun || length == FILE_HEADER_BYTES as u64 {
-            // Nothing is acknowledged before header and name are synced. Without a record the name may not be: whoever
-            // made the file may have been killed.
-            disk.sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(io_failed)?;
-            return Ok((log, Found::default()));
-        }
-        if present != header {
+        let note = note(path);
+        let closed = read_note(disk, &note).map_err(io_failed)?;
+        if !begun && present != header {
             let message = format!("it is not the log of shard {shard} of {shards}, or its header is damaged");
             return Err(failed(LogErrorKind::Foreign(message)));
         }
-        let mut found = Found::default();
-        let flaw = log.scan(length, &mut found, each).map_err(failed)?;
+        let mut found = Found { closed: closed.is_some(), ..Found::default() };
+        let flaw = if begun { None } else { log.scan(length, &mut found, each).map_err(failed)? };
+        if let Some(closed) = closed.filter(|closed| begun || *closed != log.describe_end()) {
+            let found = if begun { "no records".to_owned() } else { log.describe_end() };
+            return Err(failed(LogErrorKind::Short { closed, found }));
+        }
         if let Some(flaw) = flaw {
             let mut tail =
                 vec![0; usize::try_from(length - log.end).map_err(|error| io_failed(io::Error::other(error)))?];
@@ -134,15 +151,44 @@ impl Log {
                 return Err(failed(LogErrorKind::Damaged { offset: log.end, flaw }));
             }
             found.tail = Some(Tail { offset: log.end, bytes: tail.len() as u64, flaw });
-            log.file.set_length(log.end).map_err(io_failed)?;
-            log.file.sync_data().map_err(io_failed)?;
         }
+        log.take_over(&header, begun || flaw.is_some()).map_err(io_failed)?;
+        // The name too: whoever made the file may have been killed before that.
+        remove_note(disk, &note).map_err(io_failed)?;
         log.released = log.end;
         Ok((log, found))
     }
 
+    /// Cuts off what is no record, and makes the rest durable: whoever wrote the last record may have been killed before its
+    /// sync, or its sync may have failed, and then no other sync writes it unless it is written again. What is before it
+    /// was synced before it was written.
+    fn take_over(&self, header: &[u8], cut: bool) -> io::Result<()> {
+        if cut {
+            self.file.set_length(if self.end > FILE_HEADER_BYTES as u64 { self.end } else { 0 })?;
+        }
+        let mut last = header.to_vec();
+        if self.last > 0 {
+            last.resize(usize::try_from(self.end - self.last).map_err(io::Error::other)?, 0);
+            self.file.read_exact_at(&mut last, self.last)?;
+        }
+        self.file.write_all_at(&last, self.last)?;
+        self.file.sync_data()
+    }
+
+    /// Notes that the log was closed and where it ends. Nothing may have failed, and nothing may be written afterwards.
+    ///
+    /// # Errors
+    /// What the system says. Nothing is lost by it but the check.
+    pub fn close(&self, disk: &dyn Disk) -> Result<(), LogError> {
+        write_note(disk, &note(Path::new(&self.path)), &self.describe_end()).map_err(|error| self.failed(error))
+    }
+
+    fn describe_end(&self) -> String {
+        format!("{} records in {} bytes", self.last_sequence(), self.end)
+    }
+
     fn at_start(file: Arc<dyn DiskFile>, path: String) -> Self {
-        Self { file, path, end: FILE_HEADER_BYTES as u64, released: 0, next_sequence: 1 }
+        Self { file, path, end: FILE_HEADER_BYTES as u64, last: 0, released: 0, next_sequence: 1 }
     }
 
     /// Reads records from the beginning to `length` or the first flaw, which is returned.
@@ -163,6 +209,7 @@ impl Log {
                     each(&record);
                     found.records += 1;
                     found.rows += u64::from(record.rows);
+                    self.last = self.end;
                     self.end += record.length() as u64;
                     self.next_sequence += 1;
                 }
@@ -234,6 +281,11 @@ impl Log {
     fn failed(&self, error: io::Error) -> LogError {
         LogError { path: self.path.clone(), kind: error.into() }
     }
+}
+
+/// The path of the note of an orderly close of the log `path`.
+fn note(path: &Path) -> PathBuf {
+    path.with_added_extension("closed")
 }
 
 fn file_header(shard: u32, shards: u32) -> [u8; FILE_HEADER_BYTES] {

@@ -101,6 +101,13 @@ impl Database {
         for pragma in ["page_size", "locking_mode", "journal_mode", "synchronous", "wal_autocheckpoint"] {
             in_force.insert(pragma.to_owned(), in_words(pragma, get(&connection, pragma)?));
         }
+        // SQLite answers a change of it that failed with the one that stays in force, and that one promises something else.
+        let journal_mode = &in_force["journal_mode"];
+        if !journal_mode.eq_ignore_ascii_case(pragmas.journal_mode) {
+            let why = format!("`{journal_mode}` stays in force; is the disk in order?");
+            let doing = format!("setting journal_mode = {} of `{}`", pragmas.journal_mode, path.display());
+            return Err(PersistError::Io { doing, error: std::io::Error::other(why) });
+        }
         let name = match layout {
             Layout::Serialized => "serialized",
             Layout::Columns => "columns",
@@ -121,11 +128,8 @@ impl Database {
 
     /// What a committed transaction survives under the settings in force.
     pub fn survives(&self) -> Durability {
-        let value = |key: &str| self.in_force.get(key).map(String::as_str);
-        match (value("synchronous"), value("journal_mode")) {
-            (Some("FULL" | "EXTRA"), Some("wal")) => Durability::PowerLoss,
-            _ => Durability::ProcessCrash,
-        }
+        let value = |key: &str| self.in_force.get(key).map_or("", String::as_str);
+        uplift_sdk::durability::sqlite(value("journal_mode"), value("synchronous"))
     }
 
     /// Inserts the rows of a merged packet in one transaction. Returns when the commit began, and when it ended.

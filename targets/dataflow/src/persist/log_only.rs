@@ -1,7 +1,8 @@
 //! `log`: our own log and nothing else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use engine_disk::Disk;
 use uplift_sdk::Durability;
 
 use super::{Persist, PersistError, Place, Recovered, Stored, place};
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct LogOnly {
     log: Log,
+    disk: Arc<dyn Disk>,
 }
 
 impl LogOnly {
@@ -26,7 +28,7 @@ impl LogOnly {
         each: &mut dyn FnMut(Table, &[u8]),
     ) -> Result<(Box<dyn Persist>, Recovered), PersistError> {
         let (log, recovered) = open_log(place, each)?;
-        Ok((Box::new(Self { log }), recovered))
+        Ok((Box::new(Self { log, disk: Arc::clone(&place.storage.disk) }), recovered))
     }
 }
 
@@ -35,7 +37,7 @@ pub(super) fn open_log(place: &Place<'_>, each: &mut dyn FnMut(Table, &[u8])) ->
     let identity = (u32::from(place.shard), u32::from(place.settings.shards));
     let mut give = |record: &Record<'_>| each(record.table, record.payload);
     let (log, found) = Log::open(&*place.storage.disk, &place.file("log"), identity, &mut give)?;
-    Ok((log, Recovered { rows: found.rows, tail: found.tail, rebuilt_index: false }))
+    Ok((log, Recovered { rows: found.rows, tail: found.tail, closed: found.closed, rebuilt_index: false }))
 }
 
 /// Appends a merged packet and syncs it.
@@ -64,6 +66,10 @@ impl Persist for LogOnly {
     fn acknowledged(&mut self, _: &Group, _: &mut Activity) -> Result<(), PersistError> {
         self.log.release();
         Ok(())
+    }
+
+    fn close(&mut self, _: &mut Activity) -> Result<(), PersistError> {
+        Ok(self.log.close(&*self.disk)?)
     }
 
     fn places(&self) -> &'static [&'static str] {

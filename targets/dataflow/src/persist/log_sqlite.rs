@@ -156,7 +156,8 @@ impl Persist for LogSqliteNosync {
         let failed = || PersistError::io(format!("writing `{}`", self.mark.display()));
         // The index's name before the mark's.
         self.disk.sync_directory(&self.directory).map_err(failed())?;
-        self.write_mark().map_err(failed())
+        self.write_mark().map_err(failed())?;
+        Ok(self.log.close(&*self.disk)?)
     }
 
     fn places(&self) -> &'static [&'static str] {

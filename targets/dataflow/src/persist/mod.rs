@@ -114,6 +114,8 @@ pub struct Recovered {
     pub rows: u64,
     /// The end of the log that was no record, where there was one.
     pub tail: Option<Tail>,
+    /// Whether the log was closed in order, so that its end was known.
+    pub closed: bool,
     /// Whether SQLite was filled anew from the log.
     pub rebuilt_index: bool,
 }

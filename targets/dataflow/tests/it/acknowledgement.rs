@@ -14,7 +14,7 @@ use std::{
 
 use crate::harness::{insert_articles, vote};
 use crate::simulated_vfs::SimulatedVfs;
-use engine_disk::{Disk, DiskFile, SimulatedDisk};
+use engine_disk::{Disk, DiskFile, DiskLock, SimulatedDisk};
 use uplift_dataflow::{
     engine::{Engine, Packets},
     persist::Storage,
@@ -119,6 +119,9 @@ impl Disk for GatedDisk {
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         self.disk.sync_directory(directory)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
     }
 }
 

@@ -132,6 +132,35 @@ fn a_flipped_byte_anywhere_is_noticed() {
     }
 }
 
+/// A log that was closed in order is never short without a word: cut anywhere, a byte of it flipped, or gone.
+#[test]
+fn a_closed_log_that_is_damaged_does_not_open() {
+    let disk = new_disk();
+    written(&disk, 4);
+    let (log, ..) = open(&disk).unwrap();
+    log.close(&disk).unwrap();
+    let (_, found, payloads) = open(&disk.settled_copy()).unwrap();
+    assert!(found.closed && found.tail.is_none() && payloads.len() == 4);
+    let length = disk.files()[&path()].len();
+    for cut in 0..length {
+        let short = disk.settled_copy();
+        short.open(&path(), false).unwrap().set_length(cut as u64).unwrap();
+        let error = open(&short).err().unwrap_or_else(|| panic!("cut to {cut} bytes"));
+        assert!(matches!(error.kind, LogErrorKind::Short { .. }), "{cut}: {error}");
+        let left = short.files()[&path()].len();
+        assert_eq!(left, cut, "what is refused is left as it is");
+        let flipped = disk.settled_copy();
+        flipped.flip(&path(), cut);
+        assert!(open(&flipped).is_err(), "byte {cut} flipped");
+    }
+    let gone = disk.settled_copy();
+    gone.remove(&path()).unwrap();
+    assert!(matches!(open(&gone).unwrap_err().kind, LogErrorKind::Short { .. }));
+    // Opened and not closed: the note is gone, and the end is what is there.
+    drop(open(&disk).unwrap());
+    assert!(!open(&disk).unwrap().1.closed);
+}
+
 #[test]
 fn a_full_disk_fails_the_append_and_harms_nothing() {
     let disk = new_disk();

@@ -7,3 +7,4 @@ mod kill;
 mod log;
 mod power_loss;
 mod simulated_vfs;
+mod sqlite_durability;

@@ -12,12 +12,13 @@ use std::{
 
 use crate::harness::{insert_articles, vote};
 use crate::simulated_vfs::SimulatedVfs;
-use engine_disk::{Disk, Loss, SimulatedDisk};
+use engine_disk::{Call, Disk, Fault, Loss, SimulatedDisk};
 use uplift_dataflow::{
     check::{Told, check},
     client::client_and_sequence,
     engine::{Engine, EngineError, Packets},
     persist::Storage,
+    row::Article,
     settings::{CheckpointMode, Mode, Settings, State},
 };
 use uplift_sdk::{Durability, timeline::EventLog};
@@ -149,8 +150,9 @@ fn losses(index: usize) -> Vec<Loss> {
         Loss::TornNewest((index * 37 % 1000) as u16),
         Loss::KeptNewest,
         Loss::Nothing,
+        Loss::Sectors(index as u64),
     ];
-    if soak() { all.to_vec() } else { vec![all[0], all[1 + index % 4]] }
+    if soak() { all.to_vec() } else { vec![all[0], all[1 + index % 5]] }
 }
 
 fn survives(settings: Settings, rounds: u64, packets: u64) {
@@ -275,6 +277,95 @@ fn a_kill_and_then_a_loss_of_power() {
             let outcome = check(&after.open(&settings).unwrap(), ARTICLES, &told).unwrap();
             assert!(outcome.passed, "{durability:?}, killed after {point} acts: {}", outcome.detail);
         }
+    }
+}
+
+/// A call of each kind fails once, or it and all after it, at every number: whatever was acknowledged is there after a loss of
+/// power, after a kill and after a close, each time with more acknowledged behind it.
+#[test]
+fn every_call_that_fails() {
+    for durability in [Mode::Log, Mode::SqliteWal, Mode::LogSqliteNosync] {
+        let settings = way(durability);
+        let clean = Rig::new();
+        assert!(vote_until_it_fails(&clean, &settings, "no call fails", &mut None).is_some());
+        let mut cases = 0;
+        for call in Call::ALL {
+            for first in 0..clean.disk.calls(call) {
+                for for_ever in [false, true] {
+                    let what = format!("{durability:?}, {call:?} {first} fails, for ever: {for_ever}");
+                    let rig = Rig::new();
+                    rig.disk.fail(Fault { call, first, for_ever });
+                    let mut acts = None;
+                    let acknowledged = vote_until_it_fails(&rig, &settings, &what, &mut acts);
+                    // The engine is closed by now; before that its process could have been killed, or power lost.
+                    let acts = acts.unwrap_or_else(|| rig.disk.acts());
+                    rig.disk.heal();
+                    let killed = Rig::on(rig.disk.after_kill(acts));
+                    for rig in [rig.after(acts, Loss::All), killed, rig] {
+                        goes_on(&rig, &settings, acknowledged, &what);
+                        cases += 1;
+                    }
+                }
+            }
+        }
+        println!("{durability:?}: {cases} engines with a failing call, nothing lost");
+    }
+}
+
+/// Votes of one client that were acknowledged, `None` where not even the articles were; `acts` is when it was left.
+fn vote_until_it_fails(rig: &Rig, settings: &Settings, what: &str, acts: &mut Option<usize>) -> Option<u64> {
+    let engine = rig.open(settings).ok()?;
+    let titles: Vec<String> = (0..ARTICLES).map(|id| format!("title {id}")).collect();
+    engine.insert_articles(titles.iter().zip(0..).map(|(title, id)| Article { id, title })).ok()?;
+    let (mut packets, mut acknowledged) = (Packets::new(&engine), 0);
+    for number in 0..6 {
+        let of_packet = number * PACKET_VOTES..(number + 1) * PACKET_VOTES;
+        of_packet.for_each(|sequence| packets.add(&engine, vote(0, sequence, ARTICLES)));
+        match packets.send(&engine) {
+            Ok(()) => acknowledged = (number + 1) * PACKET_VOTES,
+            Err(_) => {
+                assert!(packets.send(&engine).is_ok(), "{what}: nothing is left to send");
+                let late = (0..PACKET_VOTES).map(|sequence| vote(1, sequence, ARTICLES));
+                late.for_each(|vote| packets.add(&engine, vote));
+                assert!(packets.send(&engine).is_err(), "{what}: a shard that failed acknowledges nothing more");
+                break;
+            }
+        }
+    }
+    *acts = Some(rig.disk.acts());
+    Some(acknowledged)
+}
+
+fn goes_on(rig: &Rig, settings: &Settings, acknowledged: Option<u64>, what: &str) {
+    let open = |rig: &Rig| rig.open(settings).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let engine = open(rig);
+    let mut told =
+        BTreeMap::from([(0, Told { acknowledged: acknowledged.unwrap_or(0), unanswered_max: 6 * PACKET_VOTES })]);
+    let articles = if acknowledged.is_some() { ARTICLES } else { 0 };
+    let outcome = check(&engine, articles, &told).unwrap();
+    assert!(outcome.passed, "{what}: {}", outcome.detail);
+    insert_articles(&engine, ARTICLES);
+    let mut packets = Packets::new(&engine);
+    (0..PACKET_VOTES).for_each(|sequence| packets.add(&engine, vote(CLIENTS, sequence, ARTICLES)));
+    packets.send(&engine).unwrap();
+    told.insert(CLIENTS, Told { acknowledged: PACKET_VOTES, unanswered_max: 0 });
+    let lost = rig.after(rig.disk.acts(), Loss::All);
+    drop(engine);
+    for rig in [&lost, rig] {
+        let outcome = check(&open(rig), ARTICLES, &told).unwrap();
+        assert!(outcome.passed, "{what}, and more: {}", outcome.detail);
+    }
+}
+
+#[test]
+fn a_directory_has_one_owner() {
+    for durability in [Mode::Log, Mode::SqliteWal, Mode::LogSqliteNosync, Mode::None] {
+        let rig = Rig::new();
+        let engine = rig.open(&way(durability)).unwrap();
+        let refused = rig.open(&way(durability)).err().expect("a second owner");
+        assert!(matches!(refused, EngineError::InUse { .. }), "{refused}");
+        engine.close().unwrap();
+        rig.open(&way(durability)).unwrap();
     }
 }
 

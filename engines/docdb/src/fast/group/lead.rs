@@ -18,13 +18,15 @@ use uplift_instrument::{clock, stage::thread as span};
 
 use super::{Appender, Change, Entry, lock};
 use crate::{
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     fast::{
         Gather,
         format::{self, GROUP_HEADER_BYTES},
-        index::Location,
+        index::{Location, SEGMENT_MAX},
+        recovery::End,
         segments::Segment,
     },
+    on_panic::OnPanic,
     stages,
 };
 
@@ -82,6 +84,7 @@ impl Appender {
         span::attach("log");
         let _queue = span::wait(stages::QUEUE);
         wake_in_time();
+        let _panics = OnPanic(|| self.fail(StoreError::panicked("leading the log")));
         loop {
             while !self.handed_over.swap(false, Ordering::Acquire) {
                 if self.stop.load(Ordering::Acquire) {
@@ -130,6 +133,8 @@ impl Appender {
     /// else the log thread gets it where the next group has records, and nobody where it has none.
     fn take_group(&self, keep: bool) {
         let log = span::process(stages::LOG_WRITE);
+        // Who waits for this group is not to wait for a thread that is gone.
+        let _panics = OnPanic(|| self.fail(StoreError::panicked("writing a group to the log")));
         let mut lead = lock(&self.lead);
         let (group, mut bytes, entries) = {
             let mut filling = lock(&self.filling);
@@ -208,6 +213,12 @@ impl Appender {
         let segment = match &lead.segment {
             Some(segment) if self.fits(segment, bytes.len() as u64) => Arc::clone(segment),
             before => {
+                if lead.next_segment > SEGMENT_MAX {
+                    let why = format!(
+                        "the log has had its last segment, number {SEGMENT_MAX}; copy the documents to a new store"
+                    );
+                    return Err(StoreError::new("beginning a log segment", StoreErrorKind::Refused(why)));
+                }
                 if let Some(before) = before {
                     before.cut()?;
                 }
@@ -223,9 +234,8 @@ impl Appender {
             let at = entry.start as usize;
             format::set_place(&mut bytes[at..], segment.number, start + at as u64);
         }
-        segment
-            .file
-            .write_all_at(bytes, start)
+        self.segments
+            .write(&*segment.file, bytes, start)
             .map_err(|error| StoreError::io("appending to", &segment.path, &error))?;
         let sync_start_ns = clock::now_ns();
         let sync = span::process(stages::SYNC);
@@ -267,24 +277,34 @@ impl Appender {
         length + bytes <= bytes_max || length == format::SEGMENT_HEADER_BYTES as u64
     }
 
-    /// Writes a group without records: what comes before it was whole. For closing.
+    /// Writes a group without records: what comes before it was whole. For closing, once nobody writes any more. Returns
+    /// where the log ends.
     ///
     /// # Errors
     /// When the log could not be written or synced.
-    pub fn seal(&self) -> Result<(), StoreError> {
+    pub fn seal(&self) -> Result<End, StoreError> {
         self.settle()?;
         let mut lead = lock(&self.lead);
         let mut filling = lock(&self.filling);
-        if lead.segment.is_none() || !filling.entries.is_empty() {
-            return Ok(());
+        if lead.segment.is_some() {
+            let group = filling.number;
+            self.put(&mut lead, &mut [0; GROUP_HEADER_BYTES], group, &[])?;
+            filling.number += 1;
+            self.durable.store(group, Ordering::Release);
         }
-        let group = filling.number;
-        self.put(&mut lead, &mut [0; GROUP_HEADER_BYTES], group, &[])?;
-        filling.number += 1;
-        self.durable.store(group, Ordering::Release);
-        match &lead.segment {
-            Some(segment) => segment.cut(),
-            None => Ok(()),
+        if let Some(segment) = &lead.segment {
+            segment.cut()?;
+        }
+        Ok(End { segment: lead.next_segment, group: filling.number })
+    }
+
+    /// Ends all writing with `error`, and wakes everybody who waits for a group.
+    fn fail(&self, error: StoreError) {
+        let _ = self.failed.set(error);
+        for word in &self.finished {
+            // Another value, so that who was about to sleep on it does not.
+            word.fetch_xor(1 << 31, Ordering::AcqRel);
+            atomic_wait::wake_all(word);
         }
     }
 }

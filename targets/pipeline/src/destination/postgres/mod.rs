@@ -244,12 +244,8 @@ impl Store for PostgresStore {
     }
 
     fn durability(&self) -> Durability {
-        let is = |name: &str, value: &str| self.database.show(name).is_ok_and(|shown| shown == value);
-        if is("fsync", "on") && !is("synchronous_commit", "off") {
-            Durability::PowerLoss
-        } else {
-            Durability::ProcessCrash
-        }
+        let value = |name: &str| self.database.show(name).unwrap_or_default();
+        uplift_sdk::durability::postgres(&value("fsync"), &value("synchronous_commit"), &value("full_page_writes"))
     }
 
     fn quiesce(&self) -> Result<()> {

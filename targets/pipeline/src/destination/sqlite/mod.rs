@@ -189,6 +189,7 @@ impl Store for SqliteStore {
             0 => "OFF".to_owned(),
             1 => "NORMAL".to_owned(),
             2 => "FULL".to_owned(),
+            3 => "EXTRA".to_owned(),
             other => other.to_string(),
         };
         Ok([("journal_mode", journal_mode), ("page_size", page_size.to_string()), ("synchronous", synchronous)]
@@ -198,10 +199,10 @@ impl Store for SqliteStore {
     }
 
     fn durability(&self) -> Durability {
-        match self.settings.synchronous {
-            Synchronous::Full => Durability::PowerLoss,
-            Synchronous::Normal | Synchronous::Off => Durability::ProcessCrash,
-        }
+        // Where it cannot be read back, nothing is promised that a setting might not keep.
+        let in_force = self.effective().unwrap_or_default();
+        let value = |name: &str| in_force.get(name).map_or("", String::as_str);
+        uplift_sdk::durability::sqlite(value("journal_mode"), value("synchronous"))
     }
 }
 
