@@ -17,7 +17,7 @@ use crate::{
     cmd::compare,
     error::CliError,
     exit,
-    output::{Terminal, render},
+    output::{Terminal, note, render},
 };
 
 /// Compares, writes every document, prints what became of each rule, and answers with the exit code.
@@ -93,7 +93,7 @@ fn tell_github(input: &ReportInput<'_>, rows: &[GateRow], terminal: &Terminal) {
     }
     if env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in github::annotations(input, rows) {
-            eprintln!("{line}");
+            note(&line);
         }
     }
 }
