@@ -15,6 +15,8 @@ use crate::{
 };
 
 const LEVEL: f64 = 0.95;
+/// Changes of level are looked for among so many of the newest runs: the search takes the square of their number.
+pub const RUNS_SEARCHED_MAX: usize = 400;
 
 /// The lines of a run: one for each variant of each scenario that measured something.
 pub fn entries(run: &Run, trials: &[Trial]) -> Vec<HistoryEntry> {
@@ -109,6 +111,14 @@ pub fn trend<'a>(entries: &'a [HistoryEntry], scenario: &str, variant: &str, met
     if own.len() < same_work {
         left_out.push(format!("{} runs on other machines, where times are not comparable", same_work - own.len()));
     }
-    let medians: Vec<f64> = own.iter().map(|(_, value)| value.median).collect();
-    Some(Trend { changes: change_points(&medians), runs: own, left_out })
+    let skipped = own.len().saturating_sub(RUNS_SEARCHED_MAX);
+    if skipped > 0 {
+        left_out.push(format!("the {skipped} oldest runs from the search for changes of level"));
+    }
+    let medians: Vec<f64> = own[skipped..].iter().map(|(_, value)| value.median).collect();
+    let mut changes = change_points(&medians);
+    for change in &mut changes {
+        change.index += skipped;
+    }
+    Some(Trend { changes, runs: own, left_out })
 }

@@ -1,8 +1,9 @@
 //! What is kept across runs, beside the folder with the runs: calibrations and the history.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write as _,
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -86,33 +87,107 @@ pub fn append_history(out: &Path, entries: &[HistoryEntry]) -> Result<(), CliErr
         text.push_str(&serde_json::to_string(entry).map_err(|error| unwritable(&path, error))?);
         text.push('\n');
     }
-    let file = OpenOptions::new().create(true).append(true).open(&path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_data()))
-        .map_err(|error| unwritable(&path, error))
+    let mut append = || -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
+        // A line that a crash or a full disk has cut is ended first: what is appended stays readable.
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] {
+            text.insert(0, '\n');
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_data()
+    };
+    append().map_err(|error| unwritable(&path, error))
 }
 
-/// The history, and a warning where its last line was cut off.
-pub fn history(out: &Path) -> Result<(Vec<HistoryEntry>, Option<String>), CliError> {
+/// What is asked of the history.
+pub struct Wanted<'a> {
+    /// The scenario.
+    pub scenario: &'a str,
+    /// The metric.
+    pub metric: &'a str,
+}
+
+/// What the history holds of that, and the names of what else it holds.
+#[derive(Default)]
+pub struct History {
+    /// The entries of the scenario, with that metric and no other.
+    pub entries: Vec<HistoryEntry>,
+    /// All scenarios.
+    pub scenarios: BTreeSet<String>,
+    /// The variants of the scenario.
+    pub variants: BTreeSet<String>,
+    /// Its metrics.
+    pub metrics: BTreeSet<String>,
+    /// Lines that are no entries.
+    pub warning: Option<String>,
+}
+
+/// Reads the history line by line: only what was asked for is kept. A line that is not whole is left out, and said.
+pub fn history(out: &Path, wanted: &Wanted<'_>) -> Result<History, CliError> {
     let path = history_file(out);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
         Err(error) => return Err(unreadable(&path, error)),
     };
-    let mut entries = Vec::new();
-    let mut warning = None;
-    for (number, line) in text.split_inclusive('\n').enumerate() {
-        if !line.ends_with('\n') {
-            warning = Some(format!("the last line of `{}` is cut off and left out", path.display()));
+    let mut reader = BufReader::new(file);
+    let mut history = History::default();
+    let (mut torn, mut first_torn) = (0u64, 0u64);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).map_err(|error| unreadable(&path, error))? == 0 {
             break;
         }
-        let entry: HistoryEntry =
-            serde_json::from_str(line).map_err(|error| unreadable(&path, format!("line {}: {error}", number + 1)))?;
-        if entry.schema > HISTORY_SCHEMA {
-            let message = format!("line {}: schema {} is newer than {HISTORY_SCHEMA}", number + 1, entry.schema);
-            return Err(unreadable(&path, message));
+        if line.trim_ascii().is_empty() {
+            continue;
         }
-        entries.push(entry);
+        let read = serde_json::from_slice::<HistoryEntry>(&line).ok().filter(|_| line.ends_with(b"\n"));
+        let Some(mut entry) = read else {
+            let schema = serde_json::from_slice::<serde_json::Value>(&line).ok();
+            let schema = schema.and_then(|value| value.get("schema").and_then(serde_json::Value::as_u64));
+            if let Some(schema) = schema.filter(|schema| *schema > u64::from(HISTORY_SCHEMA)) {
+                return Err(newer(&path, number, schema));
+            }
+            torn += 1;
+            first_torn = if first_torn == 0 { number } else { first_torn };
+            continue;
+        };
+        if entry.schema > HISTORY_SCHEMA {
+            return Err(newer(&path, number, entry.schema.into()));
+        }
+        if entry.scenario != wanted.scenario {
+            if !history.scenarios.contains(&entry.scenario) {
+                history.scenarios.insert(entry.scenario);
+            }
+            continue;
+        }
+        if !history.variants.contains(&entry.variant) {
+            history.variants.insert(entry.variant.clone());
+        }
+        for metric in
+            entry.metrics.keys().filter(|metric| !history.metrics.contains(*metric)).cloned().collect::<Vec<_>>()
+        {
+            history.metrics.insert(metric);
+        }
+        entry.metrics.retain(|metric, _| metric == wanted.metric);
+        history.entries.push(entry);
     }
-    Ok((entries, warning))
+    history.warning = (torn > 0).then(|| {
+        let path = path.display();
+        match torn {
+            1 => format!("`{path}`: line {first_torn} is cut off, as a crash or a full disk leaves it; it is left out"),
+            _ => format!("`{path}`: {torn} lines are cut off, the first is line {first_torn}; they are left out"),
+        }
+    });
+    Ok(history)
+}
+
+fn newer(path: &Path, number: u64, schema: u64) -> CliError {
+    unreadable(path, format!("line {number}: schema {schema} is newer than {HISTORY_SCHEMA}"))
 }

@@ -148,7 +148,7 @@ fn files(root: &Path) -> Result<Vec<ScenarioFile>, CliError> {
         }
         for file in fs::read_dir(&target).map_err(|error| unreadable(&target, error))? {
             let path = file.map_err(|error| unreadable(&target, error))?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
+            if is_scenario(&path) {
                 let folder = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 found.push(ScenarioFile { name: format!("{folder}/{stem}"), path });
@@ -157,6 +157,14 @@ fn files(root: &Path) -> Result<Vec<ScenarioFile>, CliError> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Whether a file is meant as a scenario: editors and archivers leave hidden files of the same ending, and a pipe would
+/// be waited for. What cannot be looked at is taken for one, so that reading it says why.
+fn is_scenario(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let ending = path.extension().is_some_and(|extension| extension == "toml");
+    ending && !hidden && fs::metadata(path).map_or(true, |found| found.is_file())
 }
 
 fn select<'a>(

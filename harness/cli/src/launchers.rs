@@ -65,7 +65,7 @@ impl Launchers {
             LaunchKind::Docker => drop(docker.engine().map_err(missing)?),
             LaunchKind::Swarm => drop(swarm.manager().map_err(missing)?),
         }
-        Ok(Self { default, process: ProcessLauncher, docker, docker_of, swarm })
+        Ok(Self { default, process: ProcessLauncher::default(), docker, docker_of, swarm })
     }
 
     /// The launcher of a variant.

@@ -31,6 +31,9 @@ use crate::args::{Cli, Command};
 
 /// Executes the command line of the process for these targets.
 pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
+    // A file that reaches `ulimit -f` is then an error with a sentence, here and in agents, and not a signal.
+    // SAFETY: ignoring a signal takes no handler.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     // `uplift agent` is what the harness starts for each trial: no parsing, no signal handlers, nothing in its way.
     if std::env::args_os().nth(1).is_some_and(|command| command == "agent") {
         return cmd::agent::serve(targets);

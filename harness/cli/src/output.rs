@@ -71,7 +71,7 @@ impl Terminal {
         if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush())
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            eprintln!("could not write standard output: {error}");
+            note(&format!("could not write standard output: {error}"));
             process::exit(exit::FAILED.into());
         }
     }
@@ -79,7 +79,7 @@ impl Terminal {
     /// Says something that is not a result.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            note(text);
         }
     }
 
@@ -91,13 +91,19 @@ impl Terminal {
         if handler.render_report(&mut text, error.report.as_ref()).is_err() {
             text = error.report.to_string();
         }
-        eprint!("{text}");
+        note(text.trim_end_matches('\n'));
     }
 
     /// The style of a table.
     pub fn style(&self, all_metrics: bool) -> terminal::Style {
         terminal::Style { colour: self.colour, all_metrics, width: self.width }
     }
+}
+
+/// Writes a line to standard error. A reader that has gone away or a full disk behind it ends no run: what was measured
+/// is on its way to files, and there is nowhere to say it.
+pub fn note(text: &str) {
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
 /// The verdicts of a stored or finished run.

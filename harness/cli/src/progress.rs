@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uplift_engine::{Observer, Progress};
 use uplift_model::trial::TrialOutcome;
 
-use crate::output::Terminal;
+use crate::output::{Terminal, note};
 
 /// Draws what the engine tells.
 pub struct ProgressReporter {
@@ -17,6 +17,8 @@ pub struct ProgressReporter {
     before: Duration,
     budget: Duration,
     position: String,
+    /// What could not be removed, for the run's record.
+    pub left: Vec<String>,
 }
 
 impl ProgressReporter {
@@ -40,6 +42,7 @@ impl ProgressReporter {
             before: Duration::ZERO,
             budget: Duration::ZERO,
             position: String::new(),
+            left: Vec::new(),
         }
     }
 
@@ -47,7 +50,7 @@ impl ProgressReporter {
         if self.terminal.quiet {
             return;
         }
-        if self.terminal.bars { self.bar.println(text) } else { eprintln!("{text}") }
+        if self.terminal.bars { self.bar.println(text) } else { note(text) }
     }
 
     /// Takes the bar away.
@@ -107,6 +110,10 @@ impl Observer for ProgressReporter {
                         self.line(&failure.stderr_tail);
                     }
                 }
+            }
+            Progress::DataLeft(message) => {
+                self.line(&format!("warning: {message}"));
+                self.left.push((*message).to_owned());
             }
             Progress::ScenarioFinished { stopped, .. } => {
                 // What a scenario did not use is time that will not be needed.

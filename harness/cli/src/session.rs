@@ -257,12 +257,17 @@ impl Session<'_> {
             }
         }
         bars.done();
+        run.warnings.append(&mut bars.left);
         for warning in launchers.warnings() {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
-        if self.trials.setup.data_dir.is_none() {
-            let _ = fs::remove_dir_all(&data_root);
+        if self.trials.setup.data_dir.is_none()
+            && let Err(error) = fs::remove_dir_all(&data_root)
+        {
+            let warning = format!("the data directory `{}` cannot be removed: {error}", data_root.display());
+            self.terminal.say(&format!("warning: {warning}"));
+            run.warnings.push(warning);
         }
         run.state = match (&broken, interrupt.is_set()) {
             (Some(error), _) => {
@@ -405,10 +410,10 @@ impl Judge for SequentialJudge {
 
 /// The command line that redoes this run.
 fn command_line() -> Vec<String> {
-    let mut arguments = env::args();
+    let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
-    let name = Path::new(&name).file_name().map_or(name.clone(), |name| name.to_string_lossy().into_owned());
-    std::iter::once(name).chain(arguments).collect()
+    let name = Path::new(&name).file_name().unwrap_or(&name).to_owned();
+    std::iter::once(name).chain(arguments).map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 /// Seconds since the epoch as `20260131T235959Z`.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write},
-    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use uplift_model::{
 
 use crate::{
     interrupt::Interrupt,
-    launch::{AgentHandle, Exit, Moment},
+    launch::{AgentHandle, Exit, Moment, process::remedy},
     profile::Sampling,
 };
 
@@ -26,11 +26,14 @@ const WATCH_EVERY: Duration = Duration::from_millis(50);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an agent that has finished may take to end.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many looks after an agent's end its last words may still be under way: what it started can hold its stream open.
+const LAST_WORDS_LOOKS: u32 = 20;
 
 /// A conversation with one agent.
 pub struct AgentConnection {
     handle: Box<dyn AgentHandle>,
-    requests: Option<Box<dyn Write + Send>>,
+    /// To the thread that writes; `None`: all is said.
+    requests: Option<Sender<Vec<u8>>>,
     replies: Receiver<Result<Reply, String>>,
     interrupt: Interrupt,
     memory_bytes_max: u64,
@@ -51,9 +54,11 @@ impl AgentConnection {
         memory_bytes_max: u64,
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let (requests, output) = handle.take_streams();
+        let (input, output) = handle.take_streams();
+        let (requests, lines) = channel();
+        converse("agent-requests", move || write_requests(input, &lines))?;
         let (sender, replies) = sync_channel(4);
-        thread::spawn(move || {
+        converse("agent-replies", move || {
             let mut reader = BufReader::new(output);
             loop {
                 match read_reply(&mut reader) {
@@ -69,7 +74,7 @@ impl AgentConnection {
                     }
                 }
             }
-        });
+        })?;
         let hello = AgentHello {
             protocol: 0,
             version: String::new(),
@@ -133,7 +138,7 @@ impl AgentConnection {
             TurnLength::Nanoseconds(ns) => Duration::from_nanos(ns.saturating_mul(2)),
             TurnLength::Operations(_) => Duration::ZERO,
         };
-        match self.ask(&phase, &Request::Turn(request), length + self.timeout)? {
+        match self.ask(&phase, &Request::Turn(request), length.saturating_add(self.timeout))? {
             Reply::Turn(record) => Ok(record),
             other => Err(self.unexpected(&phase, &other)),
         }
@@ -178,11 +183,20 @@ impl AgentConnection {
         measured.resources.missing.extend(missing);
         self.requests = None;
         // The agent has said all; that its stream ends says that it has taken itself down.
+        let deadline = Instant::now() + EXIT_TIMEOUT;
         let ended = loop {
-            match self.replies.recv_timeout(EXIT_TIMEOUT) {
-                Ok(_) => {}
+            match self.replies.recv_timeout(WATCH_EVERY) {
                 Err(RecvTimeoutError::Disconnected) => break true,
-                Err(RecvTimeoutError::Timeout) => break false,
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.handle.has_ended() {
+                break true;
+            }
+            if self.interrupt.is_set() {
+                return Err(self.fail(FailureKind::Interrupted, "teardown", "the run was interrupted".to_owned()));
+            }
+            if Instant::now() >= deadline {
+                break false;
             }
         };
         if !ended {
@@ -208,8 +222,9 @@ impl AgentConnection {
             .map_err(|error| self.fail(FailureKind::Protocol, phase, format!("could not write a request: {error}")))?;
         line.push(b'\n');
         // An agent that died takes nothing any more; why it died is found out below.
-        let _ = self.requests.as_mut().map(|requests| requests.write_all(&line).and_then(|()| requests.flush()));
-        let deadline = Instant::now() + timeout;
+        let _ = self.requests.as_ref().map(|requests| requests.send(line));
+        let deadline = Instant::now().checked_add(timeout);
+        let mut looks_after_end = 0;
         loop {
             match self.replies.recv_timeout(WATCH_EVERY) {
                 Ok(Ok(Reply::Failed(mut failure))) => {
@@ -223,29 +238,27 @@ impl AgentConnection {
                     }
                     return Err(failure);
                 }
-                Ok(Ok(reply)) => return Ok(reply),
-                Ok(Err(message)) => return Err(self.fail(FailureKind::Protocol, phase, message)),
-                Err(RecvTimeoutError::Disconnected) => {
-                    let exit = self.handle.wait();
-                    let kind = match exit {
-                        Exit::OutOfMemory(_) => FailureKind::OutOfMemory,
-                        _ => FailureKind::Crashed,
-                    };
-                    return Err(self.fail(kind, phase, format!("the agent {}", exit_words(&exit))));
+                Ok(Ok(reply)) => {
+                    // However short the turn was: memory is looked at after each.
+                    self.check_memory(phase)?;
+                    return Ok(reply);
                 }
+                Ok(Err(message)) => return Err(self.fail(FailureKind::Protocol, phase, message)),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.crashed(phase)),
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.handle.has_ended() {
+                looks_after_end += 1;
+                if looks_after_end > LAST_WORDS_LOOKS {
+                    return Err(self.crashed(phase));
+                }
+                continue;
             }
             if self.interrupt.is_set() {
                 return Err(self.fail(FailureKind::Interrupted, phase, "the run was interrupted".to_owned()));
             }
-            if self.handle.memory_bytes().is_some_and(|bytes| bytes > self.memory_bytes_max) {
-                let message = format!(
-                    "the agent used more than the {} MiB that a trial may use and was killed; raise --memory-max if that is what the system needs",
-                    self.memory_bytes_max >> 20
-                );
-                return Err(self.fail(FailureKind::OutOfMemory, phase, message));
-            }
-            if Instant::now() >= deadline {
+            self.check_memory(phase)?;
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let message = format!(
                     "no answer within {:.1} s, the agent and its process group were killed; `timeout` in [trial] is the limit",
                     timeout.as_secs_f64()
@@ -253,6 +266,27 @@ impl AgentConnection {
                 return Err(self.fail(FailureKind::TimedOut, phase, message));
             }
         }
+    }
+
+    fn check_memory(&mut self, phase: &str) -> Result<(), Failure> {
+        if self.handle.memory_bytes().is_none_or(|bytes| bytes <= self.memory_bytes_max) {
+            return Ok(());
+        }
+        let message = format!(
+            "the agent and what it started used more than the {} MiB that a trial may use and were killed; raise --memory-max if that is what the system needs",
+            self.memory_bytes_max >> 20
+        );
+        Err(self.fail(FailureKind::OutOfMemory, phase, message))
+    }
+
+    /// The agent ended without an answer.
+    fn crashed(&mut self, phase: &str) -> Failure {
+        let exit = self.handle.wait();
+        let kind = match exit {
+            Exit::OutOfMemory(_) => FailureKind::OutOfMemory,
+            _ => FailureKind::Crashed,
+        };
+        self.fail(kind, phase, format!("the agent {}", exit_words(&exit)))
     }
 
     fn unexpected(&mut self, phase: &str, reply: &Reply) -> Failure {
@@ -271,6 +305,29 @@ impl AgentConnection {
         self.handle.kill();
         self.handle.wait();
         Failure { kind, phase: phase.to_owned(), message, stderr_tail: self.handle.stderr_tail() }
+    }
+}
+
+/// Starts one end of the conversation on a thread of its own.
+fn converse(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    match thread::Builder::new().name(name.to_owned()).spawn(work) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure {
+            kind: FailureKind::Launch,
+            phase: "launch".to_owned(),
+            message: format!("a thread that talks with the agent cannot be started: {error}{}", remedy(&error)),
+            stderr_tail: String::new(),
+        }),
+    }
+}
+
+/// Writes requests until there are no more. An agent that does not read blocks this thread and no time-out; it comes
+/// free when the agent is ended. An agent that died takes nothing any more; why it died is found out elsewhere.
+fn write_requests(mut input: impl Write, lines: &Receiver<Vec<u8>>) {
+    for line in lines {
+        if input.write_all(&line).and_then(|()| input.flush()).is_err() {
+            return;
+        }
     }
 }
 

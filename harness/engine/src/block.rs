@@ -1,7 +1,8 @@
 //! One block: a fresh agent of each variant, its turns, and the trials that come of it.
 
 use std::{
-    fs,
+    cell::RefCell,
+    fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -58,6 +59,8 @@ pub struct BlockContext<'a> {
     pub dropped_turns: &'a dyn Fn(&[&[TurnRecord]]) -> u32,
     /// Whether a build with debug assertions may be measured.
     pub allow_debug: bool,
+    /// Data of trials that could not be removed: where and why.
+    pub left: &'a RefCell<Vec<String>>,
     /// Called whenever something was finished: turns done and turns planned of this block.
     pub progress: &'a mut dyn FnMut(u32, u32),
 }
@@ -179,7 +182,10 @@ impl Running {
                 }
             }
         };
-        let _ = fs::remove_dir_all(&self.data_dir);
+        if let Err(error) = remove(&self.data_dir) {
+            let path = self.data_dir.display();
+            context.left.borrow_mut().push(format!("the data of a trial, `{path}`, cannot be removed: {error}"));
+        }
         let limit = self.cpu_latency.and_then(|held| held.in_force().ok());
         let cpu_latency_ns = limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
         Trial {
@@ -213,7 +219,12 @@ fn prepare(
         stderr_tail: String::new(),
     };
     // What a killed run left behind under the same name is not a fresh directory.
-    let _ = fs::remove_dir_all(data_dir);
+    remove(data_dir).map_err(|error| {
+        launch_failure(format!(
+            "`{}`, which an earlier run has left, cannot be removed: {error}; remove it, or name another folder with --data-dir",
+            data_dir.display()
+        ))
+    })?;
     fs::create_dir_all(data_dir).map_err(|error| {
         launch_failure(format!("could not create the data directory `{}`: {error}", data_dir.display()))
     })?;
@@ -249,6 +260,14 @@ fn prepare(
         disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
     })?;
     Ok(link)
+}
+
+/// Removes a folder that need not be there.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Option<TurnRecord> {

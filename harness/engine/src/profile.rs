@@ -1,6 +1,9 @@
 //! Profile trials: fresh agents that are sampled, apart from those that are measured.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use uplift_model::{
     profile::{PROFILE_SCHEMA, ProfileTrial},
@@ -63,6 +66,7 @@ impl Engine<'_> {
             let block = plan_block(run.seed, &scenario.name, repeat, arms.len(), 0);
             for (position, &index) in block.start_order.iter().enumerate() {
                 self.check_disk()?;
+                let left = RefCell::new(Vec::new());
                 let mut context = BlockContext {
                     scenario: &scenario,
                     arms: &arms,
@@ -70,9 +74,13 @@ impl Engine<'_> {
                     interrupt: &self.interrupt,
                     dropped_turns: &|_| 0,
                     allow_debug: self.allow_debug,
+                    left: &left,
                     progress: &mut |_, _| {},
                 };
                 let profile = profile_one(&mut context, &block, index, position as u32, plan);
+                for message in left.into_inner() {
+                    self.observer.progress(&Progress::DataLeft(&message));
+                }
                 self.store.append_profile(&profile)?;
                 if let TrialOutcome::Failed(failure) = &profile.trial.outcome {
                     if failure.kind != FailureKind::Interrupted {

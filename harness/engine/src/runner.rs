@@ -1,6 +1,7 @@
 //! Runs scenarios: block after block until the judge has decided, the budget is spent, or the user has had enough.
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -89,6 +90,8 @@ pub enum Progress<'a> {
         /// How they are run.
         plan: &'a ProfilePlan,
     },
+    /// Data of a trial could not be removed: where and why.
+    DataLeft(&'a str),
     /// A trial failed.
     TrialFailed(&'a Trial),
     /// A scenario is done.
@@ -259,6 +262,7 @@ impl Engine<'_> {
             let plan = plan_block(seed, &scenario.name, block, arms.len(), scenario.trial.rounds);
             let observer = &mut *self.observer;
             let judge = &*self.judge;
+            let left = RefCell::new(Vec::new());
             let block_trials = run_block(
                 &mut BlockContext {
                     scenario,
@@ -267,12 +271,16 @@ impl Engine<'_> {
                     interrupt: &self.interrupt,
                     dropped_turns: &|turns| judge.dropped_turns(turns),
                     allow_debug: self.allow_debug,
+                    left: &left,
                     progress: &mut |done, of| {
                         observer.progress(&Progress::BlockProgress { block, blocks_max, done, of })
                     },
                 },
                 &plan,
             );
+            for message in left.into_inner() {
+                self.observer.progress(&Progress::DataLeft(&message));
+            }
             let mut whole = block_trials.len() == arms.len();
             let mut unavailable = None;
             for trial in block_trials {

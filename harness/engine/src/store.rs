@@ -209,16 +209,18 @@ impl StoredRun {
 /// The file, the line, and what is wrong with it.
 pub fn load_profiles(directory: &Path) -> Result<Vec<ProfileTrial>, StoreError> {
     let path = directory.join(PROFILES_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => match unpacked(directory)? {
-            Some(text) => text,
+            Some(text) => text.into_bytes(),
             None => return Ok(Vec::new()),
         },
         Err(error) => return Err(at(&path, error)),
     };
-    // A last line without its end was cut off: the harness ended while writing it.
-    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    // A last line without its end was cut off, perhaps within a character: the harness ended while writing it.
+    let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let whole = std::str::from_utf8(&bytes[..end])
+        .map_err(|error| at(&path, StoreErrorKind::Corrupt(format!("it is not text: {error}"))))?;
     whole
         .lines()
         .enumerate()

@@ -132,7 +132,7 @@ mod tests {
             for near in [value - 1, value, value + 1, value + value / 3] {
                 let low = lowest_value_of(bucket_of(near));
                 let capped = near.min(HIGHEST_TRACKABLE_NS);
-                assert_eq!(low, hdr.as_hdr().lowest_equivalent(capped), "{near}");
+                assert_eq!(low, hdr.to_hdr().lowest_equivalent(capped), "{near}");
             }
             value = value * 17 / 16 + 1;
         }

@@ -5,6 +5,9 @@ use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// The longest duration that is accepted: nothing here takes a year, and sums of longer ones would not fit a clock.
+pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// A duration that is a string with a unit on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HumanDuration(pub Duration);
@@ -42,11 +45,15 @@ impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self).map_err(|error| {
+        let duration = humantime::parse_duration(text).map_err(|error| {
             format!(
                 "`{text}` is not a duration: {error}; write a number with a unit, such as \"25ms\", \"1s\" or \"5m\""
             )
-        })
+        })?;
+        if duration > DURATION_MAX {
+            return Err(format!("`{text}` is longer than a year; write a shorter duration"));
+        }
+        Ok(Self(duration))
     }
 }
 
@@ -93,6 +100,9 @@ mod tests {
         for text in ["25ms", "1s", "1m 30s", "500us"] {
             let parsed: HumanDuration = text.parse().unwrap();
             assert_eq!(parsed.to_string().parse::<HumanDuration>().unwrap(), parsed);
+        }
+        for long in ["500000000000y", "366d"] {
+            assert!(long.parse::<HumanDuration>().unwrap_err().contains("longer than a year"), "{long}");
         }
         assert!("25".parse::<HumanDuration>().unwrap_err().contains("with a unit"));
     }

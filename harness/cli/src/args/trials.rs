@@ -81,7 +81,7 @@ pub struct SetupArgs {
     #[arg(long, value_name = "DISK", value_parser = disk::parse)]
     pub disk: Option<DiskChoice>,
     /// Memory limit of a trial in MiB [default: 3/4 of the machine's]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub memory_max: Option<u64>,
     /// Accept builds with debug assertions
     #[arg(long)]
@@ -181,7 +181,7 @@ pub struct SamplingArgs {
     #[arg(long = "sampling-frequency", value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub frequency: u32,
     /// How long each profile trial samples
-    #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s")]
+    #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s", value_parser = window)]
     pub window: HumanDuration,
     /// Profile trials of each variant; their samples add up
     #[arg(long = "sampling-repeats", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -200,6 +200,14 @@ impl SamplingArgs {
     /// How agents are to be sampled.
     pub fn sampling(&self, mode: ProfileMode) -> Sampling {
         Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full, tail_percentile: self.tail }
+    }
+}
+
+/// A time that a person would wait for.
+fn window(text: &str) -> Result<HumanDuration, String> {
+    match text.parse::<HumanDuration>()? {
+        HumanDuration(long) if long > Duration::from_secs(24 * 3600) => Err("it is longer than a day".to_owned()),
+        window => Ok(window),
     }
 }
 

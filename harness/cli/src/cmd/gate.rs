@@ -18,7 +18,7 @@ use crate::{
     cmd::compare,
     error::CliError,
     exit,
-    output::{Terminal, render},
+    output::{Terminal, note, render},
     revisions,
 };
 
@@ -115,7 +115,7 @@ fn tell_github(input: &ReportInput<'_>, rows: &[GateRow], terminal: &Terminal) {
     }
     if env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true") {
         for line in github::annotations(input, rows) {
-            eprintln!("{line}");
+            note(&line);
         }
     }
 }

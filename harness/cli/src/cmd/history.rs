@@ -14,13 +14,13 @@ use crate::{
 
 /// Prints the trend of each variant, and writes its plot where asked.
 pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
-    let (entries, warning) = archive::history(&args.out)?;
-    if let Some(warning) = warning {
+    let wanted = archive::Wanted { scenario: &args.scenario, metric: &args.metric };
+    let history = archive::history(&args.out, &wanted)?;
+    if let Some(warning) = &history.warning {
         terminal.say(&format!("warning: {warning}"));
     }
-    let of_scenario: Vec<_> = entries.iter().filter(|entry| entry.scenario == args.scenario).collect();
-    if of_scenario.is_empty() {
-        let known = entries.iter().map(|entry| entry.scenario.as_str());
+    if history.entries.is_empty() {
+        let known = history.scenarios.iter().map(String::as_str);
         return Err(CliError::usage(
             format!(
                 "the history in `{}` has no run of `{}`",
@@ -33,9 +33,7 @@ pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
             ),
         ));
     }
-    let mut variants: Vec<&str> = of_scenario.iter().map(|entry| entry.variant.as_str()).collect();
-    variants.sort_unstable();
-    variants.dedup();
+    let mut variants: Vec<&str> = history.variants.iter().map(String::as_str).collect();
     if let Some(wanted) = &args.variant {
         if !variants.contains(&wanted.as_str()) {
             return Err(CliError::usage(
@@ -45,16 +43,15 @@ pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
         }
         variants.retain(|variant| variant == wanted);
     }
-    let known = || of_scenario.iter().flat_map(|entry| entry.metrics.keys()).map(String::as_str);
-    if !known().any(|metric| metric == args.metric) {
+    if !history.metrics.contains(&args.metric) {
         return Err(CliError::usage(
             format!("the history of `{}` has no metric `{}`", args.scenario, args.metric),
-            &suggestion(&args.metric, known()),
+            &suggestion(&args.metric, history.metrics.iter().map(String::as_str)),
         ));
     }
     let mut rows = Vec::new();
     for variant in variants {
-        let Some(trend) = trend(&entries, &args.scenario, variant, &args.metric) else { continue };
+        let Some(trend) = trend(&history.entries, &args.scenario, variant, &args.metric) else { continue };
         match args.format {
             Format::Json => rows.extend(draw::json(&trend, variant, &args.metric)),
             Format::Table | Format::Markdown => {

@@ -165,6 +165,18 @@ fn an_interrupt_keeps_and_reports_what_was_measured() {
     assert_eq!(marked(&mark), Vec::<String>::new(), "no agent is left");
 }
 
+/// A terminal that is closed ends a run as Ctrl-C does.
+#[test]
+fn a_hang_up_keeps_and_reports_what_was_measured() {
+    let mark = format!("hang-up-{}", std::process::id());
+    let (bench, code) = signalled(libc::SIGHUP, &mark);
+    assert_eq!(code, Some(130));
+    let folder = bench.run_folder();
+    assert!(fs::read_to_string(folder.join("report.md")).unwrap().contains("Partial run"));
+    assert!(!folder.join("data").exists(), "the data of trials is removed");
+    assert_eq!(marked(&mark), Vec::<String>::new(), "no agent is left");
+}
+
 #[test]
 fn a_killed_harness_leaves_a_readable_run_and_no_agent() {
     let mark = format!("killed-{}", std::process::id());

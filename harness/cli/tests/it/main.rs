@@ -1,5 +1,6 @@
 //! The built binary, used as users use it.
 
+mod accidents;
 mod bench;
 mod command;
 mod crossover;

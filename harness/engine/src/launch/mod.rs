@@ -1,5 +1,6 @@
 //! Ways to start an agent.
 
+mod family;
 pub mod process;
 
 use std::{
@@ -55,8 +56,14 @@ pub trait AgentHandle {
     /// The data directory as the agent sees it.
     fn data_dir(&self) -> String;
 
-    /// Resident memory of the agent at the moment; `None` where it cannot be read or is limited by other means.
+    /// Resident memory of the agent and everything it started, at the moment; `None` where it cannot be read or is
+    /// limited by other means.
     fn memory_bytes(&self) -> Option<u64>;
+
+    /// Whether the agent is known to have ended: its streams may be held open by what it started.
+    fn has_ended(&self) -> bool {
+        false
+    }
 
     /// The end of what it wrote to stderr.
     fn stderr_tail(&self) -> String;

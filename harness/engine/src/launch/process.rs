@@ -1,25 +1,44 @@
 //! An agent as a child process, leader of a process group of its own.
 
 use std::{
-    collections::VecDeque,
-    fs,
-    io::{Read, Write},
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    io::{self, Read, Write},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use uplift_model::trial::{Failure, FailureKind};
 
-use super::{AgentHandle, Exit, Launch, LaunchOrder};
+use super::{
+    AgentHandle, Exit, Launch, LaunchOrder,
+    family::{self, Family, Leftovers, MARK, Memory},
+};
 
 /// How much of stderr is kept.
 const STDERR_TAIL_BYTES: usize = 8 << 10;
 
+/// How long the end of stderr is waited for when the agent and all that it started are gone.
+const STDERR_END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Looking at all processes takes at most one part in so many of the time.
+const LOOK_SHARE: u32 = 20;
+
 /// Starts agents as child processes: `<binary> agent`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProcessLauncher;
+#[derive(Clone, Debug, Default)]
+pub struct ProcessLauncher {
+    left: Arc<Mutex<LeftBehind>>,
+}
+
+/// Processes that outlived their agent, by name.
+#[derive(Debug, Default)]
+struct LeftBehind {
+    ended: BTreeMap<String, u32>,
+    alive: Vec<String>,
+}
 
 impl Launch for ProcessLauncher {
     fn name(&self) -> &'static str {
@@ -31,7 +50,10 @@ impl Launch for ProcessLauncher {
         // must not change what is measured.
         let binary = order.binary.clone().unwrap_or_else(|| "/proc/self/exe".into());
         let mut command = Command::new(&binary);
-        command.arg("agent").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mark = family::new_mark();
+        command.arg("agent").env(MARK, &mark).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let data_dir = spoken(&mut command, &binary, &order.data_dir)?;
         // SAFETY: prctl is async-signal-safe and touches only the new process.
         unsafe {
             command.pre_exec(|| {
@@ -40,24 +62,89 @@ impl Launch for ProcessLauncher {
                 Ok(())
             });
         }
-        let mut child = command.spawn().map_err(|error| Failure {
-            kind: FailureKind::Launch,
-            phase: "launch".to_owned(),
-            message: format!("could not start `{} agent`: {error}", binary.display()),
-            stderr_tail: String::new(),
+        let mut child = command.spawn().map_err(|error| {
+            failure(format!("could not start `{} agent`: {error}{}", binary.display(), remedy(&error)))
         })?;
         let tail = Arc::new(Mutex::new(VecDeque::new()));
-        let reader = child.stderr.take().map(|stderr| {
-            let tail = Arc::clone(&tail);
-            thread::spawn(move || keep_tail(stderr, &tail))
+        let stderr = child.stderr.take();
+        let family = RefCell::new(Watched {
+            family: Family::new(child.id(), mark),
+            others: Memory::default(),
+            next_look: Instant::now(),
         });
-        Ok(Box::new(ProcessHandle {
+        let mut handle = ProcessHandle {
             child,
-            data_dir: order.data_dir.to_string_lossy().into_owned(),
-            tail,
-            reader,
+            family,
+            data_dir,
+            tail: Arc::clone(&tail),
+            reader: None,
             exit: None,
-        }))
+            killed: false,
+            left: Arc::clone(&self.left),
+        };
+        if let Some(stderr) = stderr {
+            let reader = thread::Builder::new().name("agent-stderr".to_owned()).spawn(move || keep_tail(stderr, &tail));
+            // Where it fails, dropping the handle ends the agent.
+            handle.reader = Some(reader.map_err(|error| {
+                failure(format!("a thread that reads the agent's stderr cannot be started: {error}{}", remedy(&error)))
+            })?);
+        }
+        Ok(Box::new(handle))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warnings = Vec::new();
+        if !left.ended.is_empty() {
+            let names: Vec<String> = left.ended.iter().map(|(name, count)| format!("{count} × `{name}`")).collect();
+            warnings.push(format!(
+                "processes that agents had started outlived them and were ended: {}; a target must end what it starts before its report",
+                names.join(", ")
+            ));
+        }
+        if !left.alive.is_empty() {
+            warnings.push(format!(
+                "processes that agents had started outlived them and cannot be ended: {}; end them yourself",
+                left.alive.join(", ")
+            ));
+        }
+        warnings
+    }
+}
+
+/// The data directory as the conversation, which is text, can say it: where the path is not text, as a name in the
+/// agent's working directory.
+fn spoken(command: &mut Command, binary: &Path, data_dir: &Path) -> Result<String, Failure> {
+    if let Some(text) = data_dir.to_str() {
+        return Ok(text.to_owned());
+    }
+    match (data_dir.parent(), data_dir.file_name().and_then(|name| name.to_str())) {
+        (Some(parent), Some(name)) if binary.is_absolute() => {
+            command.current_dir(parent);
+            Ok(name.to_owned())
+        }
+        _ => Err(failure(format!(
+            "the data directory `{}` has a path that is not UTF-8, and the agent cannot be told of it; name another with --data-dir",
+            data_dir.display()
+        ))),
+    }
+}
+
+fn failure(message: String) -> Failure {
+    Failure { kind: FailureKind::Launch, phase: "launch".to_owned(), message, stderr_tail: String::new() }
+}
+
+/// What helps where the system refuses a process or a thread.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            "; a limit on processes is reached: raise it with `ulimit -u`, or end other processes"
+        }
+        io::ErrorKind::OutOfMemory => "; the machine has no memory left for another process",
+        _ if error.raw_os_error() == Some(libc::EMFILE) => {
+            "; a limit on open files is reached: raise it with `ulimit -n`"
+        }
+        _ => "",
     }
 }
 
@@ -76,10 +163,40 @@ fn keep_tail(mut stderr: impl Read, tail: &Mutex<VecDeque<u8>>) {
 
 struct ProcessHandle {
     child: Child,
+    family: RefCell<Watched>,
     data_dir: String,
     tail: Arc<Mutex<VecDeque<u8>>>,
     reader: Option<JoinHandle<()>>,
     exit: Option<Exit>,
+    killed: bool,
+    left: Arc<Mutex<LeftBehind>>,
+}
+
+/// The agent's family and what was last seen of it.
+struct Watched {
+    family: Family,
+    others: Memory,
+    next_look: Instant,
+}
+
+impl ProcessHandle {
+    /// Whether the leader has ended; it is not reaped, so that its group can still be named. With `wait`, once it has.
+    fn leader_ended(&self, wait: bool) -> bool {
+        let options = libc::WEXITED | libc::WNOWAIT | if wait { 0 } else { libc::WNOHANG };
+        // SAFETY: a zeroed siginfo is valid, the id is the child's, and its field is what waitid fills.
+        unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            libc::waitid(libc::P_PID, self.child.id(), &raw mut info, options) == 0 && info.si_pid() != 0
+        }
+    }
+
+    fn note(&self, leftovers: Leftovers) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in leftovers.ended {
+            *left.ended.entry(name).or_default() += 1;
+        }
+        left.alive.extend(leftovers.alive);
+    }
 }
 
 impl AgentHandle for ProcessHandle {
@@ -94,10 +211,19 @@ impl AgentHandle for ProcessHandle {
     }
 
     fn memory_bytes(&self) -> Option<u64> {
-        let statm = fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
-        let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-        // SAFETY: sysconf with a valid name has no preconditions.
-        Some(pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64)
+        let leader = family::memory(self.child.id())?;
+        let mut watched = self.family.borrow_mut();
+        let begun = Instant::now();
+        // All processes of the machine are looked at, which takes its time: no more than a small share of all of it.
+        if begun >= watched.next_look {
+            watched.others = watched.family.memory_of_others();
+            watched.next_look = Instant::now() + begun.elapsed() * LOOK_SHARE;
+        }
+        Some(leader.and(watched.others).bytes())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.exit.is_some() || self.leader_ended(false)
     }
 
     fn stderr_tail(&self) -> String {
@@ -108,6 +234,7 @@ impl AgentHandle for ProcessHandle {
 
     fn kill(&mut self) {
         if self.exit.is_none() {
+            self.killed = true;
             // SAFETY: the group is the child's own (process_group(0)), and the child is not reaped yet, so its id is
             // not anybody else's.
             unsafe { libc::kill(-(self.child.id() as libc::pid_t), libc::SIGKILL) };
@@ -118,14 +245,14 @@ impl AgentHandle for ProcessHandle {
         if let Some(exit) = &self.exit {
             return exit.clone();
         }
-        // The leader is waited for but not reaped, so that its group can still be named: whatever the agent left
-        // behind in its group ends with it.
-        // SAFETY: a zeroed siginfo is valid, the id is the child's.
-        unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(libc::P_PID, self.child.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT);
+        self.leader_ended(true);
+        let killed = self.killed;
+        // Whatever the agent left behind ends with it, in its group or not.
+        let mut leftovers = self.family.get_mut().family.end();
+        if killed {
+            leftovers.ended.clear();
         }
-        self.kill();
+        self.note(leftovers);
         let exit = match self.child.wait() {
             Ok(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => Exit::Code(code),
@@ -135,8 +262,10 @@ impl AgentHandle for ProcessHandle {
             Err(_) => Exit::Unknown,
         };
         self.exit = Some(exit.clone());
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
+        // Somebody may hold stderr open whom the harness does not know.
+        let deadline = Instant::now() + STDERR_END_TIMEOUT;
+        while self.reader.as_ref().is_some_and(|reader| !reader.is_finished()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
         }
         exit
     }

@@ -8,6 +8,10 @@ use crate::duration::HumanDuration;
 
 /// The most clients that a scenario may ask for: each is a thread.
 const CLIENTS_MAX: u32 = 4096;
+/// The most operations of one call: agents make room for all of them.
+const BATCH_MAX: u32 = 1_000_000;
+/// The highest rate: one operation a nanosecond is as close as arrivals can be told apart.
+const RATE_MAX: f64 = 1e9;
 
 /// How operations arrive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -164,7 +168,21 @@ impl Load {
                 "write at least 1, or leave the key out",
             ));
         }
+        if self.batch() > BATCH_MAX {
+            return Err((
+                "batch",
+                format!("a batch of {} operations is more than {BATCH_MAX}", self.batch()),
+                "write a number between 1 and 1000000",
+            ));
+        }
         if let Self::Open { rate, batch, batch_window, .. } = self {
+            if *rate > RATE_MAX && rate.is_finite() {
+                return Err((
+                    "rate",
+                    format!("a rate of {rate:e} operations a second is more than one in a nanosecond"),
+                    "write a number up to 1e9",
+                ));
+            }
             if !(rate.is_finite() && *rate > 0.0) {
                 return Err((
                     "rate",

@@ -8,7 +8,7 @@ mod bound;
 mod error;
 mod load;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -493,9 +493,35 @@ impl Scenario {
 /// A key, what is wrong with it, and what to do.
 type Complaint = (&'static str, String, &'static str);
 
+/// The most rounds of a block: each is a record of every trial, and an entry of the plan.
+const ROUNDS_MAX: u32 = 100_000;
+/// The most operations of one turn.
+const TURN_OPERATIONS_MAX: u64 = 1_000_000_000_000;
+/// The longest turn and window: agents make room for every slice of it.
+const WINDOW_MAX: Duration = Duration::from_secs(24 * 3600);
+
 fn validate_trial(trial: &TrialSpec) -> Result<(), Complaint> {
     if trial.rounds == 0 {
         return Err(("rounds", "0 rounds measure nothing".to_owned(), "write at least 1; the default is 40"));
+    }
+    if trial.rounds > ROUNDS_MAX {
+        return Err((
+            "rounds",
+            format!("{} rounds are more than {ROUNDS_MAX}", trial.rounds),
+            "write a number between 1 and 100000; the default is 40",
+        ));
+    }
+    for (key, length) in [("turn", trial.turn), ("window", trial.window), ("warmup", trial.warmup)] {
+        if length.0 > WINDOW_MAX {
+            return Err((key, format!("{length} is longer than a day"), "write a duration up to \"24h\""));
+        }
+    }
+    if trial.turn_operations.is_some_and(|operations| operations > TURN_OPERATIONS_MAX) {
+        return Err((
+            "turn_operations",
+            format!("a turn of more than {TURN_OPERATIONS_MAX} operations never ends"),
+            "write a number up to 1000000000000",
+        ));
     }
     if trial.turn.0.is_zero() && trial.turn_operations.is_none() {
         return Err(("turn", "a turn of no length measures nothing".to_owned(), "write a duration such as \"25ms\""));

@@ -119,3 +119,22 @@ fn a_complaint_about_a_missing_key_points_at_its_table() {
     let error = ScenarioError::at("x.toml", GOOD, &["variants", "optimized", "absent"], "x", "");
     assert_eq!(error.line_column().map(|(line, _)| line), Some(20));
 }
+
+/// Every number that comes in has an upper bound, and a sentence names it: plans and records are made for all of it.
+#[test]
+fn numbers_without_bound_are_refused() {
+    let cases = [
+        ("[settings]", "[trial]\nrounds = 4000000000\n[settings]", "4000000000 rounds are more than 100000"),
+        ("[settings]", "[trial]\nwindow = \"30d\"\n[settings]", "longer than a day"),
+        ("[settings]", "[trial]\nturn = \"30d\"\n[settings]", "longer than a day"),
+        ("[settings]", "[trial]\nwarmup = \"500000000000y\"\n[settings]", "longer than a year"),
+        ("[settings]", "[trial]\ntimeout = \"2y\"\n[settings]", "longer than a year"),
+        ("[settings]", "[trial]\nturn_operations = 9000000000000000000\n[settings]", "never ends"),
+        ("clients = 30", "clients = 30\nbatch = 4000000000", "more than 1000000"),
+        ("mode = \"closed\"", "mode = \"open\"\nrate = 1e300", "more than one in a nanosecond"),
+    ];
+    for (from, to, message) in cases {
+        let error = parse(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(message), "{message}: {error}");
+    }
+}

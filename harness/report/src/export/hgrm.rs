@@ -25,7 +25,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Vec<Document> {
 
 fn distribution(histogram: &Histogram) -> String {
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
-    let hdr = histogram.as_hdr();
+    let hdr = histogram.to_hdr();
     let mut total = 0;
     for step in hdr.iter_quantiles(TICKS_PER_HALF) {
         total += step.count_since_last_iteration();
