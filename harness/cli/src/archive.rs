@@ -1,12 +1,12 @@
 //! What is kept across runs, beside the folder with the runs: calibrations and the history.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
-use uplift_engine::store::write_whole;
+use uplift_engine::{optional_file::read_optional, store::write_whole};
 use uplift_model::{
     calibration::{CALIBRATION_SCHEMA, Calibration, Calibrations},
     history::{HISTORY_SCHEMA, HistoryEntry},
@@ -42,7 +42,7 @@ fn unwritable(path: &Path, error: impl std::fmt::Display) -> CliError {
 /// The stored calibrations; none where there is no file.
 pub fn calibrations(out: &Path) -> Result<Vec<Calibration>, CliError> {
     let path = beside(out).join(CALIBRATIONS_FILE);
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    let Some(text) = read_optional(&path).map_err(|error| unreadable(&path, error))? else { return Ok(Vec::new()) };
     let stored: Calibrations = serde_json::from_str(&text).map_err(|error| unreadable(&path, error))?;
     if stored.schema > CALIBRATION_SCHEMA {
         return Err(unreadable(&path, format!("schema {} is newer than {CALIBRATION_SCHEMA}", stored.schema)));
@@ -94,10 +94,8 @@ pub fn append_history(out: &Path, entries: &[HistoryEntry]) -> Result<(), CliErr
 /// The history, and a warning where its last line was cut off.
 pub fn history(out: &Path) -> Result<(Vec<HistoryEntry>, Option<String>), CliError> {
     let path = history_file(out);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
-        Err(error) => return Err(unreadable(&path, error)),
+    let Some(text) = read_optional(&path).map_err(|error| unreadable(&path, error))? else {
+        return Ok((Vec::new(), None));
     };
     let mut entries = Vec::new();
     let mut warning = None;

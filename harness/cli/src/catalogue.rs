@@ -8,6 +8,7 @@ use std::{
 };
 
 use uplift_analysis::replication;
+use uplift_engine::optional_file::read_optional;
 use uplift_model::{Scenario, ScenarioError, scenario::Bound};
 use uplift_sdk::{Description, SettingsError, TargetFactory};
 
@@ -77,8 +78,17 @@ fn sources_exist(root: &Path, scenario: &Scenario) -> Result<(), CliError> {
 /// target has can be named there.
 fn common_gate(root: &Path) -> Result<BTreeMap<String, Bound>, CliError> {
     let path = root.join("gate.toml");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(BTreeMap::new()) };
     let shown = path.display().to_string();
+    let text = match read_optional(&path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(BTreeMap::new()),
+        Err(error) => {
+            return Err(CliError::usage(
+                format!("the rules in `{shown}` cannot be read: {error}"),
+                "make it a file that can be read, or remove it: without it only the scenarios' own [gate] tables hold",
+            ));
+        }
+    };
     let rules: BTreeMap<String, Bound> =
         toml::from_str(&text).map_err(|error| ScenarioError::from_toml(&shown, &text, &error))?;
     let known = uplift_analysis::metrics::known_names(std::iter::empty(), std::iter::empty());

@@ -9,7 +9,10 @@ use std::{
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use uplift_engine::store::{load_profiles, write_whole};
+use uplift_engine::{
+    optional_file::list_optional,
+    store::{load_profiles, write_whole},
+};
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
 use uplift_report::{ReportInput, html, markdown, plots, profile, terminal, verdicts_json};
 
@@ -143,25 +146,30 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     }
     let text = markdown::document(&input);
     write("report.md", &text)?;
-    write("report.html", &html::document(&input, &text, &plots, &attachments(directory)))?;
+    write("report.html", &html::document(&input, &text, &plots, &attachments(directory)?))?;
     Ok(verdicts)
 }
 
-/// The flame graphs of a run, in the order of their names; one that cannot be read is left out.
-fn attachments(directory: &Path) -> Vec<html::Attachment> {
-    let Ok(entries) = fs::read_dir(directory.join("profiles")) else { return Vec::new() };
+/// The flame graphs of a run, in the order of their names.
+fn attachments(directory: &Path) -> Result<Vec<html::Attachment>, CliError> {
+    let unreadable = |path: &Path, error: io::Error| {
+        CliError::environment(format!("`{}` cannot be read: {error}", path.display()), "remove or repair it")
+    };
+    let folder = directory.join("profiles");
+    let entries = list_optional(&folder).map_err(|error| unreadable(&folder, error))?;
     let mut names: Vec<String> = entries
-        .flatten()
+        .iter()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| name.ends_with(".svg"))
         .collect();
     names.sort();
     names
         .into_iter()
-        .filter_map(|name| {
+        .map(|name| {
             let path = format!("profiles/{name}");
-            let svg = fs::read_to_string(directory.join(&path)).ok()?;
-            Some(html::Attachment { path, svg })
+            let file = directory.join(&path);
+            let svg = fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
+            Ok(html::Attachment { path, svg })
         })
         .collect()
 }

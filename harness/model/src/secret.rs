@@ -5,6 +5,12 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::{
+    Trial,
+    run::Run,
+    trial::{Failure, TrialOutcome},
+};
+
 /// What stands in the place of a password.
 pub const MASK: &str = "***";
 
@@ -48,6 +54,39 @@ pub fn mask_json(value: &mut Value) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+impl Run {
+    /// The run as it is recorded and reported: without passwords.
+    pub fn masked(&self) -> Self {
+        let Ok(mut value) = serde_json::to_value(self) else { return self.clone() };
+        let plain = value.clone();
+        mask_json(&mut value);
+        // A run without passwords stays what it is, to the last bit of its numbers.
+        if value == plain { self.clone() } else { serde_json::from_value(value).unwrap_or_else(|_| self.clone()) }
+    }
+}
+
+impl Trial {
+    /// The trial as it is recorded and reported: without passwords.
+    pub fn masked(mut self) -> Self {
+        let mut texts = vec![&mut self.variant];
+        if let TrialOutcome::Failed(Failure { message, stderr_tail, phase, .. }) = &mut self.outcome {
+            texts.extend([message, stderr_tail, phase]);
+        }
+        if let Some(measured) = &mut self.measured {
+            texts.extend(measured.effective.values_mut());
+            texts.extend(measured.resources.missing.values_mut());
+            texts.extend(measured.events.iter_mut().map(|event| &mut event.detail));
+            texts.extend([&mut measured.drain.detail, &mut measured.check.detail]);
+        }
+        for text in texts {
+            if let Cow::Owned(plain) = masked(text) {
+                *text = plain;
+            }
+        }
+        self
     }
 }
 

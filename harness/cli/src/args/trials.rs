@@ -175,7 +175,7 @@ pub struct SamplingArgs {
     #[arg(long = "sampling-frequency", value_name = "HZ", default_value_t = 499, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub frequency: u32,
     /// How long each profile trial samples
-    #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s")]
+    #[arg(long = "sampling-window", value_name = "DURATION", default_value = "5s", value_parser = sampling_window)]
     pub window: HumanDuration,
     /// Profile trials of each variant; their samples are added up
     #[arg(long = "sampling-repeats", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -194,6 +194,14 @@ impl SamplingArgs {
     /// How agents are to be sampled.
     pub fn sampling(&self, mode: ProfileMode) -> Sampling {
         Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full, tail_percentile: self.tail }
+    }
+}
+
+/// A time in which something can be sampled.
+fn sampling_window(text: &str) -> Result<HumanDuration, String> {
+    match text.parse::<HumanDuration>()? {
+        HumanDuration(Duration::ZERO) => Err("a window of no length samples nothing; write a time such as 5s".to_owned()),
+        window => Ok(window),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use uplift_analysis::metrics;
-use uplift_model::{Better, MetricSpec};
+use uplift_model::{Better, MetricSpec, file_name};
 
 use super::{Selection, groups};
 use crate::{ReportInput, number::machine};
@@ -16,7 +16,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> 
         for (_, trial) in trials {
             let ok: u64 = trial.measured.iter().flat_map(|m| &m.operations).map(|operation| operation.ok).sum();
             let mut line =
-                format!("Benchmark{}/variant={} {}", camel(&planned.scenario.name), word(variant), ok.max(1));
+                format!("Benchmark{}/variant={} {}", benchmark(&planned.scenario.name), file_name(&[variant]), ok.max(1));
             for value in metrics::of_trial(trial, planned) {
                 let Ok(number) = value.value else { continue };
                 let unit = unit_of(&value.spec);
@@ -67,6 +67,15 @@ fn camel(name: &str) -> String {
         .collect()
 }
 
-fn word(text: &str) -> String {
-    text.chars().map(|c| if c.is_whitespace() || c == '/' { '_' } else { c }).collect()
+/// A name for the benchmark that no other scenario has: where `DocdbCrudMix` could be several, the scenario's name follows.
+fn benchmark(name: &str) -> String {
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let (target, own) = name.split_once('/').unwrap_or(("", name));
+    if plain(target) && own.split('-').all(plain) {
+        return camel(name);
+    }
+    format!("{}/scenario={}", camel(name), file_name(&[name]))
 }

@@ -9,7 +9,10 @@ mod records;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use uplift_model::verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict};
+use uplift_model::{
+    file_name,
+    verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict},
+};
 
 use crate::{
     ReportInput,
@@ -93,14 +96,17 @@ fn frames_bytes_max(text: &str, plots: &[Plot], records: &Markup) -> usize {
     (PAGE_BYTES_MAX.saturating_sub(rest) / 4 * 3).min(FRAMES_BYTES_MAX)
 }
 
-/// The name of a scenario where only some characters may stand.
+/// The anchor of a scenario, which has a `/` and of which there may be many alike, or of another heading.
 fn slug(name: &str) -> String {
+    if name.contains('/') {
+        return file_name(&[name]);
+    }
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// The place of a metric of a scenario in the records.
 fn record_anchor(scenario: &str, metric: &str) -> String {
-    format!("r-{}-{}", slug(scenario), slug(metric))
+    format!("r-{}", file_name(&[scenario, metric]))
 }
 
 const fn symbol(verdict: Verdict) -> &'static str {
