@@ -477,7 +477,9 @@ fn source_of_duroxide() -> PathBuf {
     let sources = home.join("registry/src");
     let unpacked = fs::read_dir(&sources).into_iter().flatten().flatten();
     let found = unpacked.map(|registry| registry.path().join(format!("duroxide-{version}"))).find(|path| path.is_dir());
-    found.unwrap_or_else(|| panic!("duroxide-{version} is not below {}; is CARGO_HOME as it was for the build?", sources.display()))
+    found.unwrap_or_else(|| {
+        panic!("duroxide-{version} is not below {}; is CARGO_HOME as it was for the build?", sources.display())
+    })
 }
 
 /// The list above is the list of duroxide's source: what it makes public of its validations, no more and no less.

@@ -14,7 +14,7 @@ use uplift_engine::{
     store::{load_profiles, write_whole},
 };
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
-use uplift_report::{ReportInput, html, markdown, plots, profile, terminal, verdicts_json};
+use uplift_report::{ReportInput, html, markdown, plots, printable::printable, profile, terminal, verdicts_json};
 
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
@@ -42,7 +42,9 @@ pub struct Terminal {
 impl Terminal {
     /// As the arguments and the environment say.
     pub fn of(args: &OutputArgs) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        // A dumb terminal knows neither colours nor how to go back to the beginning of a line.
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let no_colour = dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = |terminal: bool| match args.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -52,7 +54,7 @@ impl Terminal {
         Self {
             colour: colour(stdout),
             colour_errors: colour(stderr),
-            bars: stderr && !args.quiet,
+            bars: stderr && !dumb && !args.quiet,
             quiet: args.quiet,
             verbose: args.verbose,
             width: stdout.then(terminal_width).flatten(),
@@ -62,6 +64,7 @@ impl Terminal {
     /// Prints results. A reader that has gone away (`| head`) is no error; a full disk behind a redirection ends the
     /// command, whose documents are written by then.
     pub fn print(&self, text: &str) {
+        let text = printable(text, self.colour);
         self.print_bytes(text.as_bytes());
         if !text.ends_with('\n') {
             self.print_bytes(b"\n");
@@ -82,7 +85,15 @@ impl Terminal {
     /// Says something that is not a result.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            eprintln!("{}", printable(text, self.colour_errors));
+        }
+    }
+
+    /// Prints a document for another program: as it is, but on a terminal so that it cannot steer that.
+    pub fn print_document(&self, bytes: &[u8]) {
+        match str::from_utf8(bytes) {
+            Ok(text) if io::stdout().is_terminal() => self.print(text),
+            _ => self.print_bytes(bytes),
         }
     }
 
@@ -94,7 +105,7 @@ impl Terminal {
         if handler.render_report(&mut text, error.report.as_ref()).is_err() {
             text = error.report.to_string();
         }
-        eprint!("{text}");
+        eprint!("{}", printable(&text, self.colour_errors));
     }
 
     /// The style of a table.

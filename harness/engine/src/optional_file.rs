@@ -12,7 +12,10 @@ pub fn read_optional(path: &Path) -> io::Result<Option<String>> {
         .map(|bytes| {
             String::from_utf8(bytes).map_err(|error| {
                 let place = error.utf8_error().valid_up_to();
-                io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 text from byte {place} on; save it as UTF-8"))
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("it is not UTF-8 text from byte {place} on; save it as UTF-8"),
+                )
             })
         })
         .transpose()
@@ -58,7 +61,9 @@ mod tests {
         fs::create_dir(at("folder")).unwrap();
         symlink(at("nowhere"), at("dangling")).unwrap();
         symlink(at("loop"), at("loop")).unwrap();
-        for (name, words) in [("latin", "from byte 2 on"), ("folder", "directory"), ("dangling", "not there"), ("loop", "")] {
+        for (name, words) in
+            [("latin", "from byte 2 on"), ("folder", "directory"), ("dangling", "not there"), ("loop", "")]
+        {
             let error = read_optional(&at(name)).unwrap_err().to_string();
             assert!(error.contains(words), "{name}: {error}");
         }

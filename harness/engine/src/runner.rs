@@ -167,9 +167,7 @@ impl ScenarioOrder<'_> {
     /// Whether every binary is what it was when the run began.
     pub(crate) fn check_binaries(&self) -> Result<(), EngineError> {
         for binary in self.binaries.iter().flatten() {
-            binary
-                .verify()
-                .map_err(|what| EngineError::BinaryReplaced { path: binary.path.clone(), what })?;
+            binary.verify().map_err(|what| EngineError::BinaryReplaced { path: binary.path.clone(), what })?;
         }
         Ok(())
     }

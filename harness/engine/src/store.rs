@@ -115,8 +115,8 @@ impl RunStore {
     /// Where it cannot be written.
     pub fn write_run(&self, run: &Run) -> Result<(), StoreError> {
         let path = self.directory.join(RUN_FILE);
-        let mut text =
-            serde_json::to_string_pretty(&run.masked()).map_err(|error| at(&path, StoreErrorKind::Corrupt(error.to_string())))?;
+        let mut text = serde_json::to_string_pretty(&run.masked())
+            .map_err(|error| at(&path, StoreErrorKind::Corrupt(error.to_string())))?;
         text.push('\n');
         write_whole(&path, text.as_bytes()).map_err(|error| at(&path, error))
     }

@@ -81,7 +81,10 @@ impl Measured {
         for stage in &self.stages {
             let of = format!("the stage `{}`", stage.stage);
             let (wall_ns, count) = (stage.wall_ns.unwrap_or(0), stage.count);
-            bounded(&of, &[("process_ns", stage.process_ns), ("wait_ns", stage.wait_ns), ("wall_ns", wall_ns), ("count", count)])?;
+            bounded(
+                &of,
+                &[("process_ns", stage.process_ns), ("wait_ns", stage.wait_ns), ("wall_ns", wall_ns), ("count", count)],
+            )?;
         }
         total("the stages", "process_ns", self.stages.iter().map(|stage| stage.process_ns))?;
         total("the stages", "wait_ns", self.stages.iter().map(|stage| stage.wait_ns))?;

@@ -64,7 +64,8 @@ mod tests {
             let longest: Vec<String> = words.iter().filter(|word| word.len() == length).cloned().collect();
             words.extend(longest.iter().flat_map(|word| letters.map(|letter| format!("{word}{letter}"))));
         }
-        let scenarios: Vec<String> = words.iter().filter(|word| word.len() <= 2).map(|word| format!("a/{word}")).collect();
+        let scenarios: Vec<String> =
+            words.iter().filter(|word| word.len() <= 2).map(|word| format!("a/{word}")).collect();
         let variants: Vec<&String> = words.iter().filter(|word| !word.is_empty()).collect();
         let mut seen: BTreeMap<String, (&str, &str)> = BTreeMap::new();
         for scenario in scenarios.iter().chain(["a-b/c", "a/b-c", "a b/c"].map(str::to_owned).to_vec().leak().iter()) {

@@ -410,7 +410,7 @@ impl Tail {
             return Ok(());
         }
         let start_ns = clock::now_ns();
-        let _sync = span::process(stages::SYNC);
+        let _sync = span::wait(stages::SYNC);
         self.file.sync_data().map_err(|error| StoreError::io("syncing the log", &self.path, &error))?;
         self.counts.sync_ns += clock::now_ns() - start_ns;
         self.synced = self.length;

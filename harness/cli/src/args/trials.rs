@@ -200,7 +200,9 @@ impl SamplingArgs {
 /// A time in which something can be sampled.
 fn sampling_window(text: &str) -> Result<HumanDuration, String> {
     match text.parse::<HumanDuration>()? {
-        HumanDuration(Duration::ZERO) => Err("a window of no length samples nothing; write a time such as 5s".to_owned()),
+        HumanDuration(Duration::ZERO) => {
+            Err("a window of no length samples nothing; write a time such as 5s".to_owned())
+        }
         window => Ok(window),
     }
 }

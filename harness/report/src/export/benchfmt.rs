@@ -15,8 +15,12 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> 
     for (planned, variant, trials) in groups(input, selection) {
         for (_, trial) in trials {
             let ok: u64 = trial.measured.iter().flat_map(|m| &m.operations).map(|operation| operation.ok).sum();
-            let mut line =
-                format!("Benchmark{}/variant={} {}", benchmark(&planned.scenario.name), file_name(&[variant]), ok.max(1));
+            let mut line = format!(
+                "Benchmark{}/variant={} {}",
+                benchmark(&planned.scenario.name),
+                file_name(&[variant]),
+                ok.max(1)
+            );
             for value in metrics::of_trial(trial, planned) {
                 let Ok(number) = value.value else { continue };
                 let unit = unit_of(&value.spec);

@@ -14,12 +14,7 @@ use uplift_model::{
     verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
-use crate::{
-    ReportInput,
-    number::{change, change_interval},
-    plots::Plot,
-    terminal::verdict_word,
-};
+use crate::{ReportInput, number::change_with_interval, plots::Plot, terminal::verdict_word};
 
 const STYLE: &str = include_str!("style.css");
 /// The most bytes of flame graphs in one page; what does not fit stays a link to its file.
@@ -128,10 +123,11 @@ fn at_a_glance(input: &ReportInput<'_>) -> Markup {
     let Some(verdicts) = input.verdicts else { return html! {} };
     let row = |scenario: &ScenarioVerdict, metric: &MetricVerdict| {
         let to = format!("#{}", record_anchor(&scenario.name, &metric.metric));
+        let (change, interval) = change_with_interval(metric.change, metric.ci, metric.class);
         html! {
             td { (badge(metric.verdict, verdict_word(metric))) }
-            td.n { a href=(to) { (metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class))) } }
-            td.n { a href=(to) { (metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class))) } }
+            td.n { a href=(to) { (change.as_deref().unwrap_or("n/a")) } }
+            td.n { a href=(to) { (interval.as_deref().unwrap_or("n/a")) } }
             td { (metric.metric) }
         }
     };
