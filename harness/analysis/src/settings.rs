@@ -38,10 +38,14 @@ pub fn in_force_differently(row: &SettingRow) -> bool {
     differ(&row.baseline.effective, &row.candidate.effective)
 }
 
-/// The settings that were asked for differently and are in force differently: what the comparison changes on purpose.
+/// The settings that were asked for differently and are in force differently: what the comparison changes on purpose. What
+/// is in force on one side only belongs to another setting, such as the engine that has it.
 pub fn changed_on_purpose(rows: &[SettingRow]) -> Vec<&SettingRow> {
+    let told = |row: &SettingRow| row.baseline.effective.is_some() && row.candidate.effective.is_some();
     rows.iter()
-        .filter(|row| differ(&row.baseline.requested, &row.candidate.requested) && in_force_differently(row))
+        .filter(|row| {
+            differ(&row.baseline.requested, &row.candidate.requested) && told(row) && in_force_differently(row)
+        })
         .collect()
 }
 

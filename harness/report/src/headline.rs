@@ -140,6 +140,7 @@ mod tests {
         verdicts.scenarios.push(other);
         for (scenario, change) in verdicts.scenarios.iter_mut().zip([1.0, -0.5]) {
             scenario.metrics[0].change = Some(change);
+            scenario.metrics[0].verdict = if change > 0.0 { Verdict::Improved } else { Verdict::Regressed };
         }
         assert_eq!(geomeans(&verdicts), ["geomean of throughput over 2 scenarios: +0.0 %"]);
         let mut open = verdicts.clone();

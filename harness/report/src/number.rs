@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_range_names_its_unit_once_if_it_has_one() {
         assert_eq!(range([4966.0, 6002.0], Unit::OpsPerSecond), "4966 … 6002 op/s");
-        assert_eq!(range([803.0, 1200.0], Unit::Nanoseconds), "803 ns … 1.2 µs");
+        assert_eq!(range([803.0, 1200.0], Unit::Nanoseconds), "0.803 … 1.2 µs");
         assert_eq!(with_range(1.5, Some([1.0, 2.0]), Unit::Count), "1.5 (1 … 2)");
         assert_eq!(with_range(5.0, Some([5.0, 5.0]), Unit::OpsPerSecond), "5 op/s");
         assert_eq!(with_range(5.0, None, Unit::OpsPerSecond), "5 op/s");

@@ -12,5 +12,6 @@ mod owner;
 mod profile;
 mod saturate;
 mod stored;
+mod strangers;
 mod truth;
 mod usage;
