@@ -220,7 +220,7 @@ async fn a_sync_that_fails_loses_nothing_that_was_acknowledged() {
 
 /// The check itself works on a disk that does not fail.
 async fn check_healed(home: &Path, acknowledged: &[u64], place: &str) {
-    let failing = std::mem::replace(&mut disk().failing, (0, 0));
+    let failing = std::mem::take(&mut disk().failing);
     check(home, acknowledged, place).await;
     disk().failing = failing;
 }

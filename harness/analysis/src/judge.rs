@@ -168,7 +168,7 @@ impl Draft {
         };
         let mut metrics: Vec<MetricVerdict> =
             self.tests.iter().map(|test| test.finish(self.share, weaker.as_deref())).collect();
-        if matches!(self.verdict.status, Status::Incomparable) {
+        if matches!(self.verdict.status, Status::Incomparable | Status::Failed) {
             for metric in &mut metrics {
                 metric.verdict = Verdict::Incomparable;
                 metric.reason = self.verdict.reason.clone().unwrap_or_default();
@@ -184,7 +184,7 @@ impl Draft {
             .map(|claim| {
                 let outcome = claims::outcome(&self.planned.scenario, claim, baseline, candidate, &metrics);
                 match (self.verdict.status, &self.verdict.reason) {
-                    (Status::Incomparable, Some(reason)) => claims::of_incomparable(outcome, reason),
+                    (Status::Incomparable | Status::Failed, Some(reason)) => claims::of_incomparable(outcome, reason),
                     _ => outcome,
                 }
             })

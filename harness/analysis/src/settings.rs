@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uplift_model::{
     Durability, Table,
+    setting_value::same_value,
     verdict::{Parity, SettingRow, SettingValue},
 };
 
@@ -28,9 +29,31 @@ fn text(value: &serde_json::Value) -> String {
 /// Whether something was asked for differently and nothing came into force differently.
 pub fn differ_only_on_paper(rows: &[SettingRow]) -> bool {
     let told = rows.iter().any(|row| row.baseline.effective.is_some() && row.candidate.effective.is_some());
-    let asked = rows.iter().any(|row| row.baseline.requested != row.candidate.requested);
-    let in_force = rows.iter().any(|row| row.baseline.effective != row.candidate.effective);
-    told && asked && !in_force
+    let asked = rows.iter().any(|row| differ(&row.baseline.requested, &row.candidate.requested));
+    told && asked && !rows.iter().any(in_force_differently)
+}
+
+/// Whether a setting has one value in the baseline and another in the candidate.
+pub fn in_force_differently(row: &SettingRow) -> bool {
+    differ(&row.baseline.effective, &row.candidate.effective)
+}
+
+/// The settings that were asked for differently and are in force differently: what the comparison changes on purpose. What
+/// is in force on one side only belongs to another setting, such as the engine that has it.
+pub fn changed_on_purpose(rows: &[SettingRow]) -> Vec<&SettingRow> {
+    let told = |row: &SettingRow| row.baseline.effective.is_some() && row.candidate.effective.is_some();
+    rows.iter()
+        .filter(|row| {
+            differ(&row.baseline.requested, &row.candidate.requested) && told(row) && in_force_differently(row)
+        })
+        .collect()
+}
+
+fn differ(a: &Option<String>, b: &Option<String>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => !same_value(a, b),
+        (a, b) => a != b,
+    }
 }
 
 /// The candidate's durability against the baseline's, and that in a sentence where they differ.

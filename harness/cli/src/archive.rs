@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
-use uplift_engine::store::write_whole;
+use uplift_engine::{optional_file::read_optional, store::write_whole};
 use uplift_model::{
     calibration::{CALIBRATION_SCHEMA, Calibration, Calibrations},
     history::{HISTORY_SCHEMA, HistoryEntry},
@@ -43,7 +43,7 @@ fn unwritable(path: &Path, error: impl std::fmt::Display) -> CliError {
 /// The stored calibrations; none where there is no file.
 pub fn calibrations(out: &Path) -> Result<Vec<Calibration>, CliError> {
     let path = beside(out).join(CALIBRATIONS_FILE);
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    let Some(text) = read_optional(&path).map_err(|error| unreadable(&path, error))? else { return Ok(Vec::new()) };
     let stored: Calibrations = serde_json::from_str(&text).map_err(|error| unreadable(&path, error))?;
     if stored.schema > CALIBRATION_SCHEMA {
         return Err(unreadable(&path, format!("schema {} is newer than {CALIBRATION_SCHEMA}", stored.schema)));
@@ -132,7 +132,10 @@ pub fn history(out: &Path, wanted: &Wanted<'_>) -> Result<History, CliError> {
     let path = history_file(out);
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(History::default()),
+        // A link to something that is not there is no missing history.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+            return Ok(History::default());
+        }
         Err(error) => return Err(unreadable(&path, error)),
     };
     let mut reader = BufReader::new(file);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use uplift_analysis::replication;
+use uplift_engine::optional_file::read_optional;
 use uplift_model::{Scenario, ScenarioError, metric_names::ByMetric, scenario::Bound};
 use uplift_sdk::{Description, SettingsError, TargetFactory};
 
@@ -95,8 +96,17 @@ fn sources_exist(root: &Path, scenario: &Scenario) -> Result<(), CliError> {
 /// target has can be named there.
 fn common_gate(root: &Path) -> Result<BTreeMap<String, Bound>, CliError> {
     let path = root.join("gate.toml");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(BTreeMap::new()) };
     let shown = path.display().to_string();
+    let text = match read_optional(&path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Ok(BTreeMap::new()),
+        Err(error) => {
+            return Err(CliError::usage(
+                format!("could not read the rules in `{shown}`: {error}"),
+                "make it a file that can be read, or remove it: without it only the scenarios' own [gate] tables hold",
+            ));
+        }
+    };
     let ByMetric(rules) = toml::from_str(&text).map_err(|error| ScenarioError::from_toml(&shown, &text, &error))?;
     let known = uplift_analysis::metrics::known_names(std::iter::empty(), std::iter::empty());
     for name in rules.keys() {

@@ -9,9 +9,12 @@ use std::{
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use uplift_engine::store::{load_profiles, write_whole};
+use uplift_engine::{
+    optional_file::list_optional,
+    store::{load_profiles, write_whole},
+};
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
-use uplift_report::{ReportInput, html, markdown, plots, profile, terminal, verdicts_json};
+use uplift_report::{ReportInput, html, markdown, plots, printable::printable, profile, terminal, verdicts_json};
 
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
@@ -39,7 +42,9 @@ pub struct Terminal {
 impl Terminal {
     /// As the arguments and the environment say.
     pub fn of(args: &OutputArgs) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        // A dumb terminal knows neither colours nor how to go back to the beginning of a line.
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        let no_colour = dumb || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = |terminal: bool| match args.color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
@@ -49,7 +54,7 @@ impl Terminal {
         Self {
             colour: colour(stdout),
             colour_errors: colour(stderr),
-            bars: stderr && !args.quiet,
+            bars: stderr && !dumb && !args.quiet,
             quiet: args.quiet,
             verbose: args.verbose,
             width: terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0).filter(|width| *width > 0),
@@ -59,6 +64,7 @@ impl Terminal {
     /// Prints results. A reader that has gone away (`| head`) is no error; a full disk behind a redirection ends the
     /// command, whose documents are written by then.
     pub fn print(&self, text: &str) {
+        let text = printable(text, self.colour);
         self.print_bytes(text.as_bytes());
         if !text.ends_with('\n') {
             self.print_bytes(b"\n");
@@ -79,7 +85,15 @@ impl Terminal {
     /// Says something that is not a result.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            note(text);
+            note(&printable(text, self.colour_errors));
+        }
+    }
+
+    /// Prints a document for another program: as it is, but on a terminal so that it cannot steer that.
+    pub fn print_document(&self, bytes: &[u8]) {
+        match str::from_utf8(bytes) {
+            Ok(text) if io::stdout().is_terminal() => self.print(text),
+            _ => self.print_bytes(bytes),
         }
     }
 
@@ -91,7 +105,7 @@ impl Terminal {
         if handler.render_report(&mut text, error.report.as_ref()).is_err() {
             text = error.report.to_string();
         }
-        note(text.trim_end_matches('\n'));
+        note(printable(&text, self.colour_errors).trim_end_matches('\n'));
     }
 
     /// The style of a table.
@@ -140,25 +154,30 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     }
     let text = markdown::document(&input);
     write("report.md", &text)?;
-    write("report.html", &html::document(&input, &text, &plots, &attachments(directory)))?;
+    write("report.html", &html::document(&input, &text, &plots, &attachments(directory)?))?;
     Ok(verdicts)
 }
 
-/// The flame graphs of a run, in the order of their names; one that cannot be read is left out.
-fn attachments(directory: &Path) -> Vec<html::Attachment> {
-    let Ok(entries) = fs::read_dir(directory.join("profiles")) else { return Vec::new() };
+/// The flame graphs of a run, in the order of their names.
+fn attachments(directory: &Path) -> Result<Vec<html::Attachment>, CliError> {
+    let unreadable = |path: &Path, error: io::Error| {
+        CliError::environment(format!("`{}` cannot be read: {error}", path.display()), "remove or repair it")
+    };
+    let folder = directory.join("profiles");
+    let entries = list_optional(&folder).map_err(|error| unreadable(&folder, error))?;
     let mut names: Vec<String> = entries
-        .flatten()
+        .iter()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .filter(|name| name.ends_with(".svg"))
         .collect();
     names.sort();
     names
         .into_iter()
-        .filter_map(|name| {
+        .map(|name| {
             let path = format!("profiles/{name}");
-            let svg = fs::read_to_string(directory.join(&path)).ok()?;
-            Some(html::Attachment { path, svg })
+            let file = directory.join(&path);
+            let svg = fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
+            Ok(html::Attachment { path, svg })
         })
         .collect()
 }

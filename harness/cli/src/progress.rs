@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uplift_engine::{Observer, Progress};
 use uplift_model::trial::TrialOutcome;
+use uplift_report::printable::printable;
 
 use crate::output::{Terminal, note};
 
@@ -50,7 +51,8 @@ impl ProgressReporter {
         if self.terminal.quiet {
             return;
         }
-        if self.terminal.bars { self.bar.println(text) } else { note(text) }
+        let text = printable(text, self.terminal.colour_errors);
+        if self.terminal.bars { self.bar.println(text) } else { note(&text) }
     }
 
     /// Takes the bar away.
@@ -75,12 +77,13 @@ impl Observer for ProgressReporter {
                 let left = self.total.saturating_sub(elapsed);
                 self.bar.set_position(elapsed.min(self.total).as_millis() as u64);
                 let blocks = blocks_max.map_or_else(String::new, |blocks| format!(" of up to {blocks}"));
-                self.bar.set_message(format!(
+                let message = format!(
                     "{} block {}{blocks}, {done}/{of}, at most {} s left",
                     self.position,
                     block + 1,
                     left.as_secs()
-                ));
+                );
+                self.bar.set_message(printable(&message, false));
             }
             Progress::BlockFinished { block, blocks_max, left } => {
                 if self.terminal.verbose > 0 {

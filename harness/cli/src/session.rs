@@ -2,20 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Look, ProfilePlan, RunStore, Sampling, cpu_latency, environment,
-    plan::fnv1a,
+    Engine, Interrupt, Judge, Look, PinnedBinary, ProfilePlan, RunStore, Sampling, cpu_latency, environment,
     runner::{BLOCKS_MIN, ScenarioOrder},
 };
 use uplift_model::{
     ProfileTrial, Scenario, Trial, Verdicts,
-    run::{Binary, Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
+    run::{Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
     trial::TurnRecord,
     verdict::Status,
 };
@@ -152,13 +151,14 @@ impl Session<'_> {
         });
         let allocator = BudgetAllocator { total: budget, scenarios: count, hard: self.is_bare_quick() };
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
+        let pinned = self.pin()?;
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
         let launchers = Launchers::resolve(&self.trials.setup.launch, &id, profiling, scenarios)?;
         let planned = self
             .scenarios
             .iter()
-            .map(|(entry, variants)| self.plan(entry, variants, &launchers, budget / count))
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &pinned, budget / count))
             .collect::<Result<Vec<_>, _>>()?;
         let mut run = Run {
             schema: RUN_SCHEMA,
@@ -175,10 +175,17 @@ impl Session<'_> {
             warnings: Vec::new(),
         };
         let mut store = RunStore::create(&self.trials.setup.out, &mut run)?;
-        let data_root = self.trials.setup.data_dir.clone().unwrap_or_else(|| store.directory().join("data"));
-        fs::create_dir_all(&data_root).map_err(|error| {
+        let data_root = match &self.trials.setup.data_dir {
+            Some(shared) => own_folder(shared, &run.id),
+            None => {
+                let own = store.directory().join("data");
+                fs::create_dir_all(&own).map(|()| own)
+            }
+        }
+        .map_err(|error| {
+            let wanted = self.trials.setup.data_dir.as_deref().unwrap_or(store.directory());
             CliError::environment(
-                format!("could not create the data directory `{}`: {error}", data_root.display()),
+                format!("could not create a data directory in `{}`: {error}", wanted.display()),
                 "name a folder that can be written with --data-dir",
             )
         })?;
@@ -224,9 +231,7 @@ impl Session<'_> {
             let order = ScenarioOrder {
                 index,
                 launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
-                binaries: (0..planned.variants.len())
-                    .map(|variant| self.binaries.get(variant).cloned().flatten())
-                    .collect(),
+                binaries: pinned.to_vec(),
                 sampling: match self.profiling {
                     Profiling::Cost(sampling) => vec![None, Some(sampling)],
                     _ => Vec::new(),
@@ -262,10 +267,9 @@ impl Session<'_> {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
-        if self.trials.setup.data_dir.is_none()
-            && let Err(error) = fs::remove_dir_all(&data_root)
-        {
-            let warning = format!("the data directory `{}` cannot be removed: {error}", data_root.display());
+        // It is this run's own, in the run's folder or in the one that was named.
+        if let Err(error) = fs::remove_dir_all(&data_root) {
+            let warning = format!("could not remove the data directory `{}`: {error}", data_root.display());
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
@@ -278,6 +282,8 @@ impl Session<'_> {
             (None, false) => RunState::Complete,
         };
         store.write_run(&run)?;
+        // What follows is from what was recorded, and what was recorded has no passwords.
+        let run = run.masked();
         let verdicts = write_documents(store.directory(), &run, &trials).map_err(|error| {
             let run = store.directory().display();
             CliError::environment(
@@ -317,11 +323,28 @@ impl Session<'_> {
         self.blocks.or(self.trials.blocks).or((self.is_bare_quick() && compares).then_some(quick::BLOCKS))
     }
 
+    /// The binaries as they are now.
+    fn pin(&self) -> Result<[Option<PinnedBinary>; 2], CliError> {
+        let mut pinned = [None, None];
+        for (slot, path) in pinned.iter_mut().zip(&self.binaries) {
+            if let Some(path) = path {
+                *slot = Some(PinnedBinary::of(path.clone()).map_err(|error| {
+                    CliError::usage(
+                        format!("the binary `{}` cannot be read: {error}", path.display()),
+                        "name an executable built from uplift",
+                    )
+                })?);
+            }
+        }
+        Ok(pinned)
+    }
+
     fn plan(
         &self,
         entry: &Entry,
         variants: &[String],
         launch: &Launchers,
+        pinned: &[Option<PinnedBinary>; 2],
         share: Duration,
     ) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
@@ -332,18 +355,10 @@ impl Session<'_> {
         let mut launchers = BTreeMap::new();
         for (index, variant) in variants.iter().enumerate() {
             launchers.insert(variant.clone(), launch.of(scenario.variant(variant)).describe());
-            if let Some(path) = self.binaries.get(index).and_then(Option::as_ref) {
+            if let Some(binary) = pinned.get(index).and_then(Option::as_ref) {
                 // The digest says which build it was, long after the file has changed.
-                let bytes = fs::read(path).map_err(|error| {
-                    CliError::usage(
-                        format!("could not read the binary `{}`: {error}", path.display()),
-                        "name an executable built from uplift",
-                    )
-                })?;
                 let side = ["baseline", "candidate"][index.min(1)];
-                let binary =
-                    Binary { path: path.display().to_string(), digest: format!("fnv1a:{:016x}", fnv1a(&bytes)) };
-                binaries.insert(format!("{side}: {variant}"), binary);
+                binaries.insert(format!("{side}: {variant}"), binary.record());
             }
         }
         let mut metrics = entry.description.metrics.clone();
@@ -365,6 +380,21 @@ impl Session<'_> {
             binaries,
             launchers,
         })
+    }
+}
+
+/// Makes a folder of this run's own in a folder that other runs may use at the same time. Making it is the lock: of two
+/// runs of one name only one can.
+fn own_folder(shared: &Path, id: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(shared)?;
+    let mut attempt = 1;
+    loop {
+        let name = if attempt == 1 { id.to_owned() } else { format!("{id}-{attempt}") };
+        match fs::create_dir(shared.join(&name)) {
+            Ok(()) => return Ok(shared.join(name)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -134,7 +134,8 @@ impl Running {
     }
 
     pub(crate) fn turn(&mut self, request: TurnRequest) -> Option<TurnRecord> {
-        self.with(|link| link.turn(request))
+        let phase = if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
+        self.with(|link| link.turn(request).and_then(|record| arrived(record.check(), &phase, record)))
     }
 
     pub(crate) fn processes(&self) -> Vec<u32> {
@@ -157,7 +158,17 @@ impl Running {
         sentinels: &Sentinels,
     ) -> Trial {
         let measured: Option<Measured> = match drop_turns {
-            Some(drop_turns) => self.with(|link| link.finish(drop_turns)),
+            Some(drop_turns) => {
+                let told = std::mem::take(&mut self.turns);
+                self.with(|link| {
+                    let measured = link.finish(drop_turns)?;
+                    let same = measured.turns == told && measured.dropped_turns == drop_turns;
+                    let numbers = measured.check_numbers().and_then(|()| {
+                        same.then_some(()).ok_or_else(|| "its turns are not those that it told of before".to_owned())
+                    });
+                    arrived(numbers, "report", measured)
+                })
+            }
             None => None,
         };
         let outcome = match self.state {
@@ -170,6 +181,12 @@ impl Running {
                         kind: FailureKind::Check,
                         phase: "check".to_owned(),
                         message: measured.check.detail.clone(),
+                        stderr_tail: String::new(),
+                    }),
+                    Some(measured) if nothing_done(measured) => TrialOutcome::Failed(Failure {
+                        kind: FailureKind::Target,
+                        phase: "turns".to_owned(),
+                        message: idle_words(context.scenario, measured),
                         stderr_tail: String::new(),
                     }),
                     Some(_) => TrialOutcome::Ok,
@@ -201,7 +218,40 @@ impl Running {
             sentinels: Sentinels { cpu_latency_ns, ..sentinels.clone() },
             measured,
         }
+        .masked()
     }
+}
+
+/// What an agent sent, where its numbers can be; else the failure that they are.
+pub(crate) fn arrived<T>(checked: Result<(), String>, phase: &str, sent: T) -> Result<T, Failure> {
+    match checked {
+        Ok(()) => Ok(sent),
+        Err(message) => Err(Failure {
+            kind: FailureKind::Protocol,
+            phase: phase.to_owned(),
+            message: format!("the agent reported numbers that cannot be: {message}"),
+            stderr_tail: String::new(),
+        }),
+    }
+}
+
+/// Whether no operation was done in any turn that counts.
+fn nothing_done(measured: &Measured) -> bool {
+    let kept = measured.turns.get(measured.dropped_turns as usize..).unwrap_or(&[]);
+    kept.iter().all(|turn| turn.attempts == 0)
+}
+
+fn idle_words(scenario: &Scenario, measured: &Measured) -> String {
+    let (key, length) = match scenario.trial.interleave {
+        Interleave::Turns => ("turn", scenario.trial.turn),
+        Interleave::Trials => ("window", scenario.trial.window),
+    };
+    let turns = measured.turns.len();
+    let turns = if turns == 1 { "the one turn".to_owned() } else { format!("any of {turns} turns") };
+    let clients = scenario.load.clients();
+    format!(
+        "no operation was begun in {turns}: {clients} clients did not get to it, or none was due; lengthen `{key} = \"{length}\"` in [trial], or ask with fewer clients or at a higher rate"
+    )
 }
 
 fn prepare(
@@ -248,7 +298,7 @@ fn prepare(
     }
     let windowed = trial.interleave == Interleave::Trials;
     let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
-    link.prepare(Prepare {
+    let ready = link.prepare(Prepare {
         target: context.scenario.target.clone(),
         workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
         settings: arm.settings.clone(),
@@ -259,7 +309,7 @@ fn prepare(
         slice_ns: if windowed { SLICE_NS } else { 0 },
         disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
     })?;
-    Ok(link)
+    arrived(ready.check(), "set-up", link)
 }
 
 /// Removes a folder that need not be there.

@@ -4,17 +4,20 @@
 //! it tells an [`Observer`]. It knows agents only by their protocol and targets not at all.
 
 pub mod agent_connection;
+pub mod binary;
 pub mod block;
 pub mod cpu_latency;
 pub mod environment;
 pub mod interrupt;
 pub mod launch;
+pub mod optional_file;
 pub mod plan;
 pub mod profile;
 pub mod runner;
 pub mod sentinel;
 pub mod store;
 
+pub use binary::PinnedBinary;
 pub use interrupt::Interrupt;
 pub use launch::{AgentHandle, Launch, LaunchOrder, Moment, process::ProcessLauncher};
 pub use profile::{ProfilePlan, Sampling};

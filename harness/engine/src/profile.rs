@@ -14,7 +14,7 @@ use uplift_model::{
 };
 
 use crate::{
-    block::{BlockContext, Running, warm_up},
+    block::{BlockContext, Running, arrived, warm_up},
     plan::{BlockPlan, plan_block},
     runner::{Engine, EngineError, Progress, ScenarioOrder},
     sentinel::NoiseProbe,
@@ -66,6 +66,7 @@ impl Engine<'_> {
             let block = plan_block(run.seed, &scenario.name, repeat, arms.len(), 0);
             for (position, &index) in block.start_order.iter().enumerate() {
                 self.check_disk()?;
+                order.check_binaries()?;
                 let left = RefCell::new(Vec::new());
                 let mut context = BlockContext {
                     scenario: &scenario,
@@ -118,7 +119,8 @@ fn profile_one(
     let sampling = plan.sampling;
     running.with(|link| link.profile_start(sampling));
     take_turns(context, &mut running, plan.window);
-    let profiled: Option<Profiled> = running.with(|link| link.profile_stop());
+    let profiled: Option<Profiled> =
+        running.with(|link| link.profile_stop().and_then(|profiled| arrived(profiled.check(), "profiling", profiled)));
     let drop_turns = running.is_alive().then_some(0);
     let sentinels = watch.end(context.data_root, &running.processes());
     let trial = running.end(context, block, drop_turns, &sentinels);

@@ -14,6 +14,7 @@ use uplift_model::{
 };
 
 use crate::{
+    binary::PinnedBinary,
     block::{Arm, BlockContext, run_block},
     environment::{FREE_BYTES_MIN, free_bytes},
     interrupt::Interrupt,
@@ -123,6 +124,16 @@ pub enum EngineError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A binary is not what it was when the run began.
+    #[error(
+        "the binary `{path}` was replaced while the run went on: {what}; blocks of two builds are no comparison: measure again, with a copy that nothing builds into"
+    )]
+    BinaryReplaced {
+        /// Where.
+        path: PathBuf,
+        /// What is there now.
+        what: String,
+    },
     /// The disk is full.
     #[error(
         "the disk that holds `{path}` has {free_mib} MiB left and a trial wants {} MiB; free some space or name another place with --data-dir",
@@ -143,7 +154,7 @@ pub struct ScenarioOrder<'a> {
     /// Launcher of each variant, in the order of the plan.
     pub launchers: Vec<&'a dyn Launch>,
     /// Binary of each variant; `None`: the harness's own.
-    pub binaries: Vec<Option<PathBuf>>,
+    pub binaries: Vec<Option<PinnedBinary>>,
     /// How each variant is sampled while it is measured; empty: none is.
     pub sampling: Vec<Option<Sampling>>,
     /// Its budget.
@@ -155,6 +166,16 @@ pub struct ScenarioOrder<'a> {
     pub blocks: Option<u32>,
     /// The budget is at least what so many blocks take, by the first of them.
     pub blocks_paid: u32,
+}
+
+impl ScenarioOrder<'_> {
+    /// Whether every binary is what it was when the run began.
+    pub(crate) fn check_binaries(&self) -> Result<(), EngineError> {
+        for binary in self.binaries.iter().flatten() {
+            binary.verify().map_err(|what| EngineError::BinaryReplaced { path: binary.path.clone(), what })?;
+        }
+        Ok(())
+    }
 }
 
 /// Runs the scenarios of one run.
@@ -229,7 +250,7 @@ impl Engine<'_> {
                 name: name.clone(),
                 settings: variant.settings.clone(),
                 launcher: *launcher,
-                binary: order.binaries.get(index).cloned().flatten(),
+                binary: order.binaries.get(index).and_then(|binary| Some(binary.as_ref()?.path.clone())),
                 memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
                 sampling: order.sampling.get(index).copied().flatten(),
             });
@@ -259,6 +280,7 @@ impl Engine<'_> {
         };
         loop {
             self.check_disk()?;
+            order.check_binaries()?;
             let plan = plan_block(seed, &scenario.name, block, arms.len(), scenario.trial.rounds);
             let observer = &mut *self.observer;
             let judge = &*self.judge;
@@ -281,6 +303,8 @@ impl Engine<'_> {
             for message in left.into_inner() {
                 self.observer.progress(&Progress::DataLeft(&message));
             }
+            // Agents of this block were started until now: if one was of another build, nobody knows which.
+            order.check_binaries()?;
             let mut whole = block_trials.len() == arms.len();
             let mut unavailable = None;
             for trial in block_trials {

@@ -117,8 +117,8 @@ impl RunStore {
     /// Where it cannot be written.
     pub fn write_run(&self, run: &Run) -> Result<(), StoreError> {
         let path = self.directory.join(RUN_FILE);
-        let mut text =
-            serde_json::to_string_pretty(run).map_err(|error| at(&path, StoreErrorKind::Corrupt(error.to_string())))?;
+        let mut text = serde_json::to_string_pretty(&run.masked())
+            .map_err(|error| at(&path, StoreErrorKind::Corrupt(error.to_string())))?;
         text.push('\n');
         write_whole(&path, text.as_bytes()).map_err(|error| at(&path, error))
     }
@@ -279,11 +279,12 @@ pub fn parse_trials(bytes: &[u8]) -> Result<(Vec<Trial>, Vec<String>), StoreErro
             }
             Err(other) => return Err(other),
         }
-        trials.push(serde_json::from_str(line).map_err(|error| {
+        let trial: Trial = serde_json::from_str(line).map_err(|error| {
             StoreErrorKind::Corrupt(format!(
                 "line {number} is not a trial: {error}; remove the line to use the rest of the run"
             ))
-        })?);
+        })?;
+        trials.push(trial.checked());
     }
     Ok((trials, warnings))
 }

@@ -4,10 +4,12 @@
 //! scenario file into the harness, between the harness and an agent, or from a run on disk to a report.
 //! `docs/GLOSSARY.md` has one line for each word.
 
+pub mod arrival;
 pub mod calibration;
 pub mod disk;
 pub mod durability;
 pub mod duration;
+pub mod file_name;
 pub mod histogram;
 pub mod history;
 pub mod metric;
@@ -16,10 +18,13 @@ pub mod profile;
 pub mod protocol;
 pub mod run;
 pub mod scenario;
+pub mod secret;
+pub mod setting_value;
 pub mod trial;
 pub mod verdict;
 
 pub use durability::Durability;
+pub use file_name::file_name;
 pub use histogram::Histogram;
 pub use metric::{Better, MetricClass, MetricSpec, Unit};
 pub use profile::ProfileTrial;

@@ -390,7 +390,7 @@ pub struct StageRecord {
     pub worker: Option<String>,
     /// Time at work.
     pub process_ns: u64,
-    /// Time blocked on a neighbour (a channel, a lock, a queue).
+    /// Time blocked on a neighbour (a channel, a lock, a queue) or on the disk (a sync call).
     pub wait_ns: u64,
     /// How many spans.
     pub count: u64,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Better, Durability, MetricClass, Unit, trial::Ceiling};
+use crate::{Better, Durability, MetricClass, Unit, setting_value::is_granted, trial::Ceiling};
 
 /// The version of `verdicts.json`.
 pub const VERDICTS_SCHEMA: u32 = 1;
@@ -126,12 +126,7 @@ impl SettingValue {
     /// Whether something else is in force than was asked for. "auto" leaves the choice to the target.
     pub fn is_ignored(&self) -> bool {
         let (Some(asked), Some(got)) = (&self.requested, &self.effective) else { return false };
-        if asked == "auto" {
-            return false;
-        }
-        // `5` and `5.0` are the same number.
-        let numbers = (asked.parse::<f64>(), got.parse::<f64>());
-        !asked.eq_ignore_ascii_case(got) && !matches!(numbers, (Ok(a), Ok(b)) if a == b)
+        !is_granted(asked, got)
     }
 }
 
@@ -324,6 +319,7 @@ mod tests {
         };
         assert!(ignored(Some("WAL"), Some("NORMAL")) && ignored(Some("0"), Some("6")));
         assert!(!ignored(Some("full"), Some("FULL")) && !ignored(Some("5"), Some("5.0")));
+        assert!(!ignored(Some("60s"), Some("1m")) && !ignored(Some("0"), Some("6 (automatic)")));
         assert!(!ignored(None, Some("6")) && !ignored(Some("6"), None), "nothing to hold it against");
         assert!(!ignored(Some("auto"), Some("6")), "the choice was left to the target");
     }

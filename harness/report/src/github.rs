@@ -7,7 +7,8 @@ use uplift_model::verdict::{Status, Verdict};
 
 use crate::{
     ReportInput, headline,
-    number::{change, change_interval},
+    number::change_with_interval,
+    printable::printable,
     terminal::{arrow, shown_by_default, verdict_word},
 };
 
@@ -78,7 +79,7 @@ pub fn annotations(input: &ReportInput<'_>, rows: &[GateRow]) -> Vec<String> {
 
 /// What a workflow command's message must not hold.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    printable(text, false).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 fn property(text: &str) -> String {
@@ -87,7 +88,7 @@ fn property(text: &str) -> String {
 
 /// Text that must not end a cell, start markup or call somebody by name.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ").replace('<', "&lt;").replace('@', "@\u{200b}")
+    printable(text, false).replace('|', "\\|").replace('\n', " ").replace('<', "&lt;").replace('@', "@\u{200b}")
 }
 
 fn summary_head(input: &ReportInput<'_>, rows: &[GateRow]) -> String {
@@ -111,6 +112,9 @@ fn summary_head(input: &ReportInput<'_>, rows: &[GateRow]) -> String {
             _ => "⊘",
         };
         let _ = writeln!(text, "- {sign} {}", cell(&headline::of_scenario(scenario)));
+        if let Some(changed) = headline::changed_together(scenario) {
+            let _ = writeln!(text, "  - {}", cell(&changed));
+        }
         for warning in headline::warnings(scenario) {
             let _ = writeln!(text, "  - ⚠ {}", cell(&warning));
         }
@@ -145,13 +149,14 @@ fn details(input: &ReportInput<'_>) -> Vec<String> {
             text.push_str("| metric | change | interval | verdict |\n|---|---:|---:|---|\n");
             for metric in scenario.metrics.iter().filter(|metric| shown_by_default(metric) && metric.baseline.is_some())
             {
+                let (change, interval) = change_with_interval(metric.change, metric.ci, metric.class);
                 let _ = writeln!(
                     text,
                     "| {}{} | {} | {} | {} |",
                     cell(&metric.metric),
                     arrow(metric.better),
-                    metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
-                    metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class)),
+                    change.as_deref().unwrap_or("n/a"),
+                    interval.as_deref().unwrap_or("n/a"),
                     verdict_word(metric)
                 );
             }

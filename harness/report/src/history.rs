@@ -142,5 +142,5 @@ pub fn plot(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> O
         last + 1,
         counted(trend.changes.len(), "change of level", "changes of level")
     );
-    Some(Plot::new(&format!("{scenario}-{variant}"), &format!("{metric}-trend"), chart.draw(), description))
+    Some(Plot::of_parts(&[scenario, variant, metric, "trend"], chart.draw(), description))
 }

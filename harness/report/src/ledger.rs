@@ -10,7 +10,7 @@ use uplift_model::{
 
 use crate::{
     markdown::{escape, header, row},
-    number::{change, change_interval, significant, with_unit},
+    number::{change, change_with_interval, significant, with_unit},
     plots::{
         Plot,
         canvas::{Align, Canvas, Ink, fitting, sheet},
@@ -70,9 +70,16 @@ fn no_verdicts(ledger: &Ledger) -> Option<&str> {
 
 /// A change, and from a doubling on the factor that it is.
 fn effect(metric: &MetricVerdict) -> String {
-    let Some(value) = metric.change else { return "n/a".to_owned() };
-    let percent = change(value, metric.class);
-    if (1.0..10.0).contains(&value) { format!("{percent} (×{})", significant(1.0 + value)) } else { percent }
+    with_factor(metric, metric.change.map(|value| change(value, metric.class)))
+}
+
+fn with_factor(metric: &MetricVerdict, shown: Option<String>) -> String {
+    match (shown, metric.change) {
+        (Some(shown), Some(value)) if (1.0..10.0).contains(&value) && !shown.starts_with('×') => {
+            format!("{shown} (×{})", significant(1.0 + value))
+        }
+        (shown, _) => shown.unwrap_or_else(|| "n/a".to_owned()),
+    }
 }
 
 /// The steps as markdown, which reads well on a terminal too.
@@ -141,10 +148,11 @@ fn cells(metric: Option<&MetricVerdict>, index: usize) -> [String; 3] {
         let word = if index == 0 { "–" } else { "n/a" };
         return [word, word, word].map(str::to_owned);
     };
-    let interval = metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class));
+    let (shown, interval) = change_with_interval(metric.change, metric.ci, metric.class);
+    let interval = interval.unwrap_or_else(|| "n/a".to_owned());
     let word = verdict_word(metric);
     let word = if metric.verdict == Verdict::Improved { format!("**{word}**") } else { word.to_owned() };
-    [effect(metric), interval, word]
+    [with_factor(metric, shown), interval, word]
 }
 
 fn what_changed(ledger: &Ledger, text: &mut String) {

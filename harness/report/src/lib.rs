@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod markdown;
 pub mod number;
 pub mod plots;
+pub mod printable;
 pub mod profile;
 pub mod replication;
 pub mod sweep;

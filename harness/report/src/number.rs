@@ -71,78 +71,130 @@ fn group_thousands(text: &str) -> String {
 
 /// A value with its unit: `1.23 ms`, `298.2 op/s`, `99.84 %`.
 pub fn with_unit(value: f64, unit: Unit) -> String {
-    let (value, unit) = scaled(value, unit);
-    if unit.is_empty() { significant(value) } else { format!("{} {unit}", significant(value)) }
+    Scale::of([value], unit).show(value)
 }
 
-/// The ends of a range: `4966 … 6002 op/s`, or `803 ns … 1.2 µs` where they differ in size.
-pub fn range([low, high]: [f64; 2], unit: Unit) -> String {
-    let ((small, low_unit), (_, high_unit)) = (scaled(low, unit), scaled(high, unit));
-    let low = if low_unit == high_unit { significant(small) } else { with_unit(low, unit) };
-    format!("{low} … {}", with_unit(high, unit))
+/// The ends of a range: `4966 … 6002 op/s`.
+pub fn range(ends: [f64; 2], unit: Unit) -> String {
+    Scale::of(ends, unit).range(ends)
 }
 
 /// A value and what it lies in: `5749 op/s (4966 … 6002 op/s)`; by itself where that is unknown or a point.
 pub fn with_range(value: f64, ends: Option<[f64; 2]>, unit: Unit) -> String {
-    match ends {
-        Some(ends) if ends[0] != ends[1] => format!("{} ({})", with_unit(value, unit), range(ends, unit)),
-        _ => with_unit(value, unit),
+    Scale::of(ends.into_iter().flatten().chain([value]), unit).with_range(value, ends)
+}
+
+/// The unit in which the values of one row are shown: what is compared has one.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    divisor: f64,
+    name: &'static str,
+}
+
+impl Scale {
+    /// The unit for `values`: that of the largest, unless the smallest would be too small a part of it to be read.
+    pub fn of(values: impl IntoIterator<Item = f64>, unit: Unit) -> Self {
+        const BINARY: f64 = 1024.0;
+        let (base, names): (f64, [&'static str; 4]) = match unit {
+            Unit::Nanoseconds => (1e3, ["ns", "µs", "ms", "s"]),
+            Unit::NanosecondsPerOp => (1e3, ["ns/op", "µs/op", "ms/op", "s/op"]),
+            Unit::Bytes => (BINARY, ["B", "KiB", "MiB", "GiB"]),
+            Unit::BytesPerOp => (BINARY, ["B/op", "KiB/op", "MiB/op", "GiB/op"]),
+            Unit::BytesPerSecond => (BINARY, ["B/s", "KiB/s", "MiB/s", "GiB/s"]),
+            Unit::Seconds => return Self { divisor: 1.0, name: "s" },
+            Unit::Ratio => return Self { divisor: 0.01, name: "%" },
+            Unit::OpsPerSecond | Unit::Count | Unit::CountPerOp | Unit::CountPerSecond | Unit::Cores => {
+                return Self { divisor: 1.0, name: unit.symbol() };
+            }
+        };
+        let sizes: Vec<f64> = values.into_iter().map(f64::abs).filter(|size| *size > 0.0 && size.is_finite()).collect();
+        let largest = sizes.iter().copied().fold(0.0, f64::max);
+        let smallest = sizes.iter().copied().fold(f64::INFINITY, f64::min);
+        let mut step = (0..3).find(|step| largest < base.powi(step + 1)).unwrap_or(3);
+        while step > 0 && smallest < READABLE_MIN * base.powi(step) {
+            step -= 1;
+        }
+        Self { divisor: base.powi(step), name: names[step as usize] }
+    }
+
+    /// `1.23 ms`
+    pub fn show(self, value: f64) -> String {
+        let number = significant(value / self.divisor);
+        if self.name.is_empty() { number } else { format!("{number} {}", self.name) }
+    }
+
+    /// `4966 … 6002 op/s`
+    pub fn range(self, [low, high]: [f64; 2]) -> String {
+        format!("{} … {}", significant(low / self.divisor), self.show(high))
+    }
+
+    /// `5749 op/s (4966 … 6002 op/s)`; the value alone where its ends are unknown or a point.
+    pub fn with_range(self, value: f64, ends: Option<[f64; 2]>) -> String {
+        match ends {
+            Some(ends) if ends[0] != ends[1] => format!("{} ({})", self.show(value), self.range(ends)),
+            _ => self.show(value),
+        }
     }
 }
 
-fn scaled(value: f64, unit: Unit) -> (f64, &'static str) {
-    const BINARY: f64 = 1024.0;
-    let step = |value: f64, base: f64, names: [&'static str; 4]| {
-        let mut value = value;
-        for (index, name) in names.into_iter().enumerate() {
-            if value.abs() < base || index == 3 {
-                return (value, name);
-            }
-            value /= base;
-        }
-        (value, names[3])
-    };
-    match unit {
-        Unit::Nanoseconds => step(value, 1000.0, ["ns", "µs", "ms", "s"]),
-        Unit::NanosecondsPerOp => step(value, 1000.0, ["ns/op", "µs/op", "ms/op", "s/op"]),
-        Unit::Seconds => (value, "s"),
-        Unit::Bytes => step(value, BINARY, ["B", "KiB", "MiB", "GiB"]),
-        Unit::BytesPerOp => step(value, BINARY, ["B/op", "KiB/op", "MiB/op", "GiB/op"]),
-        Unit::BytesPerSecond => step(value, BINARY, ["B/s", "KiB/s", "MiB/s", "GiB/s"]),
-        Unit::Ratio => (value * 100.0, "%"),
-        Unit::OpsPerSecond | Unit::Count | Unit::CountPerOp | Unit::CountPerSecond | Unit::Cores => {
-            (value, unit.symbol())
-        }
-    }
-}
+/// A smaller part of a unit is not read at a glance.
+const READABLE_MIN: f64 = 0.001;
 
 /// A change with its sign: `+35.1 %`; differences of proportions in points. Where hardly anything is left, or hardly
 /// anything changed, there are digits enough to see it.
 pub fn change(value: f64, class: MetricClass) -> String {
-    let percent = value * 100.0;
+    let [shown] = changes([value], class);
+    shown
+}
+
+/// An interval of a change: `[+31.0 %, +39.2 %]`.
+pub fn change_interval(interval: [f64; 2], class: MetricClass) -> String {
+    let [low, high] = changes(interval, class);
+    format!("[{low}, {high}]")
+}
+
+/// A change and its interval, in one form and with the same digits; `None` for what there is none of.
+pub fn change_with_interval(
+    value: Option<f64>,
+    interval: Option<[f64; 2]>,
+    class: MetricClass,
+) -> (Option<String>, Option<String>) {
+    match (value, interval) {
+        (Some(value), Some([low, high])) => {
+            let [value, low, high] = changes([value, low, high], class);
+            (Some(value), Some(format!("[{low}, {high}]")))
+        }
+        (value, interval) => {
+            (value.map(|value| change(value, class)), interval.map(|interval| change_interval(interval, class)))
+        }
+    }
+}
+
+/// Changes that belong together. A share of more than ten times is a factor, and then all of them are.
+fn changes<const N: usize>(values: [f64; N], class: MetricClass) -> [String; N] {
+    let percents = values.map(|value| value * 100.0);
     if class == MetricClass::Proportion {
-        return signed(percent, 2, "pt");
+        return percents.map(|percent| signed(percent, 2, "pt"));
     }
-    if percent >= 1000.0 {
-        return format!("×{}", significant(1.0 + value));
+    if percents.iter().any(|percent| *percent >= 1000.0) {
+        return values.map(|value| format!("×{}", significant(1.0 + value)));
     }
-    // Two digits of what is left, or of what changed.
+    let digits = percents.iter().map(|percent| digits_of(*percent)).max().unwrap_or(1);
+    percents.map(|percent| signed(percent, digits, "%"))
+}
+
+/// Two digits of what is left, or of what changed.
+fn digits_of(percent: f64) -> usize {
     let small = if percent <= -99.0 { 100.0 + percent } else { percent.abs() };
     let digits = if small > 0.0 { 1.0 - small.log10().floor() } else { 1.0 };
     let is_small = percent <= -99.0 || (0.0005..0.05).contains(&percent.abs());
-    let digits = if is_small { digits.clamp(1.0, 4.0) as usize } else { 1 };
-    signed(percent, digits, "%")
+    if is_small { digits.clamp(1.0, 4.0) as usize } else { 1 }
 }
 
 /// A figure with its sign; what rounds to nothing has that of nothing.
 fn signed(value: f64, digits: usize, unit: &str) -> String {
     let text = format!("{value:+.digits$} {unit}");
     if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { text } else { text.replace('-', "+") }
-}
-
-/// An interval of a change: `[+31.0 %, +39.2 %]`.
-pub fn change_interval(interval: [f64; 2], class: MetricClass) -> String {
-    format!("[{}, {}]", change(interval[0], class), change(interval[1], class))
 }
 
 /// A duration in nanoseconds.
@@ -171,13 +223,30 @@ mod tests {
     #[test]
     fn a_range_names_its_unit_once_if_it_has_one() {
         assert_eq!(range([4966.0, 6002.0], Unit::OpsPerSecond), "4966 … 6002 op/s");
-        assert_eq!(range([803.0, 1200.0], Unit::Nanoseconds), "803 ns … 1.2 µs");
+        assert_eq!(range([803.0, 1200.0], Unit::Nanoseconds), "0.803 … 1.2 µs");
         assert_eq!(with_range(1.5, Some([1.0, 2.0]), Unit::Count), "1.5 (1 … 2)");
         assert_eq!(with_range(5.0, Some([5.0, 5.0]), Unit::OpsPerSecond), "5 op/s");
         assert_eq!(with_range(5.0, None, Unit::OpsPerSecond), "5 op/s");
     }
 
     /// 17.18 ms → 3.8 µs is not "-100.0 %", and nothing is not "-0.0 %".
+    #[test]
+    fn what_is_compared_has_one_unit_and_one_number_of_digits() {
+        let shown = |value, interval| {
+            let (value, interval) = change_with_interval(Some(value), Some(interval), MetricClass::Time);
+            format!("{} {}", value.unwrap(), interval.unwrap())
+        };
+        assert_eq!(shown(27.76, [7.202, 99.8]), "×28.76 [×8.202, ×100.8]");
+        assert_eq!(shown(-0.999_999, [-1.0, -0.9999]), "-99.9999 % [-100.0000 %, -99.9900 %]");
+        assert_eq!(shown(0.351, [0.31, 0.392]), "+35.1 % [+31.0 %, +39.2 %]");
+        let scale = Scale::of([15.94e6, 345.9e3], Unit::Nanoseconds);
+        assert_eq!((scale.show(15.94e6), scale.show(345.9e3)), ("15.94 ms".to_owned(), "0.3459 ms".to_owned()));
+        let scale = Scale::of([15e9, 160.0], Unit::Nanoseconds);
+        assert_eq!((scale.show(15e9), scale.show(160.0)), ("15,000,000 µs".to_owned(), "0.16 µs".to_owned()));
+        let scale = Scale::of([0.0, 2e6], Unit::Nanoseconds);
+        assert_eq!((scale.show(0.0), scale.show(2e6)), ("0 ms".to_owned(), "2 ms".to_owned()));
+    }
+
     #[test]
     fn changes_keep_the_digits_that_matter() {
         for (value, wanted) in [

@@ -10,7 +10,7 @@ use uplift_model::{
 
 use crate::{
     markdown::{escape, header, row},
-    number::{change, change_interval, count, significant, with_range, with_unit},
+    number::{change, change_with_interval, count, significant, with_range, with_unit},
     terminal::outcome_word,
 };
 
@@ -76,9 +76,9 @@ fn cells(figure: &Row) -> [String; 7] {
         _ => "–".to_owned(),
     };
     let class = figure.kind.map_or(MetricClass::Time, |(_, class)| class);
-    let measured = match (figure.verdict.measured, figure.verdict.ci) {
-        (Some(value), Some(ci)) => format!("{} {}", change(value, class), change_interval(ci, class)),
-        (Some(value), None) => change(value, class),
+    let measured = match change_with_interval(figure.verdict.measured, figure.verdict.ci, class) {
+        (Some(value), Some(ci)) => format!("{value} {ci}"),
+        (Some(value), None) => value,
         _ => "–".to_owned(),
     };
     let outcome = outcome_word(figure.verdict.outcome);

@@ -7,7 +7,7 @@ use uplift_model::{Better, MetricClass, run::PlannedScenario};
 
 use crate::{
     ReportInput,
-    number::{change, change_interval, range, with_unit},
+    number::{change_with_interval, range, with_unit},
     plots::{
         Plot,
         chart::{Axis, Chart, Series, linear_axis},
@@ -70,12 +70,13 @@ pub fn section(sweep: &Sweep) -> String {
             (_, false, Some(_)) => "not told apart",
             (_, false, None) => "not measured",
         };
+        let (ahead, ci) = change_with_interval(point.best_ahead_by, point.ci, MetricClass::Time);
         let _ = writeln!(
             text,
             "| {} | {median} | {interval} | {n} | {} | {} | {word} |",
             point.variant,
-            point.best_ahead_by.map_or_else(|| "–".to_owned(), |value| change(value, MetricClass::Time)),
-            point.ci.map_or_else(|| "–".to_owned(), |ci| change_interval(ci, MetricClass::Time)),
+            ahead.as_deref().unwrap_or("–"),
+            ci.as_deref().unwrap_or("–"),
         );
     }
     text.push_str(

@@ -8,7 +8,7 @@ use uplift_model::{
 
 use crate::{
     ReportInput, headline,
-    number::{change, change_interval, with_unit},
+    number::{Scale, change, change_with_interval},
 };
 
 /// How a terminal report is drawn.
@@ -77,6 +77,9 @@ pub fn comparison(input: &ReportInput<'_>, style: Style) -> String {
 fn section(scenario: &ScenarioVerdict, baseline: &str, candidate: &str, style: Style, text: &mut String) {
     text.push_str(&headline::of_scenario(scenario));
     text.push('\n');
+    if let Some(changed) = headline::changed_together(scenario) {
+        text.push_str(&format!("  {changed}\n"));
+    }
     for warning in headline::warnings(scenario) {
         text.push_str(&format!("  ! {warning}\n"));
     }
@@ -227,15 +230,18 @@ fn metric_list(rows: &[(&MetricVerdict, Row)], style: Style) -> String {
 }
 
 fn row(metric: &MetricVerdict) -> Row {
+    let scale =
+        Scale::of([&metric.baseline, &metric.candidate].into_iter().flatten().map(|one| one.median), metric.unit);
     let ours = |estimate: &Option<Estimate>| {
-        estimate.as_ref().map_or_else(|| "n/a".to_owned(), |estimate| value_with_spread(estimate, metric))
+        estimate.as_ref().map_or_else(|| "n/a".to_owned(), |estimate| value_with_spread(estimate, metric, scale))
     };
+    let (change, interval) = change_with_interval(metric.change, metric.ci, metric.class);
     [
         format!("{}{}{}", if metric.primary { "* " } else { "  " }, metric.metric, arrow(metric.better)),
         ours(&metric.baseline),
         ours(&metric.candidate),
-        metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
-        metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class)),
+        change.unwrap_or_else(|| "n/a".to_owned()),
+        interval.unwrap_or_else(|| "n/a".to_owned()),
         if metric.class == MetricClass::Info {
             String::new()
         } else {
@@ -251,8 +257,8 @@ pub fn p_value(p: f64) -> String {
     if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
-fn value_with_spread(estimate: &Estimate, metric: &MetricVerdict) -> String {
-    let value = with_unit(estimate.median, metric.unit);
+fn value_with_spread(estimate: &Estimate, metric: &MetricVerdict, scale: Scale) -> String {
+    let value = scale.show(estimate.median);
     match estimate.ci {
         Some([low, high]) if estimate.median != 0.0 && metric.unit != Unit::Ratio => {
             let spread = (high - estimate.median).max(estimate.median - low) / estimate.median.abs() * 100.0;

@@ -126,7 +126,7 @@ fn percentile_distributions_are_read_by_a_plotter() {
         for trial in loaded.trials.iter().filter(|trial| trial.variant == variant) {
             trial.measured.iter().flat_map(|measured| &measured.operations).for_each(|one| merged.merge(&one.response));
         }
-        let theirs = &answers["hgrm"][format!("reference-steady-{variant}")];
+        let theirs = &answers["hgrm"][uplift_model::file_name(&["reference/steady", variant])];
         assert_eq!(theirs["count"].as_u64(), Some(merged.count()), "{variant}");
         for (name, wanted_ns) in [
             ("mean_us", merged.mean().unwrap()),

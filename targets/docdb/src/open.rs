@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use docdb_engine::{DocumentStore, Operation, Request, StoreError, StoreErrorKind, classic, fast};
 use engine_disk::{Disk, RealDisk};
 use uplift_sdk::sync_probe;
-use uplift_sdk::{Durability, OpenContext, TargetError, TargetErrorKind, model::duration::HumanDuration};
+use uplift_sdk::{
+    Durability, OpenContext, TargetError, TargetErrorKind,
+    model::{duration::HumanDuration, setting_value::AUTOMATIC},
+};
 
 use crate::settings::{self, Ack, Engine, Fsync, Locking, Logs, Settings, Workload};
 
@@ -91,7 +94,7 @@ pub fn open_store(
             let (store, recovery) =
                 classic::Store::open(&disk, &directory, &chosen, &context.events).map_err(opening)?;
             expect_all(documents, recovery.documents)?;
-            let effective = classic_effective(&store);
+            let effective = classic_effective(&store, settings);
             Ok((Arc::new(store), effective))
         }
         Engine::Fast => {
@@ -148,8 +151,13 @@ fn expect_all(documents: &[Vec<(u64, Vec<u8>)>], found: u64) -> Result<(), Targe
     Err(TargetError::engine("opening the filled store", why))
 }
 
+/// A number in force, and that the target chose it where 0 or "auto" was asked for.
+pub fn chosen(in_force: usize, asked: u32) -> String {
+    format!("{in_force}{}", if asked == 0 { AUTOMATIC } else { "" })
+}
+
 /// What is in force of the classic store's settings, as the store has them.
-fn classic_effective(store: &classic::Store) -> BTreeMap<String, String> {
+fn classic_effective(store: &classic::Store, asked: &Settings) -> BTreeMap<String, String> {
     let mut effective = BTreeMap::new();
     let mut put = |key: &str, value: String| effective.insert(key.to_owned(), value);
     let classic::Settings { fsync, acknowledge, data_file_fsyncs, locking, index_shards, .. } = store.settings();
@@ -168,6 +176,6 @@ fn classic_effective(store: &classic::Store) -> BTreeMap<String, String> {
     put("datafile_fsyncs", data_file_fsyncs.to_string());
     put("locking", settings::word(&Locking::from(*locking)));
     put("index_shards", index_shards.to_string());
-    put("scheduler_workers", store.workers().to_string());
+    put("scheduler_workers", chosen(store.workers(), asked.scheduler_workers));
     effective
 }

@@ -19,7 +19,7 @@ use uplift_sdk::{
 use crate::{
     client::{DocClient, Way},
     in_flight::Counted,
-    open::{durability, engine_error, open_store, syncs_of_a_write},
+    open::{chosen, durability, engine_error, open_store, syncs_of_a_write},
     serve::{Listening, serve},
     settings::{self, Settings, Workload},
     workload::{Draw, Held, Model},
@@ -80,7 +80,7 @@ impl DocDb {
             effective.insert("slowdown_percent".to_owned(), settings.slowdown_percent.to_string());
         }
         if let Some(first) = connections.first() {
-            effective.insert("connections_per_db".to_owned(), first.len().to_string());
+            effective.insert("connections_per_db".to_owned(), chosen(first.len(), settings.connections_per_db));
         }
         Ok(Self {
             workload,

@@ -12,7 +12,9 @@ use std::{
 use uplift_postgres_service::Server;
 use uplift_sdk::{
     Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target,
-    TargetError, TargetFactory, clock, model::Table, stage::StageTable,
+    TargetError, TargetFactory, clock,
+    model::{Table, setting_value::AUTOMATIC},
+    stage::StageTable,
 };
 
 use crate::{
@@ -312,7 +314,8 @@ fn effective(job: &Job, expected: &Expected) -> Result<BTreeMap<String, String>,
         .filter(|(key, _)| !DESTINATION_KEYS.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
         .collect();
-    effective.insert("writers".to_owned(), job.settings.writers().to_string());
+    let automatic = if job.settings.writers == 0 { AUTOMATIC } else { "" };
+    effective.insert("writers".to_owned(), format!("{}{automatic}", job.settings.writers()));
     if job.settings.copy_flush_bytes == 0 {
         let adaptive = crate::destination::loader::adaptive_flush_bytes(expected.output_row_bytes as u64);
         effective.insert("flush_bytes_chosen".to_owned(), adaptive.to_string());

@@ -311,7 +311,7 @@ impl ReferenceClient<'_> {
             self.clock.process(stage::WRITE);
             (&self.target.file).write_all(RECORD)?;
             self.target.counts.written.fetch_add(1, Ordering::Relaxed);
-            self.clock.process(stage::SYNC);
+            self.clock.wait(stage::SYNC);
             self.target.file.sync_data()?;
         }
         self.clock.leave();

@@ -193,7 +193,7 @@ impl DataFile {
     /// # Errors
     /// What the system says.
     pub fn sync(&self) -> Result<(), StoreError> {
-        let _sync = span::process(stages::SYNC);
+        let _sync = span::wait(stages::SYNC);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.file.sync_data().map_err(|error| self.failed("syncing", &error))
     }

@@ -434,7 +434,7 @@ impl Tail {
             return Ok(());
         }
         let start_ns = clock::now_ns();
-        let _sync = span::process(stages::SYNC);
+        let _sync = span::wait(stages::SYNC);
         if let Err(error) = self.file.sync_data() {
             return Err(self.fail("syncing the log", &error));
         }

@@ -1,11 +1,11 @@
 //! What stands around the metrics of a scenario: settings, durability, whether it may be compared at all, and what the
 //! reader must know about the measuring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uplift_model::{
     Trial,
-    run::{PlannedScenario, Run},
+    run::{PlannedScenario, Run, RunState},
     scenario::Interleave,
     trial::{FailureKind, IDLE_CPU_SHARE_MAX, Idle, Sentinels, TrialOutcome},
     verdict::{ExpectationVerdict, ScenarioVerdict, SettingRow, SettingValue, Status},
@@ -36,7 +36,7 @@ pub(super) fn describe(
     variants: [&str; 2],
 ) {
     describe_settings(verdict, planned, trials, variants);
-    judge_status(verdict, planned, trials, pairs, variants);
+    judge_status(verdict, run, planned, trials, pairs, variants);
     note_calibration(verdict, run, planned);
     note_conditions(verdict, pairs);
     note_cpu_latency(verdict, planned, pairs);
@@ -79,15 +79,20 @@ fn describe_settings(
 
 fn judge_status(
     verdict: &mut ScenarioVerdict,
+    run: &Run,
     planned: &PlannedScenario,
     trials: &[Trial],
     pairs: &[Pair<'_>],
     variants: [&str; 2],
 ) {
-    let mut failures: BTreeMap<(&str, FailureKind), (u32, &str)> = BTreeMap::new();
+    let mut failures = Failures::new();
     let mut attempted = 0;
+    let mut blocks = BTreeSet::new();
     for trial in trials.iter().filter(|trial| trial.scenario == planned.scenario.name) {
         attempted += 1;
+        if variants.contains(&trial.variant.as_str()) {
+            blocks.insert(trial.block);
+        }
         if let TrialOutcome::Failed(failure) = &trial.outcome
             // Why a scenario was skipped is its reason.
             && !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Unavailable)
@@ -98,6 +103,7 @@ fn judge_status(
     for ((variant, _), (count, message)) in &failures {
         verdict.notes.push(format!("{count} of {attempted} trials failed, with `{variant}`: {message}"));
     }
+    let own = |(variant, _): &&(&str, FailureKind)| variants.contains(variant);
     // Another variant of the same run may be wrong without touching these two.
     let wrong = failures.iter().find(|((variant, kind), _)| *kind == FailureKind::Check && variants.contains(variant));
     if let Some(reason) = &planned.skipped {
@@ -106,13 +112,22 @@ fn judge_status(
     } else if let Some(((variant, _), (count, message))) = wrong {
         verdict.status = Status::Incomparable;
         verdict.reason = Some(format!("`{variant}` failed its correctness check in {count} trials: {message}"));
+    } else if pairs.is_empty() && run.state == RunState::Interrupted && !failures.keys().any(|key| own(&key)) {
+        verdict.status = Status::Skipped;
+        let what = if attempted == 0 { "it was begun" } else { "a block of it was whole" };
+        verdict.reason = Some(format!("the run was interrupted before {what}"));
     } else if pairs.is_empty() {
         verdict.status = Status::Failed;
-        let own = failures.iter().find(|((variant, _), _)| variants.contains(variant));
-        verdict.reason = Some(own.map_or_else(
+        verdict.reason = Some(failures.iter().find(|(key, _)| own(key)).map_or_else(
             || "no block was measured".to_owned(),
             |((variant, _), (_, message))| format!("`{variant}` failed: {message}"),
         ));
+    } else if let Some(reason) = lost_blocks(&failures, blocks.len(), variants) {
+        verdict.status = Status::Failed;
+        verdict.reason = Some(reason);
+    } else if let Some(reason) = lost_rounds(verdict, pairs) {
+        verdict.status = Status::Failed;
+        verdict.reason = Some(reason);
     } else if let Some(reason) = different_results(pairs) {
         verdict.status = Status::Incomparable;
         verdict.reason = Some(reason);
@@ -146,6 +161,50 @@ fn different_results(pairs: &[Pair<'_>]) -> Option<String> {
             )
         })
     })
+}
+
+/// What failed, by variant and kind: how often, and the first message.
+type Failures<'a> = BTreeMap<(&'a str, FailureKind), (u32, &'a str)>;
+
+/// Why the blocks that are left are no sample: a variant that fails in some blocks was measured in those that it survived.
+fn lost_blocks(failures: &Failures<'_>, blocks: usize, variants: [&str; 2]) -> Option<String> {
+    let of = |wanted: &str| {
+        let own = failures.iter().filter(|((variant, _), _)| *variant == wanted);
+        own.fold((0, ""), |(lost, said), (_, (count, message))| {
+            (lost + count, if said.is_empty() { *message } else { said })
+        })
+    };
+    let [baseline, candidate] = variants;
+    let mut sides = vec![(baseline, of(baseline))];
+    if candidate != baseline {
+        sides.push((candidate, of(candidate)));
+    }
+    let words: Vec<String> = sides
+        .iter()
+        .filter(|(_, (lost, _))| *lost > 0)
+        .map(|(variant, (lost, message))| format!("`{variant}` failed in {lost} of {blocks} blocks: {message}"))
+        .collect();
+    let what_is_left = "what is left are the blocks that it survived, which are no sample of all";
+    (!words.is_empty()).then(|| format!("{}; {what_is_left}", words.join("; ")))
+}
+
+/// Counts the rounds without a successful operation by side. A note says how many; where a side lost more than half of
+/// them, the reason why there is no comparison.
+fn lost_rounds(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) -> Option<String> {
+    let sides: [Vec<&Trial>; 2] =
+        [pairs.iter().map(|pair| pair.baseline).collect(), pairs.iter().map(|pair| pair.candidate).collect()];
+    let mut reason = None;
+    for trials in sides {
+        let turns = || trials.iter().flat_map(|trial| kept(trial));
+        let (all, lost) = (turns().count(), turns().filter(|turn| turn.ok == 0).count());
+        let Some(variant) = trials.first().map(|trial| &trial.variant).filter(|_| lost > 0) else { continue };
+        let words = format!("no operation of `{variant}` succeeded in {lost} of {all} turns");
+        if 2 * lost > all {
+            reason = Some(format!("{words}; lengthen the turns in [trial], or look at what it waits for"));
+        }
+        verdict.notes.push(format!("{words}, which have no rate and are left out of the median over rounds"));
+    }
+    reason
 }
 
 fn same_launch(planned: &PlannedScenario) -> bool {
@@ -310,6 +369,14 @@ fn expectations(planned: &PlannedScenario, trials: &[Trial], variants: [&str; 2]
                 continue;
             }
             seen.push(variant);
+            // Of what the user did not let happen nothing is expected.
+            let asked = trials
+                .iter()
+                .filter(|trial| trial.scenario == planned.scenario.name && trial.variant == variant)
+                .any(|trial| !matches!(&trial.outcome, TrialOutcome::Failed(failure) if failure.kind == FailureKind::Interrupted));
+            if !asked {
+                continue;
+            }
             let values: Vec<f64> = trials
                 .iter()
                 .filter(|trial| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, builder::ArgPredicate};
-use uplift_model::duration::HumanDuration;
+use uplift_model::{duration::HumanDuration, scenario::RATES};
 
 use super::{
     Format,
@@ -154,20 +154,40 @@ pub struct SaturateArgs {
     #[arg(long, value_name = "VARIANT")]
     pub variant: String,
     /// First rate, in operations per second [default: the scenario's]
-    #[arg(long, value_name = "RATE", value_parser = positive)]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub from: Option<f64>,
     /// Width of the interval to stop at, in percent of the sustained rate
     #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = positive)]
     pub precision: f64,
-    /// How trials are run; `--blocks` is the trials of each rate [default: 3]
+    /// Trials that decide about each rate
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub blocks: u32,
+    /// A first impression: short trials
+    #[arg(long)]
+    pub quick: bool,
+    /// What all verbs that run trials share.
     #[command(flatten)]
-    pub trials: TrialArgs,
+    pub setup: SetupArgs,
+}
+
+impl SaturateArgs {
+    /// How the trials of one rate are run. A search takes as many steps as it needs: it has no budget.
+    pub fn trials(&self) -> TrialArgs {
+        TrialArgs { budget: None, quick: self.quick, blocks: Some(self.blocks), setup: self.setup.clone() }
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
         _ => Err("write a positive number".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match positive(text)? {
+        rate if RATES.contains(&rate) => Ok(rate),
+        _ => Err("write operations a second, between 0.001 and 1000000000".to_owned()),
     }
 }
 

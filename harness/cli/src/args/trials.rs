@@ -203,9 +203,12 @@ impl SamplingArgs {
     }
 }
 
-/// A time that a person would wait for.
+/// A time in which something can be sampled, and that a person would wait for.
 fn window(text: &str) -> Result<HumanDuration, String> {
     match text.parse::<HumanDuration>()? {
+        HumanDuration(Duration::ZERO) => {
+            Err("a window of no length samples nothing; write a time such as 5s".to_owned())
+        }
         HumanDuration(long) if long > Duration::from_secs(24 * 3600) => Err("it is longer than a day".to_owned()),
         window => Ok(window),
     }

@@ -60,7 +60,7 @@ pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
             ))
         }
         (None, [Document { bytes, .. }]) => {
-            terminal.print_bytes(bytes);
+            terminal.print_document(bytes);
             Ok(exit::OK)
         }
         (None, many) => Err(CliError::usage(

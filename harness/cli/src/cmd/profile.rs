@@ -17,6 +17,12 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
     if args.mode == ProfileMode::Off {
         return Err(CliError::usage("--mode off profiles nothing", "use `uplift run` to measure without sampling"));
     }
+    if args.against.as_ref() == Some(&args.variant) {
+        return Err(CliError::usage(
+            format!("--against {0}: nothing can move from `{0}` to itself", args.variant),
+            "name another variant, or leave --against out; `--cost` measures what sampling costs a variant",
+        ));
+    }
     let mut scenarios = Vec::new();
     for mut entry in Catalogue::read(&args.selection, targets)?.entries {
         let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();

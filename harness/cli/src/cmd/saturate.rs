@@ -33,19 +33,11 @@ use crate::{
 
 /// The most rates of one search.
 const STEPS_MAX: u32 = 24;
-/// Trials of each rate, where `--blocks` does not say.
-const TRIALS: u32 = 3;
 /// What set-up, drain and check of a trial are thought to take, for the time that is shown.
 const OVERHEAD: Duration = Duration::from_secs(2);
 
 /// Searches, and prints what was found.
 pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    if args.trials.budget.is_some() {
-        return Err(CliError::usage(
-            "a search takes as many steps as it needs, whatever the budget".to_owned(),
-            "leave --budget out; --blocks sets the trials of each rate, --precision how far the search goes",
-        ));
-    }
     let mut entry = chosen(args, targets)?;
     let start = match &entry.scenario.load {
         Load::Open { rate, .. } => args.from.unwrap_or(*rate),
@@ -58,8 +50,8 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
     };
     entry.scenario.trial.interleave = Interleave::Trials;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let folder = args.trials.setup.out.join(format!("{}-saturate-{}", utc(now.as_secs()), args.variant));
-    let mut trials = args.trials.clone();
+    let folder = args.setup.out.join(format!("{}-saturate-{}", utc(now.as_secs()), args.variant));
+    let mut trials = args.trials();
     trials.setup.out.clone_from(&folder);
     let searching = Searching { args, entry, terminal, trials, begun: Instant::now() };
 
@@ -134,7 +126,7 @@ struct Searching<'a> {
 impl Searching<'_> {
     /// How many trials decide whether a rate is sustained.
     fn deciding(&self) -> u32 {
-        self.trials.blocks.unwrap_or(TRIALS)
+        self.args.blocks
     }
 
     /// Whether the rate is sustained; what was measured goes to `steps`. The inner error is an exit code.

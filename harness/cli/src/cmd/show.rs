@@ -1,12 +1,10 @@
 //! `uplift show RUN`: a stored run on the terminal.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use uplift_engine::{
     StoredRun,
+    optional_file::list_optional,
     store::{RUN_FILE, load_profiles},
 };
 
@@ -51,15 +49,15 @@ fn find(word: &str, out: &Path) -> Result<PathBuf, CliError> {
     if given.join(RUN_FILE).is_file() {
         return Ok(given);
     }
-    let mut names: Vec<String> = fs::read_dir(out)
-        .map(|entries| {
-            entries
-                .flatten()
-                .filter(|entry| entry.path().join(RUN_FILE).is_file())
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect()
-        })
-        .unwrap_or_default();
+    let entries = list_optional(out).map_err(|error| {
+        let message = format!("the folder `{}` cannot be read: {error}", out.display());
+        CliError::environment(message, "name the folder that holds runs with --out")
+    })?;
+    let mut names: Vec<String> = entries
+        .iter()
+        .filter(|entry| entry.path().join(RUN_FILE).is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     let Some(newest) = names.last() else {
         let message = match word {
@@ -74,6 +72,10 @@ fn find(word: &str, out: &Path) -> Result<PathBuf, CliError> {
     if word == "latest" {
         return Ok(out.join(newest));
     }
+    // A whole name is that run, though others go on after it (`…-2`, of the same second).
+    if names.iter().any(|name| name == word) {
+        return Ok(out.join(word));
+    }
     let matches: Vec<&String> = names.iter().filter(|name| name.starts_with(word)).collect();
     match matches[..] {
         [only] => Ok(out.join(only)),
@@ -84,6 +86,12 @@ fn find(word: &str, out: &Path) -> Result<PathBuf, CliError> {
                 names[names.len().saturating_sub(NEWEST)..].join(", ")
             ),
         )),
-        _ => Err(CliError::usage(format!("{} runs begin with `{word}`", matches.len()), "write more of the name")),
+        _ => Err(CliError::usage(
+            format!("{} runs begin with `{word}`", matches.len()),
+            &format!(
+                "write more of the name: {}",
+                matches.iter().rev().take(NEWEST).map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+        )),
     }
 }

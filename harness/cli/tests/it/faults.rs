@@ -1,8 +1,8 @@
 //! Targets that misbehave, users who interrupt, harnesses that are killed: what was measured is kept and said.
 
-use std::{fs, process::Stdio, thread, time::Duration};
+use std::{fs, path::PathBuf, process::Stdio, thread, time::Duration};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, repository};
 
 fn with_fault(fault: &str, more: &[&str]) -> (Bench, crate::bench::Said) {
     let bench = Bench::new();
@@ -135,10 +135,32 @@ fn marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
+/// The scenario `reference/steady` and a copy of it, which comes after.
+fn twins(bench: &Bench) -> PathBuf {
+    let text = fs::read_to_string(repository().join("scenarios/reference/steady.toml")).unwrap();
+    let folder = bench.folder.path().join("scenarios");
+    fs::create_dir_all(folder.join("reference")).unwrap();
+    for name in ["steady", "twin"] {
+        fs::write(folder.join(format!("reference/{name}.toml")), &text).unwrap();
+    }
+    folder
+}
+
 fn signalled(signal: libc::c_int, mark: &str) -> (Bench, Option<i32>) {
     let bench = Bench::new();
     let mut child = bench
-        .command(&["compare", "baseline", "same", "reference/steady", "--budget", "300s", "--set", "trial.rounds=8"])
+        .command(&[
+            "compare",
+            "baseline",
+            "same",
+            "reference/steady",
+            "reference/twin",
+            "--budget",
+            "300s",
+            "--set",
+            "trial.rounds=8",
+        ])
+        .env("UPLIFT_SCENARIOS", twins(&bench))
         .env("UPLIFT_TEST_MARK", mark)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -161,6 +183,8 @@ fn an_interrupt_keeps_and_reports_what_was_measured() {
     assert_eq!(run["state"], "interrupted");
     let report = fs::read_to_string(folder.join("report.md")).unwrap();
     assert!(report.contains("Partial run"), "{report}");
+    assert!(report.contains("reference/twin: skipped: the run was interrupted before it was begun"), "{report}");
+    assert!(!report.contains("expectation not held") && !report.contains("failed:"), "{report}");
     assert!(!folder.join("data").exists(), "the data of trials is removed");
     assert_eq!(marked(&mark), Vec::<String>::new(), "no agent is left");
 }

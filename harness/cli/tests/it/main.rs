@@ -14,5 +14,6 @@ mod profile;
 mod reference_runs;
 mod saturate;
 mod stored;
+mod strangers;
 mod truth;
 mod usage;

@@ -79,6 +79,6 @@ fn a_search_says_what_it_cannot_do() {
     bench
         .uplift(&["saturate", "reference/stall", "--variant", "calm", "--budget", "1m"])
         .code(2)
-        .says("as many steps as it needs");
+        .says("unexpected argument '--budget'");
     bench.uplift(&["saturate", "reference/stall", "--variant", "calm", "--precision", "0"]).code(2);
 }

@@ -262,6 +262,7 @@ fn the_gate_builds_the_base_revision() {
     assert!(used.ends_with(&format!("uplift-{}", &revision[..12])), "{used}");
     bench.uplift(&["gate", "--base-ref", "no-such-branch", "reference/steady"]).code(2).says("there is no revision");
 
-    git(&["worktree", "remove", "--force", Path::new(&used).with_file_name(&revision[..12]).to_str().unwrap()]);
+    assert_eq!(git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "no worktree is left");
+    assert!(!Path::new(&used).with_file_name(&revision[..12]).exists());
     fs::remove_file(&used).unwrap();
 }

@@ -2,16 +2,18 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Complaint;
-use crate::duration::HumanDuration;
+use crate::{Table, duration::HumanDuration};
 
 /// The most clients that a scenario may ask for: each is a thread.
 const CLIENTS_MAX: u32 = 4096;
 /// The most operations of one call: agents make room for all of them.
 const BATCH_MAX: u32 = 1_000_000;
-/// The highest rate: one operation a nanosecond is as close as arrivals can be told apart.
-const RATE_MAX: f64 = 1e9;
+/// Operations a second that an open load may ask for: from one in a thousand seconds to one in each nanosecond, the step of
+/// the clock. Beyond that the distance between two arrivals is no number of nanoseconds.
+pub const RATES: std::ops::RangeInclusive<f64> = 1e-3..=1e9;
 
 /// How operations arrive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +155,30 @@ impl Load {
         matches!(self, Self::Closed { .. })
     }
 
+    /// The load with values of its table replaced, all at once. A load that becomes open or closed loses what only the
+    /// other kind has.
+    ///
+    /// # Errors
+    /// The key that is wrong, the rule, and the remedy.
+    pub fn with(&self, values: &Table) -> Result<Self, (String, String, &'static str)> {
+        let help = "scenarios/README.md lists the keys of this table";
+        let broken = |error: serde_json::Error| (String::new(), error.to_string(), help);
+        let mut table: Table = serde_json::from_value(serde_json::to_value(self).map_err(broken)?).map_err(broken)?;
+        let mode = |table: &Table| table.get("mode").cloned();
+        if values.contains_key("mode") && mode(values) != mode(&table) {
+            for key in ["think", "rate", "arrival", "batch_window"] {
+                table.remove(key);
+            }
+        }
+        table.extend(values.clone());
+        // The enum's own reader has no key to blame.
+        let file: LoadFile = serde_json::from_value(Value::Object(table)).map_err(broken)?;
+        let named = |(key, message, help): Complaint| (key.to_owned(), message, help);
+        let load = file.load().map_err(named)?;
+        load.validate().map_err(named)?;
+        Ok(load)
+    }
+
     pub(super) fn validate(&self) -> Result<(), Complaint> {
         if self.clients() == 0 || self.clients() > CLIENTS_MAX {
             return Err((
@@ -176,18 +202,11 @@ impl Load {
             ));
         }
         if let Self::Open { rate, batch, batch_window, .. } = self {
-            if *rate > RATE_MAX && rate.is_finite() {
+            if !RATES.contains(rate) {
                 return Err((
                     "rate",
-                    format!("a rate of {rate:e} operations a second is more than one in a nanosecond"),
-                    "write a number up to 1e9",
-                ));
-            }
-            if !(rate.is_finite() && *rate > 0.0) {
-                return Err((
-                    "rate",
-                    format!("a rate of {rate} operations a second sends nothing"),
-                    "write a positive number",
+                    format!("{rate:e} operations a second cannot be sent"),
+                    "write a number between 0.001 and 1000000000",
                 ));
             }
             if batch_window.is_some() && *batch == 1 {

@@ -17,7 +17,7 @@ use self::load::LoadFile;
 pub use self::{
     bound::{Bound, Comparison},
     error::ScenarioError,
-    load::{Arrival, Load},
+    load::{Arrival, Load, RATES},
 };
 use crate::{
     Table,

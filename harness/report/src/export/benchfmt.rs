@@ -16,7 +16,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Option<String> 
         for (_, trial) in trials {
             let ok: u64 = trial.measured.iter().flat_map(|m| &m.operations).map(|operation| operation.ok).sum();
             let mut line =
-                format!("Benchmark{}/variant={} {}", camel(&planned.scenario.name), word(variant), ok.max(1));
+                format!("Benchmark{}/variant={} {}", benchmark(&planned.scenario.name), word(variant), ok.max(1));
             for value in metrics::of_trial(trial, planned) {
                 let Ok(number) = value.value else { continue };
                 let unit = unit_of(&value.spec);
@@ -67,6 +67,48 @@ fn camel(name: &str) -> String {
         .collect()
 }
 
+/// A name for the benchmark that no other scenario has: where `DocdbCrudMix` could be several, the scenario's name follows.
+fn benchmark(name: &str) -> String {
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let (target, own) = name.split_once('/').unwrap_or(("", name));
+    if plain(target) && own.split('-').all(plain) {
+        return camel(name);
+    }
+    format!("{}/scenario={}", camel(name), word(name))
+}
+
+/// A name as one part of a benchmark's; what would end it is written as in a URL, so that two names stay two.
 fn word(text: &str) -> String {
-    text.chars().map(|c| if c.is_whitespace() || c == '/' { '_' } else { c }).collect()
+    let mut word = String::new();
+    for character in text.chars() {
+        if character == '/' || character == '%' || character.is_whitespace() || character.is_control() {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(word, "%{byte:02X}");
+            }
+        } else {
+            word.push(character);
+        }
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_alike_stay_apart() {
+        assert_eq!(benchmark("docdb/crud-write-only"), "DocdbCrudWriteOnly");
+        let names = ["t/a-b", "t/a_b", "t/a.b", "t/aB", "t/a b", "t-a/b", "t/2x2", "t/2-x-2", "tA/b", "t/ab", "t/a--b"];
+        let mut made: Vec<String> = names.map(benchmark).to_vec();
+        made.extend(["a b", "a_b", "a/b", "a%20b"].map(word));
+        made.sort();
+        let count = made.len();
+        made.dedup();
+        assert_eq!(made.len(), count, "{made:?}");
+        assert!(made.iter().all(|name| !name.contains(' ')));
+    }
 }

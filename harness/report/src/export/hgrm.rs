@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use uplift_model::Histogram;
+use uplift_model::{Histogram, file_name};
 
 use super::{Document, Selection, groups, merged};
 use crate::ReportInput;
@@ -17,7 +17,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Vec<Document> {
         .into_iter()
         .filter_map(|(planned, variant, trials)| {
             let histogram = merged(&trials);
-            let name = format!("{}-{variant}.hgrm", planned.scenario.name.replace('/', "-"));
+            let name = format!("{}.hgrm", file_name(&[&planned.scenario.name, variant]));
             (!histogram.is_empty()).then(|| Document { name, bytes: distribution(&histogram).into_bytes() })
         })
         .collect()

@@ -1,10 +1,12 @@
 //! The profile of each variant as pprof reads it: one document for each scenario and variant that was sampled.
 
+use uplift_model::file_name;
+
 use super::{Document, Format, Selection};
 use crate::{
     ReportInput,
     markdown::variants,
-    profile::{DrawError, Drawn, pprof, stem},
+    profile::{DrawError, Drawn, pprof},
 };
 
 pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Result<Vec<Document>, DrawError> {
@@ -16,7 +18,7 @@ pub fn export(input: &ReportInput<'_>, selection: &Selection) -> Result<Vec<Docu
         for drawn in Drawn::of_scenario(input.profiles, name, &wanted)? {
             if !drawn.cpu.stacks.is_empty() {
                 documents.push(Document {
-                    name: format!("{}.{}", stem(name, drawn.variant), Format::Pprof.extension()),
+                    name: format!("{}.{}", file_name(&[name, drawn.variant]), Format::Pprof.extension()),
                     bytes: pprof::encode(&drawn.cpu, input.run.started_unix_s)?,
                 });
             }

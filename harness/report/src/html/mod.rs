@@ -9,14 +9,12 @@ mod records;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use uplift_model::verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict};
-
-use crate::{
-    ReportInput,
-    number::{change, change_interval},
-    plots::Plot,
-    terminal::verdict_word,
+use uplift_model::{
+    file_name,
+    verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
+
+use crate::{ReportInput, number::change_with_interval, plots::Plot, terminal::verdict_word};
 
 const STYLE: &str = include_str!("style.css");
 /// The most bytes of flame graphs in one page; what does not fit stays a link to its file.
@@ -93,14 +91,17 @@ fn frames_bytes_max(text: &str, plots: &[Plot], records: &Markup) -> usize {
     (PAGE_BYTES_MAX.saturating_sub(rest) / 4 * 3).min(FRAMES_BYTES_MAX)
 }
 
-/// The name of a scenario where only some characters may stand.
+/// The anchor of a scenario, which has a `/` and of which there may be many alike, or of another heading.
 fn slug(name: &str) -> String {
+    if name.contains('/') {
+        return file_name(&[name]);
+    }
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 /// The place of a metric of a scenario in the records.
 fn record_anchor(scenario: &str, metric: &str) -> String {
-    format!("r-{}-{}", slug(scenario), slug(metric))
+    format!("r-{}", file_name(&[scenario, metric]))
 }
 
 const fn symbol(verdict: Verdict) -> &'static str {
@@ -122,10 +123,11 @@ fn at_a_glance(input: &ReportInput<'_>) -> Markup {
     let Some(verdicts) = input.verdicts else { return html! {} };
     let row = |scenario: &ScenarioVerdict, metric: &MetricVerdict| {
         let to = format!("#{}", record_anchor(&scenario.name, &metric.metric));
+        let (change, interval) = change_with_interval(metric.change, metric.ci, metric.class);
         html! {
             td { (badge(metric.verdict, verdict_word(metric))) }
-            td.n { a href=(to) { (metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class))) } }
-            td.n { a href=(to) { (metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class))) } }
+            td.n { a href=(to) { (change.as_deref().unwrap_or("n/a")) } }
+            td.n { a href=(to) { (interval.as_deref().unwrap_or("n/a")) } }
             td { (metric.metric) }
         }
     };

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use uplift_model::{
-    MetricClass, Unit,
+    MetricClass,
     verdict::{ClaimOutcome, Estimate, Parity, ScenarioVerdict, SettingValue, Status},
 };
 
 use super::{escape, header, row};
 use crate::{
-    number::{change, change_interval, significant, with_range, with_unit},
+    number::{Scale, change, change_with_interval, significant, with_unit},
     terminal::{arrow, class_of, outcome_word, p_value, shown_by_default, verdict_word},
 };
 
@@ -19,8 +19,8 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
     }
     text.push_str("### Detailed comparison\n\n");
     header(&["metric", baseline, candidate, "change", "interval", "p", "MDE", "n", "verdict"], text);
-    let cell = |estimate: &Option<Estimate>, unit: Unit| {
-        estimate.as_ref().map_or_else(|| "n/a".to_owned(), |of| with_range(of.median, of.ci, unit))
+    let cell = |estimate: &Option<Estimate>, scale: Scale| {
+        estimate.as_ref().map_or_else(|| "n/a".to_owned(), |of| scale.with_range(of.median, of.ci))
     };
     for metric in &verdict.metrics {
         if metric.baseline.is_none() && metric.candidate.is_none() && !shown_by_default(metric) {
@@ -28,13 +28,16 @@ pub fn comparison_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &s
         }
         let name = if metric.primary { format!("**{}**", metric.metric) } else { metric.metric.clone() };
         let word = verdict_word(metric);
+        let (shown_change, interval) = change_with_interval(metric.change, metric.ci, metric.class);
+        let estimates = || [&metric.baseline, &metric.candidate].into_iter().flatten();
+        let scale = Scale::of(estimates().map(|one| one.median), metric.unit);
         row(
             &[
                 format!("{name}{}", arrow(metric.better)),
-                cell(&metric.baseline, metric.unit),
-                cell(&metric.candidate, metric.unit),
-                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, metric.class)),
-                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, metric.class)),
+                cell(&metric.baseline, scale),
+                cell(&metric.candidate, scale),
+                shown_change.unwrap_or_else(|| "n/a".to_owned()),
+                interval.unwrap_or_else(|| "n/a".to_owned()),
                 match metric.p {
                     Some(p) if metric.class != MetricClass::Info => p_value(p).replace('<', "&lt;"),
                     _ => "–".to_owned(),
@@ -135,11 +138,9 @@ pub fn claims_table(verdict: &ScenarioVerdict, text: &mut String) {
             _ => "–".to_owned(),
         };
         let published = if claim.figure.is_empty() { published } else { escape(&claim.figure) };
-        let measured = match (claim.measured, claim.ci) {
-            (Some(value), Some(ci)) => {
-                format!("{} {}", change(value, class), change_interval(ci, class))
-            }
-            (Some(value), None) => change(value, class),
+        let measured = match change_with_interval(claim.measured, claim.ci, class) {
+            (Some(value), Some(ci)) => format!("{value} {ci}"),
+            (Some(value), None) => value,
             _ => "–".to_owned(),
         };
         row(

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use uplift_analysis::estimate::median;
-use uplift_model::{Histogram, run::PlannedScenario};
+use uplift_model::{Histogram, Unit, run::PlannedScenario};
 
 use super::{header, of_variant, row, variants};
 use crate::{
     ReportInput,
-    number::{count, nanoseconds, significant},
+    number::{Scale, count, nanoseconds},
 };
 
 /// How the target's ratios (a queue's depth, records for each batch) went over the turns of the trials: medians of the
@@ -28,7 +28,14 @@ pub fn ratios_table(input: &ReportInput<'_>, planned: &PlannedScenario, text: &m
         }
         for (name, quarters) in quarters {
             let mut cells = vec![name.to_owned(), variant.to_owned()];
-            cells.extend(quarters.iter().map(|values| median(values).map_or_else(|| "n/a".to_owned(), significant)));
+            let unit = planned
+                .metrics
+                .iter()
+                .find(|metric| metric.spec.name == name)
+                .map_or(Unit::Count, |metric| metric.spec.unit);
+            let medians = quarters.each_ref().map(|values| median(values));
+            let scale = Scale::of(medians.iter().flatten().copied(), unit);
+            cells.extend(medians.map(|median| median.map_or_else(|| "n/a".to_owned(), |median| scale.show(median))));
             rows.push(cells);
         }
     }

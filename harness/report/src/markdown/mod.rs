@@ -29,7 +29,9 @@ use self::{
 use crate::{
     ReportInput, events, headline,
     number::{significant, with_unit},
-    plots, profile,
+    plots,
+    printable::printable,
+    profile,
     terminal::arrow,
 };
 
@@ -59,7 +61,7 @@ pub fn document(input: &ReportInput<'_>) -> String {
     }
     environment(input, &mut text);
     reproduction(input, &mut text);
-    text
+    printable(&text, false)
 }
 
 const fn state_word(state: RunState) -> &'static str {
@@ -76,6 +78,9 @@ fn summary(input: &ReportInput<'_>, text: &mut String) {
         Some(verdicts) => {
             for scenario in &verdicts.scenarios {
                 let _ = writeln!(text, "- {}", escape(&headline::of_scenario(scenario)));
+                if let Some(changed) = headline::changed_together(scenario) {
+                    let _ = writeln!(text, "  - {}", escape(&changed));
+                }
                 for warning in headline::warnings(scenario) {
                     let _ = writeln!(text, "  - ⚠ {}", escape(&warning));
                 }

@@ -13,7 +13,7 @@ use uplift_model::{
 use super::{header, of_variant, row, variants};
 use crate::{
     ReportInput,
-    number::{change, change_interval, count, nanoseconds, significant, with_unit},
+    number::{Scale, change_with_interval, count, nanoseconds, significant},
 };
 
 /// What the trials of one variant did, for one key (a kind, a group).
@@ -111,16 +111,19 @@ pub fn latency_table(verdict: &ScenarioVerdict, baseline: &str, candidate: &str,
             Some(kind) => kind.to_owned(),
             None => "**all together**".to_owned(),
         };
+        let medians = [&metric.baseline, &metric.candidate].into_iter().flatten().map(|one| one.median);
+        let scale = Scale::of(medians, Unit::Nanoseconds);
         let own = |estimate: &Option<uplift_model::verdict::Estimate>| {
-            estimate.as_ref().map_or_else(|| "n/a".to_owned(), |own| with_unit(own.median, Unit::Nanoseconds))
+            estimate.as_ref().map_or_else(|| "n/a".to_owned(), |own| scale.show(own.median))
         };
+        let (change, interval) = change_with_interval(metric.change, metric.ci, MetricClass::Time);
         row(
             &[
                 name,
                 own(&metric.baseline),
                 own(&metric.candidate),
-                metric.change.map_or_else(|| "n/a".to_owned(), |value| change(value, MetricClass::Time)),
-                metric.ci.map_or_else(|| "n/a".to_owned(), |ci| change_interval(ci, MetricClass::Time)),
+                change.unwrap_or_else(|| "n/a".to_owned()),
+                interval.unwrap_or_else(|| "n/a".to_owned()),
             ],
             text,
         );

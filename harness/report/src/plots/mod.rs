@@ -9,7 +9,7 @@ mod latency;
 mod timeline;
 
 use uplift_model::{
-    Histogram, Trial,
+    Histogram, Trial, file_name,
     run::{Intent, PlannedScenario},
     scenario::Load,
     verdict::ScenarioVerdict,
@@ -30,9 +30,12 @@ pub struct Plot {
 impl Plot {
     /// A plot of a scenario; `what` ends its name.
     pub fn new(scenario: &str, what: &str, svg: String, description: String) -> Self {
-        let name: String =
-            scenario.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
-        Self { path: format!("plots/{name}-{what}.svg"), description, svg }
+        Self::of_parts(&[scenario, what], svg, description)
+    }
+
+    /// A plot of what the parts of its name tell apart.
+    pub fn of_parts(parts: &[&str], svg: String, description: String) -> Self {
+        Self { path: format!("plots/{}.svg", file_name(parts)), description, svg }
     }
 
     /// Says what the plot has no line for.

@@ -8,7 +8,7 @@ pub mod stages;
 pub mod tail;
 
 use uplift_analysis::profile::{FoldedError, Profile, by_variant, differential, folded};
-use uplift_model::{ProfileTrial, protocol::Profiled, run::Run};
+use uplift_model::{ProfileTrial, file_name, protocol::Profiled, run::Run};
 
 /// Why a profile cannot be drawn.
 #[derive(Debug)]
@@ -108,31 +108,33 @@ impl<'a> Drawn<'a> {
     pub fn quality(&self) -> String {
         let Some(first) = self.trials.first() else { return String::new() };
         let lost: Option<u64> = self.trials.iter().map(|one| one.lost).sum();
-        let named: f64 = self.trials.iter().map(|one| one.symbolised_share).sum::<f64>() / self.trials.len() as f64;
+        let share: f64 = self.trials.iter().map(|one| one.symbolised_share).sum::<f64>() / self.trials.len() as f64;
+        // Of no stack nothing can be said.
+        let named = match self.cpu.samples {
+            0 => String::new(),
+            _ => format!("; {:.1} % of the stacks whole and named", share * 100.0),
+        };
         let others = match self.cpu.other_stacks() {
             none if none.samples == 0 => String::new(),
             some => format!(", {:.1} % too many to be told apart", some.share * 100.0),
         };
         format!(
-            "{}; {} Hz over {:.1} s, {} samples, {}; {:.2} cores used; {:.1} % of the stacks whole and named{}",
+            "{}; {} Hz over {:.1} s, {} samples, {}; {:.2} cores used{}{}",
             self.sampler(),
             first.frequency_hz,
             self.cpu.duration_ns as f64 / 1e9,
             self.cpu.samples,
             lost.map_or_else(|| "losses not counted".to_owned(), |lost| format!("{lost} lost")),
             self.cpu.cores_used(),
-            named * 100.0,
+            named,
             others,
         )
     }
 }
 
-/// The part of a file's name that says scenario and variant.
-pub(crate) fn stem(scenario: &str, variant: &str) -> String {
-    format!("{scenario}-{variant}")
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '-' })
-        .collect()
+/// The part of a file's name that says from what to what something moved.
+pub(crate) fn pair_stem(baseline: &Drawn<'_>, candidate: &Drawn<'_>) -> String {
+    file_name(&[baseline.scenario, baseline.variant, "to", candidate.variant])
 }
 
 /// Every file of a run's profiles.
@@ -154,7 +156,7 @@ pub fn artifacts(run: &Run, profiles: &[ProfileTrial]) -> Result<Vec<Artifact>, 
 }
 
 fn of_variant(run: &Run, drawn: &Drawn<'_>, files: &mut Vec<Artifact>) -> Result<(), DrawError> {
-    let stem = stem(drawn.scenario, drawn.variant);
+    let stem = file_name(&[drawn.scenario, drawn.variant]);
     let mut add = |end: &str, bytes: Vec<u8>| files.push(Artifact { name: format!("{stem}.{end}"), bytes });
     let cpu = &drawn.cpu;
     add("cpu.folded", folded::write(&cpu.stacks).into_bytes());
@@ -185,7 +187,7 @@ fn of_pair(baseline: &Drawn<'_>, candidate: &Drawn<'_>, files: &mut Vec<Artifact
     if text.is_empty() {
         return Ok(());
     }
-    let stem = stem(baseline.scenario, &format!("{}-to-{}", baseline.variant, candidate.variant));
+    let stem = pair_stem(baseline, candidate);
     let what = format!("{}: from {} to {}", baseline.scenario, baseline.variant, candidate.variant);
     let mut add = |end: &str, bytes: Vec<u8>| files.push(Artifact { name: format!("{stem}.{end}"), bytes });
     let sampler = candidate.sampler();

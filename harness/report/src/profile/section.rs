@@ -6,9 +6,9 @@ use uplift_analysis::profile::{
     CategoryMove, Profile, Share, Stack, categories, category, category_moves, differential, function_moves,
     kernel_share, reading, syscall_share, top_functions,
 };
-use uplift_model::{ProfileTrial, run::PlannedScenario, trial::TrialOutcome};
+use uplift_model::{ProfileTrial, file_name, run::PlannedScenario, trial::TrialOutcome};
 
-use super::{Drawn, stages, stem, tail};
+use super::{Drawn, pair_stem, stages, tail};
 use crate::{
     markdown::{escape, header, row},
     number::{count, nanoseconds},
@@ -89,7 +89,7 @@ fn variant(drawn: &Drawn<'_>, text: &mut String) {
     );
     category_table(cpu, text);
     function_table(cpu, text);
-    let stem = stem(drawn.scenario, drawn.variant);
+    let stem = file_name(&[drawn.scenario, drawn.variant]);
     let _ = writeln!(
         text,
         "![CPU time of {}](profiles/{stem}.cpu.svg)\n\nThe same samples for [pprof](profiles/{stem}.cpu.pb.gz), the \
@@ -164,7 +164,7 @@ fn waiting_table(drawn: &Drawn<'_>, text: &mut String) {
         let each = (drawn.cpu.operations > 0).then(|| waited_us as f64 * 1e3 / drawn.cpu.operations as f64);
         row(&[escape(group), why.to_owned(), nanoseconds(waited_us * 1_000), per_operation(each)], text);
     }
-    let stem = stem(drawn.scenario, drawn.variant);
+    let stem = file_name(&[drawn.scenario, drawn.variant]);
     let _ = writeln!(
         text,
         "\nA thread that was away during the whole window is not in it.\n\n![waiting time of {}](profiles/{stem}.off-cpu.svg)\n",
@@ -212,7 +212,7 @@ fn moves(baseline: &Drawn<'_>, candidate: &Drawn<'_>, unit_of_work: &str, text: 
     text.push_str(
         "Intervals are those of the sampling alone (95 %); trials differ by more. Rows in bold moved beyond it.\n\n",
     );
-    let stem = stem(baseline.scenario, &format!("{}-to-{}", baseline.variant, candidate.variant));
+    let stem = pair_stem(baseline, candidate);
     for (end, words) in [("after", "as wide as they are afterwards"), ("before", "as wide as they were before")] {
         let _ = writeln!(text, "![what moved, frames {words}](profiles/{stem}.{end}.svg)\n");
     }

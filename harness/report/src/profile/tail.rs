@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use uplift_analysis::profile::tail::{self, Tail};
+use uplift_model::file_name;
 
 use super::{
     Artifact, DrawError, Drawn, flamegraph,
     section::{named, per_operation, shortened},
-    stem,
 };
 use crate::{
     markdown::{header, row},
@@ -104,7 +104,7 @@ pub fn markdown(drawn: &Drawn<'_>, text: &mut String) {
             text,
         );
     }
-    let stem = stem(drawn.scenario, drawn.variant);
+    let stem = file_name(&[drawn.scenario, drawn.variant]);
     let _ = writeln!(
         text,
         "\n![the slowest calls of {0}](profiles/{stem}.tail.svg)\n\n![the slowest calls of {0} against all of its calls]\
@@ -157,7 +157,7 @@ pub fn json(drawn: &Drawn<'_>) -> serde_json::Value {
 /// The files of a variant's slow calls.
 pub fn artifacts(drawn: &Drawn<'_>, files: &mut Vec<Artifact>) -> Result<(), DrawError> {
     let Some(tail) = tail::tail(&drawn.trials)? else { return Ok(()) };
-    let stem = stem(drawn.scenario, drawn.variant);
+    let stem = file_name(&[drawn.scenario, drawn.variant]);
     let mut add = |end: &str, bytes: Vec<u8>| files.push(Artifact { name: format!("{stem}.{end}"), bytes });
     let folded: String = tail.slow.stacks.iter().map(|stack| format!("{} {}\n", stack.line(), stack.count)).collect();
     add("tail.folded", folded.into_bytes());

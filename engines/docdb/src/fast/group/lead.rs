@@ -238,7 +238,7 @@ impl Appender {
             .write(&*segment.file, bytes, start)
             .map_err(|error| StoreError::io("appending to", &segment.path, &error))?;
         let sync_start_ns = clock::now_ns();
-        let sync = span::process(stages::SYNC);
+        let sync = span::wait(stages::SYNC);
         segment.file.sync_data().map_err(|error| StoreError::io("syncing", &segment.path, &error))?;
         let sync_ns = clock::now_ns() - sync_start_ns;
         drop(sync);
