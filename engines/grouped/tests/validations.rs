@@ -75,7 +75,7 @@ impl ProviderFactory for Factory {
 const SLEEPERS: [&str; 5] = ["race_replay", "lock_expiration", "queue_semantics", "error_handling", "poison_message"];
 
 fn is_left_to_the_soak(group: &str) -> bool {
-    let soak = std::env::var_os("UPLIFT_SOAK").is_some_and(|soak| soak == "1");
+    let soak = env::var_os("UPLIFT_SOAK").is_some_and(|soak| soak == "1");
     !soak && SLEEPERS.contains(&group)
 }
 

@@ -57,6 +57,7 @@ impl Script {
 fn prepare(connection: &mut AgentConnection, settings_bytes: usize) -> Failure {
     let settings = [("filling".to_owned(), "x".repeat(settings_bytes).into())].into_iter().collect();
     let answer = connection.prepare(Prepare {
+        disk: None,
         target: "none".to_owned(),
         workload: Default::default(),
         settings,

@@ -14,6 +14,9 @@ pub const COUNT_MAX: u64 = 1 << 53;
 /// What is wrong, in words.
 type Checked = Result<(), String>;
 
+/// Reads one of the totals of a turn.
+type ReadTotal = fn(&TurnRecord) -> u64;
+
 impl TurnRecord {
     /// What cannot be in this record by itself.
     ///
@@ -51,7 +54,7 @@ impl Measured {
     /// The first number that cannot be, and why.
     pub fn check_numbers(&self) -> Checked {
         self.turns.iter().try_for_each(TurnRecord::check)?;
-        let totals: [(&str, fn(&TurnRecord) -> u64); 5] = [
+        let totals: [(&str, ReadTotal); 5] = [
             ("attempts", |turn| turn.attempts),
             ("unsent", |turn| turn.unsent),
             ("wall_ns", |turn| turn.wall_ns),
