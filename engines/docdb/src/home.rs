@@ -27,7 +27,7 @@ impl Home {
     /// Takes `directory`, made where it is missing.
     ///
     /// # Errors
-    /// When somebody has it, or it cannot be made.
+    /// When somebody has it, or it could not be created.
     pub fn take(disk: &Arc<dyn Disk>, directory: &Path) -> Result<Self, StoreError> {
         disk.create_directory(directory).map_err(|error| StoreError::io("making the directory", directory, &error))?;
         let lock = disk.lock(&directory.join(LOCK)).map_err(|error| match error.kind() {

@@ -156,7 +156,7 @@ fn wrong_results_reproduce_no_figure() {
         assert_eq!(rows[0].verdict, own, "the page says what the report says");
         own
     };
-    assert_eq!(outcome(&trials).outcome, ClaimOutcome::Reproduced);
+    assert_eq!(outcome(&trials).outcome, ClaimOutcome::Exceeded);
     fail(&mut trials[0], FailureKind::Check);
     let wrong = outcome(&trials);
     assert_eq!((wrong.outcome, wrong.measured), (ClaimOutcome::NotComparable, None));
@@ -192,11 +192,11 @@ fn a_figure_is_about_the_baseline_unless_it_says_otherwise() {
     let [of_baseline, of_same] = <[ClaimVerdict; 2]>::try_from(outcomes(&run)).unwrap();
     assert_eq!((of_baseline.outcome, of_baseline.measured), (ClaimOutcome::NotMeasured, None));
     assert!(of_baseline.reason.contains("against `baseline`"), "{}", of_baseline.reason);
-    assert_eq!(of_same.outcome, ClaimOutcome::Reproduced);
+    assert_eq!(of_same.outcome, ClaimOutcome::Exceeded);
 
     // Where there is no such variant, it is about whatever it is compared with.
     run.scenarios[0].scenario.variants.retain(|variant| variant.name != "baseline");
-    assert_eq!(outcomes(&run)[0].outcome, ClaimOutcome::Reproduced);
+    assert_eq!(outcomes(&run)[0].outcome, ClaimOutcome::Exceeded);
 }
 
 /// Success rates that are all 1 have no spread; their interval comes from how much was tried.

@@ -39,7 +39,7 @@ impl Counter {
     /// Opens the counter on the calling thread, whose own work is not counted.
     ///
     /// # Errors
-    /// Why it cannot be had: "no PMU on this machine", or what forbids it.
+    /// Why it is not available: "no PMU on this machine", or what forbids it.
     pub fn open((name, type_, config): Event) -> Result<Self, String> {
         let attempt = |exclude_kernel: bool| -> io::Result<OwnedFd> {
             let mut attributes = sys::perf_event_attr {

@@ -81,7 +81,7 @@ fn figures_link_to_their_records() {
     let (run, trials) = load("slower");
     let page = page(&run, &trials, &[]);
     let scenario = run.scenarios[0].scenario.name.replace('/', "-");
-    for metric in ["throughput", "response-p99", "cpu-per-op"] {
+    for metric in ["throughput", "response_p99", "cpu_per_op"] {
         let anchor = format!("r-{scenario}-{metric}");
         assert!(page.contains(&format!("id=\"{anchor}\"")), "{anchor}");
         // Both medians, the change, its interval, p, the smallest detectable change and n.

@@ -11,6 +11,7 @@ mod empty_program;
 mod extract;
 mod invocation;
 mod outcome;
+mod own_metrics;
 mod run;
 mod settings;
 mod target;
@@ -24,8 +25,6 @@ use uplift_sdk::{
 };
 
 pub use settings::{Expect, Settings, Workload};
-
-pub(crate) use describe::METRICS;
 
 /// The target's factory.
 pub static FACTORY: &dyn TargetFactory = &CommandFactory;

@@ -96,7 +96,7 @@ struct Commands {
     ready: Mutex<Ready>,
     instructions: Mutex<Result<u64, String>>,
     torn_down: Mutex<bool>,
-    /// Counters of the CPU that cannot be had, and why.
+    /// Counters of the CPU that are not available, and why.
     no_counter: Mutex<Vec<(&'static str, String)>>,
 }
 

@@ -96,7 +96,7 @@ impl ValueRule {
         if !is_name(name) {
             return wrong(format!("`{name}` cannot be a metric's name; write lower-case letters, digits and `_`"));
         }
-        if crate::METRICS.contains(&name) {
+        if crate::own_metrics::METRICS.contains(&name) {
             return wrong(format!("every command has a metric `{name}` already; choose another name"));
         }
         match (&self.regex, &self.json, &self.from) {

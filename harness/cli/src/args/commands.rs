@@ -9,14 +9,14 @@ use super::trials::budget;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Commands")]
 pub struct CommandArgs {
-    /// A program and its arguments, instead of a scenario; once for each program
+    /// A program and its arguments, instead of a scenario; repeat for each
     ///
     /// Words are split as a shell would and the program is started directly. In each run {data} stands for a fresh
     /// folder, {block} for one that lives as long as the block, {seed} for a number that is the same for all programs of
     /// a block, {run} for the number of the run.
     #[arg(long, value_name = "COMMAND")]
     pub cmd: Vec<String>,
-    /// What a program is called in the results, once for each, in order [default: what differs in the commands]
+    /// Name of a program, in order [default: what differs between them]
     #[arg(short = 'n', long = "name", alias = "command-name", value_name = "NAME", requires = "cmd")]
     pub names: Vec<String>,
     /// Give commands to a shell, for pipes and redirections
@@ -25,7 +25,9 @@ pub struct CommandArgs {
     /// Start commands without a shell, which is what happens anyway
     #[arg(short = 'N', hide = true, conflicts_with = "shell")]
     pub no_shell: bool,
-    /// Run this before each run, not timed; once for all programs, or once for each
+    /// Run this before each run, not timed
+    ///
+    /// Given once it is for all programs, otherwise once for each, in order.
     #[arg(short = 'p', long, value_name = "COMMAND", requires = "cmd")]
     pub prepare: Vec<String>,
     /// Run this after each run, not timed
@@ -40,7 +42,9 @@ pub struct CommandArgs {
     /// File that each run reads as standard input [default: nothing]
     #[arg(long, value_name = "FILE", requires = "cmd")]
     pub input: Option<String>,
-    /// Where standard output goes: `null`, `pipe` (read and thrown away), or a file
+    /// Where standard output goes: `null`, `pipe` or a file
+    ///
+    /// What goes to a `pipe` is read and thrown away.
     #[arg(long = "output", value_name = "WHERE", requires = "cmd")]
     pub stdout: Option<String>,
     /// Exactly so many runs of each program [default: until it is decided]
@@ -73,7 +77,9 @@ pub struct CommandArgs {
     /// An exit status that is right; may be given several times [default: 0]
     #[arg(long = "exit-code", value_name = "N", requires = "cmd")]
     pub exit_codes: Vec<i32>,
-    /// A value that the program prints: `tps=pgbench.tps`, or `NAME=UNIT,higher|lower,regex:REGEX`, or `…,json:POINTER`
+    /// A value that the program prints, as `tps=pgbench.tps`
+    ///
+    /// Or `NAME=UNIT,higher|lower,regex:REGEX`, or `NAME=UNIT,higher|lower,json:POINTER`.
     #[arg(long = "value", value_name = "NAME=WHERE", requires = "cmd")]
     pub values: Vec<String>,
     /// How sync calls are counted
@@ -88,7 +94,9 @@ pub struct CommandArgs {
     /// The other revision [default: the working tree as it is]
     #[arg(long, value_name = "REVISION", requires = "base_ref")]
     pub head_ref: Option<String>,
-    /// What builds a revision, given to `sh` in the folder that this one is in it
+    /// Build a revision by this, given to `sh`
+    ///
+    /// It runs in the folder of the revision that corresponds to the current one.
     #[arg(long, value_name = "COMMAND", requires = "cmd")]
     pub build: Option<String>,
     /// Write the scenario file for this, `scenarios/command/NAME.toml`

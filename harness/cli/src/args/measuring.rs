@@ -165,7 +165,7 @@ pub struct SaturateArgs {
     /// A first impression: short trials
     #[arg(long)]
     pub quick: bool,
-    /// What all verbs that run trials share.
+    /// What all commands that run trials share.
     #[command(flatten)]
     pub setup: SetupArgs,
 }

@@ -87,7 +87,7 @@ fn what_editors_and_archivers_leave_is_no_scenario() {
     assert!(!said.out().contains("pipe") && !said.out().contains("._"), "{}", said.out());
     // A link that leads nowhere was meant: it is not passed over.
     std::os::unix::fs::symlink("nowhere", folder.join("linked.toml")).unwrap();
-    bench.uplift(&["list", "--scenario-dir", scenarios.to_str().unwrap()]).code(5).says("linked.toml` cannot be read");
+    bench.uplift(&["list", "--scenario-dir", scenarios.to_str().unwrap()]).code(5).says("linked.toml`: ");
 }
 
 #[test]

@@ -86,18 +86,18 @@ fn a_sync_that_was_left_out_is_the_top_mover() {
         return;
     }
     // The kernel's path to the disk hangs under the function that asked for it.
-    let stacks = folded(&bench, "reference-synced-one-sync.cpu.folded");
+    let stacks = folded(&bench, "reference-synced-one~sync.cpu.folded");
     let syncing = with(&stacks, &["fdatasync", "_[k]"]);
     let under = with(&stacks, &["ReferenceClient", "fdatasync", "_[k]"]);
     assert!(syncing > 20 && under * 100 >= syncing * 95, "{under} of {syncing}");
-    let waits = folded(&bench, "reference-synced-one-sync.off-cpu.folded");
+    let waits = folded(&bench, "reference-synced-one~sync.off-cpu.folded");
     assert!(with(&waits, &["client;", "fdatasync"]) > 0);
     let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();
     let moved = report.split("#### What moved from `one-sync` to `no-sync`").nth(1).expect("a section on movers");
     let first = moved.lines().find(|line| line.starts_with("| **")).unwrap();
     assert!(first.starts_with("| **sync**") && first.contains("**−"), "{first}");
     for end in ["before.svg", "after.svg", "folded"] {
-        assert!(bench.run_folder().join(format!("profiles/reference-synced-one-sync-to-no-sync.{end}")).is_file());
+        assert!(bench.run_folder().join(format!("profiles/reference-synced-one~sync-to-no-sync.{end}")).is_file());
     }
 }
 
@@ -337,7 +337,7 @@ fn missing_kernel_symbols_are_said_and_the_frames_are_drawn_without_names() {
     assert!(warnings.contains("/no/such/kallsyms cannot be read"), "{warnings}");
     assert!(warnings.contains("sysctl kernel.kptr_restrict=0"), "{warnings}");
     assert!(json[0]["variants"][0]["symbolised_share"].as_f64().unwrap() < 0.95);
-    assert!(graph(&bench, "reference-synced-one-sync.cpu.svg").contains("[kernel]"));
+    assert!(graph(&bench, "reference-synced-one~sync.cpu.svg").contains("[kernel]"));
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn the_slowest_calls_are_shown_apart() {
         assert!(tail["rows"].as_array().unwrap().iter().take(3).any(sync), "{tail}");
     }
     for end in ["tail.svg", "tail.folded", "tail-against-all.svg"] {
-        let path = bench.run_folder().join(format!("profiles/reference-synced-one-sync.{end}"));
+        let path = bench.run_folder().join(format!("profiles/reference-synced-one~sync.{end}"));
         assert!(fs::metadata(&path).is_ok_and(|file| file.len() > 0), "{}", path.display());
     }
     let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();

@@ -53,10 +53,10 @@ fn rules_that_cannot_be_read_are_not_no_rules() {
     listed().code(0);
     let rules = folder.join("gate.toml");
     fs::write(&rules, b"# f\xfcr\n").unwrap();
-    listed().code(2).says("cannot be read");
+    listed().code(2).says("could not read");
     fs::remove_file(&rules).unwrap();
     fs::create_dir(&rules).unwrap();
-    listed().code(2).says("cannot be read");
+    listed().code(2).says("could not read");
     fs::remove_dir(&rules).unwrap();
     symlink("nowhere", &rules).unwrap();
     listed().code(2).says("a link to something that is not there");
@@ -68,8 +68,8 @@ fn a_calibration_that_cannot_be_read_is_not_written_over() {
     let file = bench.folder.path().join("results/calibration.json");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(&file, b"{ \"f\xfcr\": 1 }").unwrap();
-    bench.uplift(&with(&["compare", "baseline", "same", "reference/steady"], &[])).code(5).says("cannot be read");
-    bench.uplift(&with(&["calibrate", "reference/steady"], &[])).code(5).says("cannot be read");
+    bench.uplift(&with(&["compare", "baseline", "same", "reference/steady"], &[])).code(5).says("could not read");
+    bench.uplift(&with(&["calibrate", "reference/steady"], &[])).code(5).says("could not read");
     assert_eq!(fs::read(&file).unwrap(), b"{ \"f\xfcr\": 1 }");
 }
 
@@ -78,11 +78,11 @@ fn a_calibration_that_cannot_be_read_is_not_written_over() {
 fn blocks_that_one_side_lost_are_a_failure() {
     let body = "n=$(cat \"$here/n\" 2>/dev/null || echo 0)\necho $((n + 1)) > \"$here/n\"\n\
                 [ $((n % 2)) = 1 ] && exit 3\nexec \"$uplift\" agent";
-    for verb in ["compare", "gate"] {
+    for command in ["compare", "gate"] {
         let bench = Bench::new();
         let mut more = vec!["--set", "trial.rounds=2", "--set", "trial.warmup=10ms", "--blocks", "10"];
-        more.extend((verb == "gate").then_some("--strict"));
-        let said = with_agent(&bench, body, &[verb, "baseline", "same", "reference/steady"], &more);
+        more.extend((command == "gate").then_some("--strict"));
+        let said = with_agent(&bench, body, &[command, "baseline", "same", "reference/steady"], &more);
         said.code(5);
         let out = said.out();
         assert!(out.contains("`same` failed in 5 of 10 blocks") && out.contains("no sample of all"), "{out}");
@@ -177,8 +177,8 @@ fn numbers_that_cannot_be_are_a_failure() {
         (turn["attempts"], turn["ok"]) = (u64::MAX.into(), u64::MAX.into());
     }
     fs::write(&file, format!("{trial}\n")).unwrap();
-    for verb in ["show", "report"] {
-        bench.uplift(&[verb, "latest"]).code(0);
+    for command in ["show", "report"] {
+        bench.uplift(&[command, "latest"]).code(0);
     }
     assert!(bench.uplift(&["show", "latest"]).out().contains("numbers that cannot be"));
 }
@@ -253,7 +253,7 @@ fn a_whole_name_is_that_run() {
     bench.uplift(&["show", &name[..name.len() - 1]]).code(2).says("2 runs begin with");
     let out = bench.folder.path().join("file");
     fs::write(&out, "").unwrap();
-    bench.uplift(&["show", "latest", "--out", out.to_str().unwrap()]).code(5).says("cannot be read");
+    bench.uplift(&["show", "latest", "--out", out.to_str().unwrap()]).code(5).says("could not read");
 }
 
 #[test]

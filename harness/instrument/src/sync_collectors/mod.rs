@@ -1,7 +1,7 @@
 //! Counts the sync calls of programs that are started through a collector, and of all their descendants.
 //!
 //! Three ways behind one trait. Each starts programs on a thread of its own, which carries what the programs inherit: a
-//! filter of system calls, or counters of tracepoints. A collector does not know what the programs are, or when a run of
+//! seccomp filter, or counters of tracepoints. A collector does not know what the programs are, or when a run of
 //! one begins and ends.
 
 mod preload;
@@ -38,7 +38,7 @@ pub trait SyncCollector: Send + Sync {
 /// The collector that `choice` means; `folder` is where one may put files. `None`: nothing is to be counted.
 ///
 /// # Errors
-/// Why it cannot be had; of "auto" why none can.
+/// Why it is not available; of "auto" why none can.
 pub fn open(choice: SyncCollectorChoice, folder: &Path) -> Result<Option<Box<dyn SyncCollector>>, String> {
     type Opened = Result<Box<dyn SyncCollector>, String>;
     let seccomp = || -> Opened { Ok(Box::new(seccomp::Seccomp::open()?)) };
