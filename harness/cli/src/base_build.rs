@@ -163,7 +163,7 @@ fn profiles(package: &Path) -> Result<toml::Table, CliError> {
     for name in ["Cargo.toml", ".cargo/config.toml"] {
         let path = package.join(name);
         let text = read_optional(&path)
-            .map_err(|error| CliError::environment(format!("`{}` cannot be read: {error}", path.display()), ""))?;
+            .map_err(|error| CliError::environment(format!("could not read `{}`: {error}", path.display()), ""))?;
         let table: toml::Table = text.and_then(|text| toml::from_str(&text).ok()).unwrap_or_default();
         if let Some(toml::Value::Table(profiles)) = table.get("profile") {
             all.extend(profiles.clone());

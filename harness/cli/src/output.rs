@@ -161,7 +161,7 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
 /// The flame graphs of a run, in the order of their names.
 fn attachments(directory: &Path) -> Result<Vec<html::Attachment>, CliError> {
     let unreadable = |path: &Path, error: io::Error| {
-        CliError::environment(format!("`{}` cannot be read: {error}", path.display()), "remove or repair it")
+        CliError::environment(format!("could not read `{}`: {error}", path.display()), "remove or repair it")
     };
     let folder = directory.join("profiles");
     let entries = list_optional(&folder).map_err(|error| unreadable(&folder, error))?;

@@ -330,7 +330,7 @@ impl Session<'_> {
             if let Some(path) = path {
                 *slot = Some(PinnedBinary::of(path.clone()).map_err(|error| {
                     CliError::usage(
-                        format!("the binary `{}` cannot be read: {error}", path.display()),
+                        format!("could not read the binary `{}`: {error}", path.display()),
                         "name an executable built from uplift",
                     )
                 })?);

@@ -50,7 +50,7 @@ fn find(word: &str, out: &Path) -> Result<PathBuf, CliError> {
         return Ok(given);
     }
     let entries = list_optional(out).map_err(|error| {
-        let message = format!("the folder `{}` cannot be read: {error}", out.display());
+        let message = format!("could not read the folder `{}`: {error}", out.display());
         CliError::environment(message, "name the folder that holds runs with --out")
     })?;
     let mut names: Vec<String> = entries

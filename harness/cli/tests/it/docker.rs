@@ -242,7 +242,7 @@ fn a_profile_is_sampled_inside_a_container() {
         return;
     }
     assert!(variant["symbolised_share"].as_f64().unwrap() >= 0.95, "{variant}");
-    let folded = bench.run_folder().join("profiles/reference-synced-one-sync.cpu.folded");
+    let folded = bench.run_folder().join("profiles/reference-synced-one~sync.cpu.folded");
     let folded = fs::read_to_string(folded).unwrap();
     assert!(folded.contains("ReferenceClient"), "the program's names: {folded}");
     let sync = folded.lines().any(|line| line.contains("sync") && line.contains("_[k]") && !line.contains("0xffff"));

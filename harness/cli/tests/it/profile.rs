@@ -97,7 +97,7 @@ fn a_sync_that_was_left_out_is_the_top_mover() {
     let first = moved.lines().find(|line| line.starts_with("| **")).unwrap();
     assert!(first.starts_with("| **sync**") && first.contains("**−"), "{first}");
     for end in ["before.svg", "after.svg", "folded"] {
-        assert!(bench.run_folder().join(format!("profiles/reference-synced-one~sync-to-no-sync.{end}")).is_file());
+        assert!(bench.run_folder().join(format!("profiles/reference-synced-one~sync-to-no~sync.{end}")).is_file());
     }
 }
 
