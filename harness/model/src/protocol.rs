@@ -21,6 +21,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The longest line that either side reads, in bytes.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
 
+/// The name of a process that an agent starts to end its process group when the agent is gone. It outlives the agent by a
+/// moment, and the harness does not report it as left behind.
+pub const GUARD_NAME: &std::ffi::CStr = c"uplift-guard";
+
 /// Harness to agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]

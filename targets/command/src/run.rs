@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use uplift_sdk::clock;
+use uplift_sdk::{clock, model::protocol::GUARD_NAME};
 
 use crate::capture::Captured;
 
@@ -109,6 +109,8 @@ fn guard_group() {
         let [closed_at_the_end, held] = ends;
         match libc::fork() {
             0 => {
+                // Named before it exists: nobody sees the guard under another name.
+                libc::prctl(libc::PR_SET_NAME, GUARD_NAME.as_ptr());
                 if libc::fork() != 0 {
                     libc::_exit(0);
                 }
@@ -119,7 +121,6 @@ fn guard_group() {
                         libc::close(descriptor);
                     }
                 }
-                forget_environment();
                 let mut byte = 0u8;
                 while libc::read(0, (&raw mut byte).cast(), 1) < 0 && *libc::__errno_location() == libc::EINTR {}
                 libc::kill(-libc::getpgrp(), libc::SIGKILL);
@@ -133,25 +134,6 @@ fn guard_group() {
                 libc::close(closed_at_the_end);
                 libc::close(held);
             }
-        }
-    }
-}
-
-/// Empties the environment that the system shows of the calling process. The harness finds what outlives an agent by it and
-/// reports that as left behind by the target, which the guard is not.
-///
-/// # Safety
-/// No other thread of the process may run.
-unsafe fn forget_environment() {
-    unsafe extern "C" {
-        static environ: *mut *mut libc::c_char;
-    }
-    // SAFETY: the list ends with a null pointer, and each entry is a string that ends with a zero; nobody else reads them.
-    unsafe {
-        let mut entry = environ;
-        while !entry.is_null() && !(*entry).is_null() {
-            libc::memset((*entry).cast(), 0, libc::strlen(*entry));
-            entry = entry.add(1);
         }
     }
 }

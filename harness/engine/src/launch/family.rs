@@ -15,6 +15,8 @@ use std::{
     time::Duration,
 };
 
+use uplift_model::protocol::GUARD_NAME;
+
 /// The variable that marks the processes of an agent.
 pub(super) const MARK: &str = "UPLIFT_AGENT_MARK";
 
@@ -121,7 +123,9 @@ impl Family {
             let others = self.others();
             let alive: Vec<&Process> = others.iter().filter(|one| !one.zombie).collect();
             for one in &alive {
-                ended.insert((one.id, one.start), one.name.clone());
+                if one.name.as_bytes() != GUARD_NAME.to_bytes() {
+                    ended.insert((one.id, one.start), one.name.clone());
+                }
                 // SAFETY: the process was just seen as one of this agent's.
                 unsafe { libc::kill(one.id as libc::pid_t, libc::SIGKILL) };
             }
