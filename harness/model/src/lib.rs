@@ -6,6 +6,7 @@
 
 pub mod arrival;
 pub mod calibration;
+pub mod database_durability;
 pub mod disk;
 pub mod durability;
 pub mod duration;
@@ -19,6 +20,7 @@ pub mod protocol;
 pub mod run;
 pub mod scenario;
 pub mod secret;
+pub mod seed;
 pub mod setting_value;
 pub mod trial;
 pub mod verdict;

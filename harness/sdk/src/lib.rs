@@ -7,8 +7,6 @@
 //! This crate does not know which targets exist, how load is generated, how trials are planned, or what a result means.
 
 pub mod contract;
-pub mod durability;
-pub mod seed;
 pub mod settings;
 pub mod slowdown;
 
@@ -19,6 +17,8 @@ pub use contract::{
 pub use settings::{SettingsError, Validated, typed};
 pub use uplift_instrument::{clock, hardware_counters, stage, sync_collectors, sync_probe, timeline};
 pub use uplift_model as model;
+pub use uplift_model::database_durability as durability;
+pub use uplift_model::seed;
 pub use uplift_model::{
     Durability,
     metric::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit},

@@ -8,16 +8,16 @@ use std::{
     },
 };
 
+use dataflow_engine::{
+    engine::{Engine, Packets},
+    row::{Vote, user},
+};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Zipf};
 use uplift_sdk::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown};
 
-use crate::{
-    engine::{Engine, Packets},
-    row::Vote,
-    settings::{Distribution, Workload},
-};
+use crate::settings::{Distribution, Workload};
 
 /// Kinds of operation, by index.
 pub mod kind {
@@ -41,16 +41,6 @@ pub mod failure {
     pub const RECOVERY: u8 = 2;
     /// Their names.
     pub const NAMES: [&str; 3] = ["shard failed", "article missing", "recovery incomplete"];
-}
-
-/// The user number of vote `sequence` of client `client`: no two votes of a trial have the same.
-pub const fn user(client: u16, sequence: u64) -> u64 {
-    (client as u64) << 48 | sequence
-}
-
-/// Client and sequence number of a user number.
-pub const fn client_and_sequence(user: u64) -> (u16, u64) {
-    ((user >> 48) as u16, user & ((1 << 48) - 1))
 }
 
 /// What one client was told.
@@ -207,11 +197,5 @@ mod tests {
             let seen = f64::from(counts[rank as usize - 1]);
             assert!((seen - wanted).abs() < 5.0 * deviation, "rank {rank}: {seen}, wanted {wanted:.0}");
         }
-    }
-
-    #[test]
-    fn users_tell_client_and_vote_apart() {
-        assert_eq!(client_and_sequence(user(u16::MAX, 5)), (u16::MAX, 5));
-        assert_eq!(client_and_sequence(user(3, (1 << 48) - 1)), (3, (1 << 48) - 1));
     }
 }

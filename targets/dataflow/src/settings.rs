@@ -1,17 +1,10 @@
 //! Workload and settings of the dataflow target.
 
+use dataflow_engine::row::ARTICLES_MAX;
+pub use dataflow_engine::settings::{CheckpointMode, Layout, Mode, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_sdk::{SettingsError, Validated, model::duration::HumanDuration};
-
-use crate::row::ARTICLES_MAX;
-
-/// The most rows of a merged packet.
-const BATCH_MAX: u32 = 1_000_000;
-/// The most votes that memory is reserved for: all that fit into a base table.
-const RESERVE_VOTES_MAX: u64 = u32::MAX as u64 - 1;
-/// The most shards: each is a thread.
-const SHARDS_MAX: u16 = 64;
 
 /// What is asked of the engine.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -95,110 +88,39 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
+        let engine = dataflow_engine::settings::Settings::default();
         Self {
-            durability: Mode::Log,
-            shards: 1,
-            max_batch: 65_536,
-            flush_timeout: HumanDuration::default(),
-            page_size: 4096,
-            checkpoint_rows: 10_000,
-            checkpoint_mode: CheckpointMode::Passive,
-            state: None,
-            layout: Layout::Serialized,
-            reserve_votes: None,
+            durability: engine.durability,
+            shards: engine.shards,
+            max_batch: engine.max_batch,
+            flush_timeout: engine.flush_timeout,
+            page_size: engine.page_size,
+            checkpoint_rows: engine.checkpoint_rows,
+            checkpoint_mode: engine.checkpoint_mode,
+            state: engine.state,
+            layout: engine.layout,
+            reserve_votes: engine.reserve_votes,
             slowdown_percent: 0.0,
         }
     }
 }
 
-/// Ways to be durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Mode {
-    /// Our own log, one `fdatasync` for each merged packet, acknowledged after it.
-    #[serde(rename = "log")]
-    Log,
-    /// SQLite in WAL mode, FULL, exclusive; acknowledged after the commit, which now and then holds an automatic
-    /// checkpoint.
-    #[serde(rename = "sqlite-wal")]
-    SqliteWal,
-    /// As before without automatic checkpoints: after `checkpoint_rows` rows the writer checkpoints, having
-    /// acknowledged.
-    #[serde(rename = "sqlite-checkpoint-after-ack")]
-    SqliteCheckpointAfterAck,
-    /// As before with the checkpoints in a thread of their own, on a second connection.
-    #[serde(rename = "sqlite-checkpoint-thread")]
-    SqliteCheckpointThread,
-    /// The log as in `log`; after acknowledging, the rows go to SQLite without any sync or journal, as an index.
-    #[serde(rename = "log+sqlite-nosync")]
-    LogSqliteNosync,
-    /// Nothing is made durable.
-    #[serde(rename = "none")]
-    None,
-}
-
-impl Mode {
-    /// As it is written in a scenario.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::SqliteWal => "sqlite-wal",
-            Self::SqliteCheckpointAfterAck => "sqlite-checkpoint-after-ack",
-            Self::SqliteCheckpointThread => "sqlite-checkpoint-thread",
-            Self::LogSqliteNosync => "log+sqlite-nosync",
-            Self::None => "none",
+impl Settings {
+    /// Those of the engine; the others concern its clients.
+    pub fn engine(&self) -> dataflow_engine::settings::Settings {
+        dataflow_engine::settings::Settings {
+            durability: self.durability,
+            shards: self.shards,
+            max_batch: self.max_batch,
+            flush_timeout: self.flush_timeout,
+            page_size: self.page_size,
+            checkpoint_rows: self.checkpoint_rows,
+            checkpoint_mode: self.checkpoint_mode,
+            state: self.state,
+            layout: self.layout,
+            reserve_votes: self.reserve_votes,
         }
     }
-
-    /// Whether it checkpoints when it is told to.
-    pub const fn checkpoints_manually(self) -> bool {
-        matches!(self, Self::SqliteCheckpointAfterAck | Self::SqliteCheckpointThread)
-    }
-}
-
-/// Kinds of SQLite checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckpointMode {
-    /// As much as can be done without waiting for anybody.
-    Passive,
-    /// Waits for writers.
-    Full,
-    /// Waits for writers and readers, so that the next writer begins the write-ahead log anew.
-    Restart,
-    /// The same, and cuts the write-ahead log to nothing.
-    Truncate,
-}
-
-impl CheckpointMode {
-    /// As it is written in a scenario and in SQL.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Passive => "passive",
-            Self::Full => "full",
-            Self::Restart => "restart",
-            Self::Truncate => "truncate",
-        }
-    }
-}
-
-/// Where the base tables are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// In memory.
-    Memory,
-    /// In SQLite.
-    Sqlite,
-}
-
-/// How a row lies in SQLite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// As upstream: the whole row serialized in one column, and the key again as text in an indexed one.
-    Serialized,
-    /// A column for each column, the key indexed as an integer.
-    Columns,
 }
 
 impl Validated for Workload {
@@ -223,55 +145,11 @@ impl Validated for Workload {
     }
 }
 
-impl Settings {
-    /// Where the base tables are kept.
-    pub fn state(&self) -> State {
-        self.state.unwrap_or(match self.durability {
-            Mode::Log | Mode::None => State::Memory,
-            _ => State::Sqlite,
-        })
-    }
-
-    /// Whether a SQLite database is written.
-    pub fn has_sqlite(&self) -> bool {
-        !matches!(self.durability, Mode::Log | Mode::None) || self.state() == State::Sqlite
-    }
-}
-
 impl Validated for Settings {
     fn validate(&self) -> Result<(), SettingsError> {
         let wrong = |key: &str, message: String| Err(SettingsError::new("settings", key, message));
-        if self.shards == 0 || self.shards > SHARDS_MAX {
-            return wrong("shards", format!("{} shards cannot be; write 1 to {SHARDS_MAX}", self.shards));
-        }
-        if self.max_batch == 0 || self.max_batch > BATCH_MAX {
-            return wrong("max_batch", format!("{} rows cannot be; write 1 to {BATCH_MAX}", self.max_batch));
-        }
-        if !(self.page_size.is_power_of_two() && (512..=65_536).contains(&self.page_size)) {
-            return wrong(
-                "page_size",
-                format!("{} is no page size of SQLite; write a power of two from 512 to 65536", self.page_size),
-            );
-        }
-        if self.checkpoint_rows == 0 {
-            return wrong("checkpoint_rows", "a checkpoint after 0 rows cannot be; write at least 1".to_owned());
-        }
-        if self.durability == Mode::Log && self.state == Some(State::Sqlite) {
-            return wrong(
-                "state",
-                "`log` has no SQLite to keep rows in; write durability = \"log+sqlite-nosync\"".to_owned(),
-            );
-        }
-        if let Some(votes) = self.reserve_votes {
-            if votes > RESERVE_VOTES_MAX {
-                return wrong(
-                    "reserve_votes",
-                    format!("{votes} votes are too many; write at most {RESERVE_VOTES_MAX}"),
-                );
-            }
-            if self.state() != State::Memory {
-                return wrong("reserve_votes", "only base tables in memory have memory to reserve".to_owned());
-            }
+        if let Err(invalid) = self.engine().check() {
+            return wrong(invalid.key, invalid.rule);
         }
         if !(self.slowdown_percent.is_finite() && self.slowdown_percent >= 0.0) {
             return wrong(

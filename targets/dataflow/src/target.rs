@@ -9,17 +9,19 @@ use std::{
     },
 };
 
+use dataflow_engine::{
+    check::{self, Told},
+    engine::{Engine, EngineError, Packets},
+    persist::Storage,
+    row::{Article, Vote, user},
+};
 use uplift_sdk::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, Target, TargetError, clock,
     model::Histogram, stage::StageTable, timeline::EventLog,
 };
 
 use crate::{
-    check::{Told, check},
-    client::{Articles, Slowed, Tally, Voter, failure, kind, user},
-    engine::{Engine, EngineError, Packets},
-    persist::Storage,
-    row::{Article, Vote},
+    client::{Articles, Slowed, Tally, Voter, failure, kind},
     settings::{Settings, Workload, WorkloadKind},
 };
 
@@ -40,8 +42,8 @@ fn failed(doing: &'static str) -> impl FnOnce(EngineError) -> TargetError {
 /// Whatever keeps it from being set up.
 pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
     let storage = Storage::real();
-    let (engine, _) =
-        Engine::open(&context.data_dir, &settings, &storage, &context.events).map_err(failed("opening the engine"))?;
+    let (engine, _) = Engine::open(&context.data_dir, &settings.engine(), &storage, &context.events)
+        .map_err(failed("opening the engine"))?;
     let titles: Vec<String> = (0..workload.articles).map(title).collect();
     let articles = titles.iter().zip(0..).map(|(title, id)| Article { id, title });
     engine.insert_articles(articles).map_err(failed("inserting the articles"))?;
@@ -76,6 +78,12 @@ pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Res
             })
         }
     })
+}
+
+fn recount(engine: &Engine, articles: u32, told: &BTreeMap<u16, Told>) -> Result<Check, TargetError> {
+    let check::Check { passed, checked, detail } =
+        check::check(engine, articles, told).map_err(failed("reading votes back"))?;
+    Ok(Check { passed, checked, detail })
 }
 
 /// What clients do is in force too.
@@ -171,11 +179,13 @@ impl Target for Voting {
     }
 
     fn check(&self) -> Result<Check, TargetError> {
-        check(&self.engine, self.workload.articles, &self.told()).map_err(failed("reading votes back"))
+        recount(&self.engine, self.workload.articles, &self.told())
     }
 
     fn sample(&self, samples: &mut Samples) {
-        self.engine.sample(samples);
+        for (name, count) in self.engine.counters().all() {
+            samples.counter(name, count as f64);
+        }
         // A shard that has failed says so elsewhere.
         if let Ok(stored) = self.engine.stored() {
             for (name, bytes) in [
@@ -225,7 +235,7 @@ struct Recovering {
 impl Recovering {
     fn recover(&self) -> Result<Engine, EngineError> {
         let start_ns = clock::now_ns();
-        let (engine, _) = Engine::open(&self.directory, &self.settings, &self.storage, &EventLog::default())?;
+        let (engine, _) = Engine::open(&self.directory, &self.settings.engine(), &self.storage, &EventLog::default())?;
         self.recovery_ns.fetch_add(clock::now_ns() - start_ns, Ordering::Relaxed);
         self.recoveries.fetch_add(1, Ordering::Relaxed);
         Ok(engine)
@@ -260,8 +270,7 @@ impl Target for Recovering {
     fn check(&self) -> Result<Check, TargetError> {
         let engine = self.recover().map_err(failed("opening the engine once more"))?;
         let told = Told { acknowledged: self.workload.preload_votes, unanswered_max: 0 };
-        check(&engine, self.workload.articles, &BTreeMap::from([(PRELOAD_CLIENT, told)]))
-            .map_err(failed("reading votes back"))
+        recount(&engine, self.workload.articles, &BTreeMap::from([(PRELOAD_CLIENT, told)]))
     }
 
     fn sample(&self, samples: &mut Samples) {

@@ -4,25 +4,56 @@
 //! emptied, and every finished copy is read back and compared with the rows that the generator and the native transform
 //! make without any pipeline.
 
-pub mod checksum;
-pub mod copy_binary;
-pub mod destination;
-pub mod error;
-pub mod frame;
-pub mod generator;
 mod metrics;
-pub mod profile;
-mod psql;
-pub mod run;
-mod settings;
-pub mod source;
-pub mod stages;
+pub mod settings;
 mod target;
-pub mod transform;
-pub mod value;
 
-pub use settings::{
-    DestinationKind, Fault, JournalMode, LoadMethod, Settings, SourceKind, SqlPlan, Synchronous, TableLayout, Toast,
-    TransformEngine, WalLevel, Workload,
+use pipeline_engine::error::CATEGORIES;
+use uplift_sdk::{Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, model::Table};
+
+use crate::{
+    settings::{Settings, Workload, read},
+    target::Pipeline,
 };
-pub use target::{Expected, FACTORY, expected, job};
+
+/// The pipeline target's factory.
+pub static FACTORY: &dyn TargetFactory = &Factory;
+
+struct Factory;
+
+impl TargetFactory for Factory {
+    fn name(&self) -> &'static str {
+        "pipeline"
+    }
+
+    fn about(&self) -> &'static str {
+        "source, transform, destination: Arrow IPC frames, WebAssembly, SQLite or PostgreSQL"
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            unit_of_work: "row".into(),
+            operations: vec!["copy".into()],
+            write_kinds: vec!["copy".into()],
+            no_op_reasons: Vec::new(),
+            failure_categories: CATEGORIES.iter().map(|name| (*name).into()).collect(),
+            metrics: metrics::all(),
+            workload_schema: schemars::schema_for!(Workload).to_value(),
+            settings_schema: schemars::schema_for!(Settings).to_value(),
+        }
+    }
+
+    fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
+        read(workload, settings).map(drop)
+    }
+
+    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
+        let (workload, settings) = read(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        if context.load.clients() != 1 {
+            let message = "a pipeline has one client: its own threads are its parallelism; write `clients = 1`";
+            return Err(TargetError::new("reading the load", SettingsError::new("load", "clients", message)));
+        }
+        Ok(Box::new(Pipeline::open(workload.0, settings.0, &context.data_dir, context.seed)?))
+    }
+}

@@ -4,187 +4,36 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use uplift_postgres_service::Server;
-use uplift_sdk::{
-    Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target,
-    TargetError, TargetFactory, clock,
-    model::{Table, setting_value::AUTOMATIC},
-    stage::StageTable,
-};
-
-use crate::{
-    checksum::{Checksum, value_bytes},
-    destination::{FileStore, PostgresStore, SqliteStore, Store, connect_postgres, start_server},
-    error::{CATEGORIES, ErrorKind, PipelineError, Result},
-    generator::Generator,
-    metrics,
+use pipeline_engine::{
+    Expected, Fault, LoadMethod, Settings, TransformEngine, Workload,
+    destination::loader::adaptive_flush_bytes,
+    error::{ErrorKind, PipelineError, Result},
+    expected, job,
     psql::Psql,
     run::Job,
-    settings::{DestinationKind, Fault, LoadMethod, Settings, SourceKind, TransformEngine, Workload},
-    source::SourceTable,
-    stages,
-    transform::{Connector, Native, TransformKind},
+    transform::TransformKind,
+};
+use uplift_sdk::{
+    Batch, Check, Client, Drain, Durability, Outcome, Samples, Target, TargetError, TargetErrorKind, clock,
+    model::setting_value::AUTOMATIC, stage::StageTable,
 };
 
-/// The pipeline target's factory.
-pub static FACTORY: &dyn TargetFactory = &Factory;
-
-struct Factory;
-
-fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let (workload, settings) = uplift_sdk::settings::read::<Workload, Settings>(workload, settings)?;
-    settings.suits(&workload)?;
-    Ok((workload, settings))
-}
-
-impl TargetFactory for Factory {
-    fn name(&self) -> &'static str {
-        "pipeline"
-    }
-
-    fn about(&self) -> &'static str {
-        "source, transform, destination: Arrow IPC frames, WebAssembly, SQLite or PostgreSQL"
-    }
-
-    fn describe(&self) -> Description {
-        Description {
-            unit_of_work: "row".into(),
-            operations: vec!["copy".into()],
-            write_kinds: vec!["copy".into()],
-            no_op_reasons: Vec::new(),
-            failure_categories: CATEGORIES.iter().map(|name| (*name).into()).collect(),
-            metrics: metrics::all(),
-            workload_schema: schemars::schema_for!(Workload).to_value(),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+fn failed(error: PipelineError) -> TargetError {
+    match error.kind {
+        ErrorKind::Unavailable { state, remedy } => {
+            TargetError::new(error.context, TargetErrorKind::Unavailable { state, remedy })
         }
-    }
-
-    fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read(workload, settings).map(drop)
-    }
-
-    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read(&context.workload, &context.settings)
-            .map_err(|error| TargetError::new("reading the scenario", error))?;
-        if context.load.clients() != 1 {
-            let message = "a pipeline has one client: its own threads are its parallelism; write `clients = 1`";
-            return Err(TargetError::new("reading the load", SettingsError::new("load", "clients", message)));
-        }
-        Ok(Box::new(Pipeline::open(workload, settings, &context.data_dir, context.seed)?))
+        kind => TargetError::engine(error.context, kind),
     }
 }
 
-/// Sets up everything that the runs of one trial share. What the destination holds already is left alone, so that a run
-/// can go on where another process was stopped; a new one wants [`Store::reset`] first. Where `server` is given, tables of
-/// PostgreSQL are made there, else on a server that is started.
-///
-/// # Errors
-/// A server that is missing, a module that does not compile, a full disk.
-pub fn job(
-    workload: Workload,
-    settings: Settings,
-    data_dir: &Path,
-    seed: u64,
-    server: Option<Arc<Server>>,
-) -> Result<Job> {
-    let transforms = workload.transform != TransformKind::None;
-    if transforms && settings.transform_engine == TransformEngine::Sql && !cfg!(feature = "sql") {
-        let (state, remedy) = (
-            "transform_engine = \"sql\": DataFusion is not in this build",
-            "build it in with `cargo run --features sql -- …`, which takes minutes the first time",
-        );
-        let kind = ErrorKind::Unavailable { state: state.to_owned(), remedy: remedy.to_owned() };
-        return Err(PipelineError::new("preparing the transform", kind));
-    }
-    let generator = Generator::new(workload.profile, seed);
-    let output_schema = workload.transform.schema(generator.schema());
-    let database = match server {
-        Some(server) => Some(Arc::new(connect_postgres(server)?)),
-        None if settings.needs_postgres() => {
-            Some(Arc::new(connect_postgres(start_server(data_dir, settings.wal_level)?)?))
-        }
-        None => None,
-    };
-    let store: Box<dyn Store> = match (settings.destination, &database) {
-        (DestinationKind::Postgres, Some(database)) => {
-            Box::new(PostgresStore::new(Arc::clone(database), Arc::clone(&output_schema), settings.clone()))
-        }
-        (DestinationKind::File, _) => {
-            let directory = data_dir.join("rows");
-            Box::new(FileStore::new(directory, Arc::clone(&output_schema), settings.syncs_per_commit))
-        }
-        _ => Box::new(SqliteStore::new(data_dir, Arc::clone(&output_schema), settings.clone())),
-    };
-    let source_table = match (settings.source, &database) {
-        (SourceKind::Postgres, Some(database)) => {
-            Some(SourceTable::fill(database.admin(), &generator, workload.rows(), settings.batch_rows)?)
-        }
-        _ => None,
-    };
-    let wasm = transforms && settings.transform_engine == TransformEngine::Wasm;
-    let module_cache = match wasm && settings.aot {
-        true => Some(Connector::precompile(&data_dir.join("connector.cwasm"))?),
-        false => None,
-    };
-    Ok(Job {
-        workload,
-        settings,
-        generator,
-        store,
-        database,
-        source_table,
-        module_cache,
-        output_schema,
-        output_row_bytes: 0.0,
-        stages: StageTable::new(&stages::NAMES),
-        counts: Default::default(),
-        loading: Default::default(),
-        traffic: Default::default(),
-    })
-}
-
-/// What must arrive.
-#[derive(Clone, Copy, Debug)]
-pub struct Expected {
-    /// Rows and their checksum.
-    pub checksum: Checksum,
-    /// Mean bytes of values of a source row.
-    pub source_row_bytes: f64,
-    /// Mean bytes of values of a row that arrives.
-    pub output_row_bytes: f64,
-}
-
-/// What must arrive, made by one thread without frames, channels or modules.
-///
-/// # Errors
-/// Never with the profiles there are.
-pub fn expected(generator: &Generator, workload: &Workload) -> Result<Expected> {
-    const BATCH_ROWS: u64 = 500;
-    let native = Native::new(workload.transform, generator.schema());
-    let rows = workload.rows();
-    let (mut checksum, mut source_bytes, mut output_bytes, mut first) = (Checksum::default(), 0, 0, 0);
-    while first < rows {
-        let count = BATCH_ROWS.min(rows - first);
-        let batch = generator.batch(first, 1, count, None)?;
-        source_bytes += value_bytes(&batch);
-        let batch = native.transform(&batch).map_err(|error| PipelineError::arrow("transforming a batch", &error))?;
-        output_bytes += value_bytes(&batch);
-        checksum += Checksum::of(&batch);
-        first += count;
-    }
-    Ok(Expected {
-        checksum,
-        source_row_bytes: source_bytes as f64 / rows as f64,
-        output_row_bytes: output_bytes as f64 / checksum.rows.max(1) as f64,
-    })
-}
-
-struct Pipeline {
+/// A job that is run again and again.
+pub struct Pipeline {
     job: Job,
     psql: Option<Psql>,
     expected: Expected,
@@ -207,14 +56,19 @@ struct State {
 }
 
 impl Pipeline {
-    fn open(workload: Workload, settings: Settings, data_dir: &Path, seed: u64) -> Result<Self, TargetError> {
-        let mut job = job(workload, settings, data_dir, seed, None)?;
-        job.store.reset()?;
-        let expected = expected(&job.generator, &job.workload)?;
+    /// Sets it up.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being set up.
+    pub fn open(workload: Workload, settings: Settings, data_dir: &Path, seed: u64) -> Result<Self, TargetError> {
+        let mut job = job(workload, settings, data_dir, seed, None).map_err(failed)?;
+        job.store.reset().map_err(failed)?;
+        let expected = expected(&job.generator, &job.workload).map_err(failed)?;
         job.output_row_bytes = expected.output_row_bytes;
         let psql = match (job.settings.load, &job.database) {
             (LoadMethod::PsqlText | LoadMethod::PsqlBinary, Some(database)) => {
-                Some(Psql::prepare(data_dir, &job.settings, &job.generator, job.workload.rows(), database)?)
+                let rows = job.workload.rows();
+                Some(Psql::prepare(data_dir, &job.settings, &job.generator, rows, database).map_err(failed)?)
             }
             _ => None,
         };
@@ -317,10 +171,10 @@ fn effective(job: &Job, expected: &Expected) -> Result<BTreeMap<String, String>,
     let automatic = if job.settings.writers == 0 { AUTOMATIC } else { "" };
     effective.insert("writers".to_owned(), format!("{}{automatic}", job.settings.writers()));
     if job.settings.copy_flush_bytes == 0 {
-        let adaptive = crate::destination::loader::adaptive_flush_bytes(expected.output_row_bytes as u64);
+        let adaptive = adaptive_flush_bytes(expected.output_row_bytes as u64);
         effective.insert("flush_bytes_chosen".to_owned(), adaptive.to_string());
     }
-    effective.extend(job.store.effective()?);
+    effective.extend(job.store.effective().map_err(failed)?);
     Ok(effective)
 }
 
@@ -338,7 +192,7 @@ impl Target for Pipeline {
     }
 
     fn quiesce(&self) -> Result<(), TargetError> {
-        Ok(self.job.store.quiesce()?)
+        self.job.store.quiesce().map_err(failed)
     }
 
     fn resume(&self) {
@@ -389,7 +243,12 @@ impl Target for Pipeline {
             samples.counter("module_ready_ns", compile_ns + map_ns);
             samples.counter("module_instantiate_ns", count(&job.loading.instantiate_ns));
         }
-        job.store.sample(samples);
+        for (name, value) in job.store.counters() {
+            match value {
+                Ok(value) => samples.counter(name, value),
+                Err(reason) => samples.absent(name, reason),
+            }
+        }
         // Without a server the pipeline is all there is.
         let server_cpu_s = match &job.database {
             None => Some(0.0),

@@ -25,7 +25,7 @@ const KNOWN: &[(&str, usize, &str)] = &[
         "tables are written by `markdown`, which also calls the sections that use them",
     ),
     ("targets/orchestration: bundled", 4, "providers are opened by the engine that they are handed to"),
-    ("targets/postgres-service: lib", 4, "the three ways to a server share a trait beside their list"),
+    ("engines/postgres-service: lib", 4, "the three ways to a server share a trait beside their list"),
 ];
 
 /// A module: its path below the crate, and its text without comments and tests.

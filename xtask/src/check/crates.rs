@@ -49,13 +49,15 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("targets/reference", &["uplift-sdk"], &["uplift-agent"]),
     ("targets/orchestration", &["uplift-sdk", "uplift-postgres-service", "duroxide-grouped"], &["uplift-agent"]),
     ("targets/docdb", &["uplift-sdk", "docdb-engine", "docdb-peers", "engine-disk"], &["uplift-agent"]),
-    ("targets/dataflow", &["uplift-sdk", "engine-disk"], &["uplift-agent"]),
-    ("targets/pipeline", &["uplift-sdk", "uplift-postgres-service"], &["uplift-agent"]),
-    ("targets/postgres-service", &[], &[]),
+    ("targets/dataflow", &["uplift-sdk", "dataflow-engine"], &["uplift-agent"]),
+    ("targets/pipeline", &["uplift-sdk", "pipeline-engine"], &["uplift-agent"]),
     ("engines/disk", &[], &[]),
     ("engines/docdb", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     ("engines/docdb-peers", &["docdb-engine"], &[]),
     ("engines/grouped", &[], &[]),
+    ("engines/dataflow", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
+    ("engines/pipeline", &["uplift-instrument", "uplift-model", "uplift-postgres-service"], &[]),
+    ("engines/postgres-service", &[], &[]),
     ("xtask", &[], &[]),
 ];
 
@@ -65,9 +67,6 @@ const SHAPES: &[(&str, &[&str])] = &[
     ("engines/", &["Cargo.toml", "src/lib.rs"]),
     ("harness/", &["Cargo.toml", "src/lib.rs"]),
 ];
-
-/// Crates that lie among targets and are none, and why.
-const NO_TARGET: &[(&str, &str)] = &[("targets/postgres-service", "a server for a trial, which two targets share")];
 
 pub fn check(repository: &Repository) -> Vec<String> {
     let packages: BTreeMap<String, String> = repository
@@ -123,7 +122,7 @@ fn target_names(repository: &Repository) -> Vec<String> {
 
 fn shapes(repository: &Repository) -> Vec<String> {
     let mut faults = Vec::new();
-    for member in repository.members().filter(|member| !NO_TARGET.iter().any(|(path, _)| path == member)) {
+    for member in repository.members() {
         for (kind, files) in SHAPES.iter().filter(|(kind, _)| member.starts_with(kind)) {
             for file in *files {
                 let wanted = format!("{member}/{file}");

@@ -7,7 +7,7 @@ const SIZE_MAX: u64 = 1 << 20;
 
 /// Files that may be larger, and why.
 const REASONS: &[(&str, &str)] = &[(
-    "targets/pipeline/module/connector.wasm",
+    "engines/pipeline/module/connector.wasm",
     "a WebAssembly module is what the scenario compiles; building it needs a toolchain that few have",
 )];
 
