@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use uplift_model::{
     Better, Histogram, MetricClass, MetricSpec, Trial, Unit,
     metric::Derivation,
+    registry::{self, KIND_SUFFIXES, METRICS},
     run::PlannedScenario,
     trial::{Measured, OperationRecord, SyncKind},
 };
@@ -43,48 +44,12 @@ pub fn named(trial: &Trial, planned: &PlannedScenario, name: &str) -> Option<Val
     of_trial(trial, planned).into_iter().find(|value| value.spec.name == name)
 }
 
-/// The harness's own metrics; a target adds its own, and percentiles of each of its operation kinds.
-const OWN: [&str; 32] = [
-    "throughput",
-    "settled_throughput",
-    "attempts",
-    "success_rate",
-    "no_op_rate",
-    "group_evenness",
-    "wall_per_completion",
-    "response_p50",
-    "response_p90",
-    "response_p95",
-    "response_p99",
-    "response_p999",
-    "response_max",
-    "service_p50",
-    "service_p90",
-    "service_p95",
-    "service_p99",
-    "service_p999",
-    "service_max",
-    "syncs_per_op",
-    "syncs_per_write",
-    "sync_p50",
-    "sync_p99",
-    "cpu_per_op",
-    "cpu_cores",
-    "cpu_share",
-    "storage_written_per_op",
-    "written_per_op",
-    "write_calls_per_op",
-    "context_switches_per_op",
-    "major_faults",
-    "rss_peak",
-];
-
 /// The names of all metrics that a target with these operation kinds and metrics of its own can have.
 pub fn known_names<'a>(kinds: impl Iterator<Item = &'a str>, own: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut names: Vec<String> = OWN.iter().map(|name| (*name).to_owned()).collect();
+    let mut names: Vec<String> = METRICS.iter().map(|entry| entry.id.to_owned()).collect();
     names.extend(own.map(str::to_owned));
     for kind in kinds {
-        names.extend(["p50", "p95", "p99"].map(|suffix| format!("{kind}_response_{suffix}")));
+        names.extend(KIND_SUFFIXES.map(|suffix| format!("{kind}{suffix}")));
     }
     names
 }
@@ -129,6 +94,15 @@ fn divide(numerator: f64, denominator: f64, otherwise: &str) -> Result<f64, Stri
     if denominator > 0.0 { Ok(numerator / denominator) } else { Err(otherwise.to_owned()) }
 }
 
+/// The specification of a metric of the harness; every name that is asked for here is in the registry, and a test asks
+/// for all of them.
+fn registered(name: &str) -> MetricSpec {
+    registry::find(name).map_or_else(
+        || MetricSpec::new("unregistered", Unit::Count, Better::Neither, MetricClass::Info, ""),
+        |entry| entry.spec(),
+    )
+}
+
 fn push(values: &mut Vec<Value>, spec: MetricSpec, value: Result<f64, String>) {
     values.push(Value { spec, value });
 }
@@ -136,72 +110,24 @@ fn push(values: &mut Vec<Value>, spec: MetricSpec, value: Result<f64, String>) {
 const NO_OPERATION: &str = "no operation succeeded";
 
 fn rates(totals: &Totals, values: &mut Vec<Value>) {
+    push(values, registered("throughput"), totals.per_second(totals.ok));
     push(
         values,
-        MetricSpec::new(
-            "throughput",
-            Unit::OpsPerSecond,
-            Better::Higher,
-            MetricClass::Time,
-            "successful operations a second",
-        ),
-        totals.per_second(totals.ok),
-    );
-    push(
-        values,
-        MetricSpec::new(
-            "settled_throughput",
-            Unit::OpsPerSecond,
-            Better::Higher,
-            MetricClass::Time,
-            "successful operations a second until everything acknowledged was settled and the variant was quiet",
-        ),
+        registered("settled_throughput"),
         divide(totals.ok as f64, totals.settled_ns as f64 / 1e9, "no time was measured"),
     );
+    push(values, registered("attempts"), totals.per_second(totals.attempts));
     push(
         values,
-        MetricSpec::new(
-            "attempts",
-            Unit::OpsPerSecond,
-            Better::Neither,
-            MetricClass::Info,
-            "operations tried a second",
-        ),
-        totals.per_second(totals.attempts),
-    );
-    push(
-        values,
-        MetricSpec::new(
-            "success_rate",
-            Unit::Ratio,
-            Better::Higher,
-            MetricClass::Proportion,
-            "share of attempts that did not fail; doing nothing is not a failure",
-        ),
+        registered("success_rate"),
         divide((totals.attempts - totals.failed) as f64, totals.attempts as f64, "nothing was attempted"),
     );
     push(
         values,
-        MetricSpec::new(
-            "no_op_rate",
-            Unit::Ratio,
-            Better::Neither,
-            MetricClass::Info,
-            "share of attempts that were answered but did nothing (conflict, not found)",
-        ),
+        registered("no_op_rate"),
         divide(totals.nothing as f64, totals.attempts as f64, "nothing was attempted"),
     );
-    push(
-        values,
-        MetricSpec::new(
-            "wall_per_completion",
-            Unit::Nanoseconds,
-            Better::Neither,
-            MetricClass::Info,
-            "wall time divided by completed operations: 1 / throughput, which is no latency",
-        ),
-        divide(totals.wall_ns as f64, totals.ok as f64, NO_OPERATION),
-    );
+    push(values, registered("wall_per_completion"), divide(totals.wall_ns as f64, totals.ok as f64, NO_OPERATION));
 }
 
 /// How evenly the load fell on the groups (databases, shards), where there are several.
@@ -215,17 +141,7 @@ fn evenness(measured: &Measured, values: &mut Vec<Value>) {
     let (Some(least), Some(most), true) = (groups.values().min(), groups.values().max(), groups.len() > 1) else {
         return;
     };
-    push(
-        values,
-        MetricSpec::new(
-            "group_evenness",
-            Unit::Ratio,
-            Better::Neither,
-            MetricClass::Info,
-            "attempts of the least busy group as a share of the busiest one's",
-        ),
-        divide(*least as f64, *most as f64, "nothing was attempted"),
-    );
+    push(values, registered("group_evenness"), divide(*least as f64, *most as f64, "nothing was attempted"));
 }
 
 fn latencies(measured: &Measured, values: &mut Vec<Value>) {
@@ -237,36 +153,20 @@ fn latencies(measured: &Measured, values: &mut Vec<Value>) {
             service.get_or_insert_with(Histogram::new).merge(times);
         }
     }
-    percentiles(values, "response", "intended start to done", &response);
+    percentiles(values, "response", &response);
     if let Some(service) = service {
-        percentiles(values, "service", "sent to done", &service);
+        percentiles(values, "service", &service);
     }
 }
 
-fn percentiles(values: &mut Vec<Value>, prefix: &str, about: &str, histogram: &Histogram) {
+fn percentiles(values: &mut Vec<Value>, prefix: &str, histogram: &Histogram) {
+    let untimed = || "no operation was timed".to_owned();
     for (suffix, q) in QUANTILES {
-        let spec = MetricSpec {
-            name: format!("{prefix}_{suffix}").into(),
-            unit: Unit::Nanoseconds,
-            better: Better::Lower,
-            // A far tail has few operations behind it; it is shown and never decides.
-            class: if suffix == "p999" { MetricClass::Info } else { MetricClass::Time },
-            about: format!("{suffix} of {prefix} time ({about}) of all operations that did not fail").into(),
-        };
-        push(
-            values,
-            spec,
-            histogram.quantile(q).map(|ns| ns as f64).ok_or_else(|| "no operation was timed".to_owned()),
-        );
+        let value = histogram.quantile(q).map(|ns| ns as f64);
+        push(values, registered(&format!("{prefix}_{suffix}")), value.ok_or_else(untimed));
     }
-    let spec = MetricSpec {
-        name: format!("{prefix}_max").into(),
-        unit: Unit::Nanoseconds,
-        better: Better::Lower,
-        class: MetricClass::Info,
-        about: format!("longest {prefix} time: the worst stall").into(),
-    };
-    push(values, spec, histogram.max().map(|ns| ns as f64).ok_or_else(|| "no operation was timed".to_owned()));
+    let longest = histogram.max().map(|ns| ns as f64);
+    push(values, registered(&format!("{prefix}_max")), longest.ok_or_else(untimed));
 }
 
 fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
@@ -276,24 +176,12 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     let counted = measured.syncs.operations.unwrap_or(totals.ok);
     push(
         values,
-        MetricSpec::new(
-            "syncs_per_op",
-            Unit::CountPerOp,
-            Better::Lower,
-            MetricClass::Counter,
-            "sync calls of every kind for each successful operation",
-        ),
+        registered("syncs_per_op"),
         calls.clone().and_then(|calls| divide(calls as f64, counted as f64, NO_OPERATION)),
     );
     push(
         values,
-        MetricSpec::new(
-            "syncs_per_write",
-            Unit::CountPerOp,
-            Better::Lower,
-            MetricClass::Counter,
-            "sync calls of every kind for each successful writing operation",
-        ),
+        registered("syncs_per_write"),
         calls.and_then(|calls| divide(calls as f64, totals.writes as f64, "no writing operation succeeded")),
     );
     let mut latency = Histogram::new();
@@ -305,7 +193,7 @@ fn syncs(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     for (name, q) in [("sync_p50", 0.5), ("sync_p99", 0.99)] {
         push(
             values,
-            MetricSpec::new(name, Unit::Nanoseconds, Better::Lower, MetricClass::Info, "how long one sync call takes"),
+            registered(name),
             latency.quantile(q).map(|ns| ns as f64).ok_or_else(|| match &measured.syncs.collector {
                 Some(_) => "no sync call was made".to_owned(),
                 None => uncounted(),
@@ -320,110 +208,36 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     let per_op = |total: f64| divide(total, totals.ok as f64, NO_OPERATION);
     let cpu = || used.missing.get("cpu").map_or(Ok(cpu_ns), |reason| Err(reason.clone()));
     let missing = |field: &str| used.missing.get(field).cloned().unwrap_or_else(|| "could not be read".to_owned());
+    push(values, registered("cpu_per_op"), cpu().and_then(per_op));
     push(
         values,
-        MetricSpec::new(
-            "cpu_per_op",
-            Unit::NanosecondsPerOp,
-            Better::Lower,
-            MetricClass::Time,
-            "CPU time, user and kernel, for each successful operation",
-        ),
-        cpu().and_then(per_op),
-    );
-    push(
-        values,
-        MetricSpec::new(
-            "cpu_cores",
-            Unit::Cores,
-            Better::Neither,
-            MetricClass::Info,
-            "CPU cores kept busy during turns",
-        ),
+        registered("cpu_cores"),
         cpu().and_then(|cpu_ns| divide(cpu_ns, totals.settled_ns as f64, "no time was measured")),
     );
     push(
         values,
-        MetricSpec::new(
-            "cpu_share",
-            Unit::Ratio,
-            Better::Neither,
-            MetricClass::Info,
-            "share of all CPU cores kept busy during turns",
-        ),
+        registered("cpu_share"),
         cpu().and_then(|cpu_ns| {
             divide(cpu_ns, totals.settled_ns as f64 * f64::from(used.cores.max(1)), "no time was measured")
         }),
     );
     let counted = [
-        (
-            MetricSpec::new(
-                "storage_written_per_op",
-                Unit::BytesPerOp,
-                Better::Lower,
-                MetricClass::Counter,
-                "bytes sent to storage for each successful operation",
-            ),
-            used.storage_written_bytes,
-            "storage_written_bytes",
-        ),
-        (
-            MetricSpec::new(
-                "written_per_op",
-                Unit::BytesPerOp,
-                Better::Lower,
-                MetricClass::Counter,
-                "bytes handed to write calls for each successful operation",
-            ),
-            used.written_bytes,
-            "written_bytes",
-        ),
-        (
-            MetricSpec::new(
-                "write_calls_per_op",
-                Unit::CountPerOp,
-                Better::Lower,
-                MetricClass::Counter,
-                "write calls for each successful operation",
-            ),
-            used.write_calls,
-            "write_calls",
-        ),
+        (registered("storage_written_per_op"), used.storage_written_bytes, "storage_written_bytes"),
+        (registered("written_per_op"), used.written_bytes, "written_bytes"),
+        (registered("write_calls_per_op"), used.write_calls, "write_calls"),
     ];
     for (spec, count, field) in counted {
         push(values, spec, count.ok_or_else(|| missing(field)).and_then(|count| per_op(count as f64)));
     }
     push(
         values,
-        MetricSpec::new(
-            "context_switches_per_op",
-            Unit::CountPerOp,
-            Better::Lower,
-            MetricClass::Info,
-            "voluntary and involuntary context switches of the agent for each successful operation",
-        ),
+        registered("context_switches_per_op"),
         per_op((used.voluntary_switches + used.involuntary_switches) as f64),
     );
+    push(values, registered("major_faults"), Ok(used.major_faults as f64));
     push(
         values,
-        MetricSpec::new(
-            "major_faults",
-            Unit::Count,
-            Better::Lower,
-            MetricClass::Info,
-            "page faults that read from disk",
-        ),
-        Ok(used.major_faults as f64),
-    );
-    push(
-        values,
-        MetricSpec::new(
-            "rss_peak",
-            Unit::Bytes,
-            Better::Lower,
-            MetricClass::Info,
-            "peak of resident memory of the whole trial",
-        ),
+        registered("rss_peak"),
         used.rss_peak_bytes.map(|bytes| bytes as f64).ok_or_else(|| missing("rss_peak_bytes")),
     );
 }
@@ -465,13 +279,13 @@ fn per_kind(measured: &Measured, values: &mut Vec<Value>) {
         return;
     }
     for (kind, histogram) in kinds {
-        for (suffix, q) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)] {
+        for (suffix, q) in KIND_SUFFIXES.into_iter().zip([0.5, 0.95, 0.99]) {
             let spec = MetricSpec {
-                name: format!("{kind}_response_{suffix}").into(),
+                name: format!("{kind}{suffix}").into(),
                 unit: Unit::Nanoseconds,
                 better: Better::Lower,
                 class: MetricClass::Info,
-                about: format!("{suffix} of response time of `{kind}`").into(),
+                about: format!("{} of response time of `{kind}`", suffix.trim_start_matches("_response_")).into(),
             };
             let value = histogram.quantile(q).map(|ns| ns as f64);
             push(values, spec, value.ok_or_else(|| format!("no `{kind}` was timed")));

@@ -17,6 +17,7 @@ pub mod metric;
 pub mod metric_names;
 pub mod profile;
 pub mod protocol;
+pub mod registry;
 pub mod run;
 pub mod scenario;
 pub mod secret;
