@@ -14,6 +14,7 @@ pub mod estimate;
 pub mod evidence;
 pub mod gate;
 pub mod history;
+pub mod insight;
 pub mod judge;
 pub mod ledger;
 pub mod metrics;
@@ -30,6 +31,7 @@ pub mod shape;
 pub mod spending;
 pub mod sweep;
 pub mod warmup;
+pub mod warning;
 
 pub use judge::{Decision, decided, judge, judge_pair};
 

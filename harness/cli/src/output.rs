@@ -9,12 +9,16 @@ use std::{
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use uplift_engine::{
-    optional_file::list_optional,
-    store::{load_profiles, write_whole},
-};
+use uplift_engine::store::{load_profiles, write_whole};
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
-use uplift_report::{ReportInput, html, markdown, plots, printable::printable, profile, terminal, verdicts_json};
+use uplift_report::{
+    ReportInput, build,
+    document::Document,
+    printable::printable,
+    profile,
+    render::{html, markdown, terminal},
+    verdicts_json,
+};
 
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
@@ -82,6 +86,14 @@ impl Terminal {
         }
     }
 
+    /// Prints a document: as markdown where that was asked for, otherwise in tables that fit.
+    pub fn show(&self, document: &Document, format: Format, all_metrics: bool) {
+        self.print(&match format {
+            Format::Markdown => markdown::document(document),
+            Format::Table | Format::Json => terminal::document(document, self.style(all_metrics)),
+        });
+    }
+
     /// Says something that is not a result.
     pub fn say(&self, text: &str) {
         if !self.quiet {
@@ -143,43 +155,18 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
         write_profiles(directory, run, &profiles)?;
     }
     let input = ReportInput { run, trials, profiles: &profiles, verdicts: verdicts.as_ref() };
-    let plots = plots::all(&input);
-    if !plots.is_empty() {
+    let report = build::report(&input);
+    if !report.plots.is_empty() {
         let folder = directory.join("plots");
         fs::create_dir_all(&folder)
             .map_err(|error| CliError::environment(format!("could not create `{}`: {error}", folder.display()), ""))?;
     }
-    for plot in &plots {
+    for plot in &report.plots {
         write(&plot.path, &plot.file())?;
     }
-    let text = markdown::document(&input);
-    write("report.md", &text)?;
-    write("report.html", &html::document(&input, &text, &plots, &attachments(directory)?))?;
+    write("report.md", &markdown::document(&report.document))?;
+    write("report.html", &html::report(&input, &report))?;
     Ok(verdicts)
-}
-
-/// The flame graphs of a run, in the order of their names.
-fn attachments(directory: &Path) -> Result<Vec<html::Attachment>, CliError> {
-    let unreadable = |path: &Path, error: io::Error| {
-        CliError::environment(format!("could not read `{}`: {error}", path.display()), "remove or repair it")
-    };
-    let folder = directory.join("profiles");
-    let entries = list_optional(&folder).map_err(|error| unreadable(&folder, error))?;
-    let mut names: Vec<String> = entries
-        .iter()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".svg"))
-        .collect();
-    names.sort();
-    names
-        .into_iter()
-        .map(|name| {
-            let path = format!("profiles/{name}");
-            let file = directory.join(&path);
-            let svg = fs::read_to_string(&file).map_err(|error| unreadable(&file, error))?;
-            Ok(html::Attachment { path, svg })
-        })
-        .collect()
 }
 
 /// Draws the profiles into the folder `profiles`.
@@ -219,20 +206,16 @@ pub fn render_with(
     let input = ReportInput { run, trials, profiles, verdicts };
     let broken = |error: serde_json::Error| CliError::environment(format!("could not write the results: {error}"), "");
     Ok(match (format, verdicts) {
-        (Format::Markdown, _) => markdown::document(&input),
+        (Format::Markdown, _) => markdown::document(&build::report(&input).document),
         (Format::Json, Some(verdicts)) => verdicts_json(verdicts).map_err(broken)?,
         (Format::Json, None) if !profiles.is_empty() => {
             let all: Vec<_> = run.scenarios.iter().map(|planned| profile::section::json(profiles, planned)).collect();
             serde_json::to_string_pretty(&all).map_err(broken)?
         }
-        (Format::Table, None) if !profiles.is_empty() => {
-            run.scenarios.iter().map(|planned| profile::section::terminal(profiles, planned)).collect()
-        }
         (Format::Json, None) => {
             let trials: Vec<_> = trials.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(broken)?;
             serde_json::to_string_pretty(&trials).map_err(broken)?
         }
-        (Format::Table, Some(_)) => terminal::comparison(&input, style),
-        (Format::Table, None) => terminal::measurement(&input, style),
+        (Format::Table, _) => terminal::document(&build::document(&input), style),
     })
 }

@@ -2,14 +2,19 @@
 
 use std::fmt::Write as _;
 
-use uplift_analysis::gate::{GateOutcome, GateRow};
+use uplift_analysis::{
+    gate::{GateOutcome, GateRow},
+    warning,
+};
 use uplift_model::verdict::{Status, Verdict};
 
 use crate::{
-    ReportInput, headline,
+    ReportInput,
+    build::shown_by_default,
+    document::{Cell, arrow},
+    headline,
     number::change_with_interval,
     printable::printable,
-    terminal::{arrow, shown_by_default, verdict_word},
 };
 
 /// By this a workflow finds the comment that it wrote before, to replace it.
@@ -70,8 +75,8 @@ pub fn annotations(input: &ReportInput<'_>, rows: &[GateRow]) -> Vec<String> {
         lines.push(format!("::{level} title={}::{}", property(&title), data(&message)));
     }
     for scenario in input.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios) {
-        for warning in headline::warnings(scenario) {
-            lines.push(format!("::warning title={}::{}", property(&scenario.name), data(&warning)));
+        for warning in warning::of_scenario(scenario) {
+            lines.push(format!("::warning title={}::{}", property(&scenario.name), data(&warning.text())));
         }
     }
     lines
@@ -115,8 +120,8 @@ fn summary_head(input: &ReportInput<'_>, rows: &[GateRow]) -> String {
         if let Some(changed) = headline::changed_together(scenario) {
             let _ = writeln!(text, "  - {}", cell(&changed));
         }
-        for warning in headline::warnings(scenario) {
-            let _ = writeln!(text, "  - ⚠ {}", cell(&warning));
+        for warning in warning::of_scenario(scenario) {
+            let _ = writeln!(text, "  - ⚠ {}", cell(&warning.text()));
         }
     }
     let told: Vec<&GateRow> = rows.iter().filter(|row| row.outcome != GateOutcome::Passed).collect();
@@ -157,7 +162,7 @@ fn details(input: &ReportInput<'_>) -> Vec<String> {
                     arrow(metric.better),
                     change.as_deref().unwrap_or("n/a"),
                     interval.as_deref().unwrap_or("n/a"),
-                    verdict_word(metric)
+                    Cell::verdict(metric).words()
                 );
             }
             text.push_str("\n</details>\n");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uplift_analysis::settings;
 use uplift_model::{
     MetricClass, Verdicts,
-    verdict::{MetricVerdict, Parity, ScenarioVerdict, SettingValue, Status, Verdict},
+    verdict::{MetricVerdict, ScenarioVerdict, SettingValue, Status, Verdict},
 };
 
 use crate::number::{Scale, change, change_with_interval};
@@ -49,32 +49,6 @@ fn of_metric(metric: &MetricVerdict, blocks: u32) -> String {
         }
         Verdict::Incomparable => format!("{name}: {} {size} ({values}, {blocks} blocks)", metric.reason),
     }
-}
-
-/// What must be said loudly about a scenario, most important first.
-pub fn warnings(scenario: &ScenarioVerdict) -> Vec<String> {
-    let mut warnings: Vec<String> = scenario.disk.iter().cloned().collect();
-    if scenario.durability == Parity::Weaker {
-        warnings.push(format!(
-            "durability is weaker: {}; a gain bought with durability is not an improvement",
-            scenario.durability_reason.as_deref().unwrap_or("the candidate's acknowledged writes survive less")
-        ));
-    }
-    for row in &scenario.settings {
-        for (who, value) in [("baseline", &row.baseline), ("candidate", &row.candidate)] {
-            if let (true, Some(asked), Some(got)) = (value.is_ignored(), &value.requested, &value.effective) {
-                warnings.push(format!("setting `{}` of the {who}: asked for `{asked}`, in force is `{got}`", row.key));
-            }
-        }
-    }
-    for expectation in scenario.expectations.iter().filter(|expectation| !expectation.held) {
-        let value = expectation.value.map_or_else(|| "not available".to_owned(), |value| format!("{value:.4}"));
-        warnings.push(format!(
-            "expectation not held by `{}`: {} {} (measured {value})",
-            expectation.variant, expectation.metric, expectation.rule
-        ));
-    }
-    warnings
 }
 
 /// What the comparison changes on purpose, where that is more than one thing: its effect is then that of all together.

@@ -1,26 +1,21 @@
-//! Draws verdicts: terminal, markdown, HTML, plots, JSON. It prints what the analysis decided and decides nothing itself.
+//! Says what was decided: builds one document from verdicts and records, and draws it for terminals, as markdown, HTML
+//! and JSON. It prints what the analysis decided and decides nothing itself.
 //!
 //! Every function here is pure: the same run gives the same bytes. What is added up here is only what a table shows
 //! (merged histograms, counts by kind); nothing of it enters a verdict.
 
-pub mod calibration;
-pub mod crossover;
-pub mod diff;
-mod events;
+pub mod build;
+pub mod document;
 pub mod export;
 pub mod github;
 pub mod headline;
-pub mod history;
-pub mod html;
-pub mod ledger;
-pub mod markdown;
 pub mod number;
 pub mod plots;
 pub mod printable;
 pub mod profile;
+pub mod render;
 pub mod replication;
-pub mod sweep;
-pub mod terminal;
+pub mod words;
 
 use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
 

@@ -197,6 +197,11 @@ fn signed(value: f64, digits: usize, unit: &str) -> String {
     if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { text } else { text.replace('-', "+") }
 }
 
+/// A p value.
+pub fn p_value(p: f64) -> String {
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
 /// A duration in nanoseconds.
 pub fn nanoseconds(ns: u64) -> String {
     with_unit(ns as f64, Unit::Nanoseconds)

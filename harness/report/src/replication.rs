@@ -1,6 +1,6 @@
 //! The replication page: every figure that the sources published, ours beside it, reproduced or not, and why.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use uplift_analysis::replication::{Row, StoredRun};
 use uplift_model::{
@@ -9,9 +9,9 @@ use uplift_model::{
 };
 
 use crate::{
-    markdown::{escape, header, row},
-    number::{change, change_with_interval, count, significant, with_range, with_unit},
-    terminal::outcome_word,
+    document::{Cell, Change, Column, Document, Section, Table, Text},
+    number::{change, count, significant, with_range, with_unit},
+    words::outcome_word,
 };
 
 const OUTCOMES: [ClaimOutcome; 7] = [
@@ -25,46 +25,70 @@ const OUTCOMES: [ClaimOutcome; 7] = [
 ];
 
 /// The page as markdown.
-pub fn document(rows: &[Row], runs: &[StoredRun<'_>]) -> String {
-    let mut text = String::from(
-        "# Published figures, replicated\n\nMade by `uplift report RUN… --replication FILE` from the `[[claims]]` of the scenario files and the runs named below; nothing here is written by hand.\n\n",
-    );
+pub fn document(rows: &[Row], runs: &[StoredRun<'_>]) -> Document {
+    let mut document = Document::new("Published figures, replicated");
     let sources: BTreeSet<&str> = rows.iter().map(|row| row.claim.source.as_str()).collect();
-    summary(rows, &sources, &mut text);
+    document.sections.push(summary(rows, &sources));
     for source in &sources {
         let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source).collect();
-        let _ = writeln!(text, "## {source}\n");
+        let mut section = Section::new(source.replace('.', "-"), Text::plain(*source)).listed(*source);
         // Sentences stand at the left, figures at the right.
-        text.push_str(
-            "| published | where | baseline | variant | change, with its interval | outcome | why |\n|---|---|---:|---:|---:|---|---|\n",
-        );
+        let columns = vec![
+            Column::words("published"),
+            Column::words("where"),
+            Column::figures("baseline"),
+            Column::figures("variant"),
+            Column::figures("change, with its interval"),
+            Column::words("outcome"),
+            Column::words("why"),
+        ];
+        let mut table = Table::new(format!("Figures of {source}"), columns);
         for figure in own {
-            row(&cells(figure), &mut text);
+            table.row(cells(figure));
         }
-        text.push('\n');
+        section.table(table);
+        document.sections.push(section);
     }
-    list_of_runs(rows, runs, &mut text);
-    text
+    document.sections.push(list_of_runs(rows, runs));
+    document
 }
 
-fn summary(rows: &[Row], sources: &BTreeSet<&str>, text: &mut String) {
-    let mut head = vec!["source", "figures"];
-    head.extend(OUTCOMES.map(outcome_word));
-    header(&head, text);
+fn summary(rows: &[Row], sources: &BTreeSet<&str>) -> Section {
+    let mut section = Section::new("summary", "What became of them").listed("Summary");
+    section.prose(
+        "Made by `uplift report RUN… --replication FILE` from the `[[claims]]` of the scenario files and the runs named below; nothing here is written by hand.",
+    );
+    let mut columns = vec![Column::words("source"), Column::figures("figures")];
+    columns.extend(OUTCOMES.map(|outcome| Column::figures(outcome_word(outcome))));
+    let mut table = Table::new("Outcomes by source", columns);
     for source in sources {
         let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source && !row.echo).collect();
-        let mut cells = vec![(*source).to_owned(), own.len().to_string()];
-        cells.extend(
-            OUTCOMES.map(|outcome| own.iter().filter(|row| row.verdict.outcome == outcome).count().to_string()),
-        );
-        row(&cells, text);
+        let mut cells = vec![Text::plain(*source).into(), Cell::Figure(own.len().to_string())];
+        let counted = |outcome| own.iter().filter(|row| row.verdict.outcome == outcome).count();
+        cells.extend(OUTCOMES.map(|outcome| Cell::Figure(counted(outcome).to_string())));
+        table.row(cells);
     }
-    text.push_str(
-        "\n**Reproduced**: our interval includes the published change; a share or a count lies in the published range. **Exceeded**: our interval lies beyond the published change, in its direction. **Not reproduced**: the published size is excluded. **Contradicted**: ours goes the other way. **Undecided**: our data allow both. **Not measured**: no run of those below. **Not comparable**: a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines: a baseline of ours that is faster than the published one is another machine, not a finding.\n\n",
+    section.table(table);
+    section.prose(
+        Text::strong("Reproduced")
+            .then(": our interval includes the published change; a share or a count lies in the published range. ")
+            .then(Text::strong("Exceeded"))
+            .then(": our interval lies beyond the published change, in its direction. ")
+            .then(Text::strong("Not reproduced"))
+            .then(": the published size is excluded. ")
+            .then(Text::strong("Contradicted"))
+            .then(": ours goes the other way. ")
+            .then(Text::strong("Undecided"))
+            .then(": our data allow both. ")
+            .then(Text::strong("Not measured"))
+            .then(": no run of those below. ")
+            .then(Text::strong("Not comparable"))
+            .then(": a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines: a baseline of ours that is faster than the published one is another machine, not a finding."),
     );
+    section
 }
 
-fn cells(figure: &Row) -> [String; 7] {
+fn cells(figure: &Row) -> Vec<Cell> {
     let claim = &figure.claim;
     let place = match (&claim.against, claim.subject()) {
         (Some(against), subject) => format!("{}: {subject}, `{}` against `{against}`", figure.scenario, claim.variant),
@@ -72,34 +96,33 @@ fn cells(figure: &Row) -> [String; 7] {
         (None, subject) => format!("{}: {subject}, `{}`", figure.scenario, claim.variant),
     };
     let ours = |estimate: &Option<Estimate>| match (estimate, figure.kind) {
-        (Some(estimate), Some((unit, _))) => with_range(estimate.median, estimate.ci, unit),
-        _ => "–".to_owned(),
+        (Some(estimate), Some((unit, _))) => Cell::Figure(with_range(estimate.median, estimate.ci, unit)),
+        _ => Cell::None,
     };
     let class = figure.kind.map_or(MetricClass::Time, |(_, class)| class);
-    let measured = match change_with_interval(figure.verdict.measured, figure.verdict.ci, class) {
-        (Some(value), Some(ci)) => format!("{value} {ci}"),
-        (Some(value), None) => value,
-        _ => "–".to_owned(),
+    let measured = match Change::new(figure.verdict.measured, figure.verdict.ci, class).shown() {
+        (Some(value), Some(interval)) => Cell::Figure(format!("{value} {interval}")),
+        (Some(value), None) => Cell::Figure(value),
+        _ => Cell::None,
     };
     let outcome = outcome_word(figure.verdict.outcome);
     // A figure that was tried on other ground as well is counted once.
     let (outcome, reason) = if figure.echo {
-        (outcome.to_owned(), format!("(not counted: the figure has a row of its own) {}", figure.verdict.reason))
+        (outcome.into(), format!("(not counted: the figure has a row of its own) {}", figure.verdict.reason))
     } else {
-        (format!("**{outcome}**"), figure.verdict.reason.clone())
+        (Text::strong(outcome), figure.verdict.reason.clone())
     };
-    [
-        escape(&published(figure, class)),
-        escape(&place),
+    vec![
+        Text::plain(published(figure, class)).into(),
+        place.into(),
         ours(&figure.baseline),
         ours(&figure.candidate),
         measured,
-        outcome,
-        escape(&reason),
+        outcome.into(),
+        reason.into(),
     ]
 }
 
-/// The source's words; where the claim does not repeat them, its numbers in the metric's unit.
 fn published(figure: &Row, class: MetricClass) -> String {
     let claim = &figure.claim;
     if !claim.figure.is_empty() {
@@ -115,10 +138,17 @@ fn published(figure: &Row, class: MetricClass) -> String {
     }
 }
 
-fn list_of_runs(rows: &[Row], runs: &[StoredRun<'_>], text: &mut String) {
-    text.push_str("## The runs\n\n");
+fn list_of_runs(rows: &[Row], runs: &[StoredRun<'_>]) -> Section {
+    let mut section = Section::new("runs", "The runs").listed("The runs");
     let used: BTreeSet<&str> = rows.iter().filter_map(|row| row.run.as_deref()).collect();
-    header(&["run", "machine", "revision", "trials", "command"], text);
+    let columns = vec![
+        Column::words("run"),
+        Column::words("machine"),
+        Column::words("revision"),
+        Column::figures("trials"),
+        Column::words("command"),
+    ];
+    let mut table = Table::new("The runs", columns);
     for stored in runs.iter().filter(|stored| used.contains(stored.run.id.as_str())) {
         let run = stored.run;
         let place = &run.environment;
@@ -126,18 +156,17 @@ fn list_of_runs(rows: &[Row], runs: &[StoredRun<'_>], text: &mut String) {
         let cores = place.cores.map_or_else(String::new, |cores| format!(", {cores} cores"));
         let revision = known(&place.git_revision);
         let changed = if place.git_dirty == Some(true) { " with changes" } else { "" };
-        row(
-            &[
-                format!("`{}`", run.id),
-                escape(&format!("{}{cores}, {}", known(&place.cpu_model), known(&place.filesystem))),
-                format!("`{}`{changed}", revision.get(..12).unwrap_or(&revision)),
-                count(stored.trials.len() as u64),
-                format!("`{}`", escape(&run.command.join(" "))),
-            ],
-            text,
-        );
+        table.row(vec![
+            Text::code(&run.id).into(),
+            Text::plain(format!("{}{cores}, {}", known(&place.cpu_model), known(&place.filesystem))).into(),
+            Text::code(revision.get(..12).unwrap_or(&revision)).then(changed).into(),
+            Cell::Figure(count(stored.trials.len() as u64)),
+            Text::code(run.command.join(" ")).into(),
+        ]);
     }
-    text.push_str(
-        "\nA pair out of a run of many variants is judged by itself, as if the run had compared nothing else; a comparison is judged as its own report judges it.\n",
+    section.table(table);
+    section.prose(
+        "A pair out of a run of many variants is judged by itself, as if the run had compared nothing else; a comparison is judged as its own report judges it.",
     );
+    section
 }

@@ -9,7 +9,12 @@ use uplift_model::{
     scenario::Interleave,
     trial::{Event, Slice},
 };
-use uplift_report::{ReportInput, calibration, history as history_report, markdown, plots, sweep};
+use uplift_report::{
+    ReportInput,
+    build::{self, calibration, history as history_report, sweep},
+    plots,
+    render::markdown,
+};
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -221,7 +226,7 @@ fn words_stay_apart_on_a_ledger() {
     let found: Vec<_> = plots.iter().filter(|plot| plot.path.ends_with("-ledger.svg")).collect();
     assert_eq!(found.len(), 1);
     check(found[0]);
-    let text = markdown::document(&input);
+    let text = markdown::document(&build::report(&input).document);
     for wanted in ["### Sprint ledger", "| 4 | `the-last` |", "-ledger.svg)", "- `worse`: nothing that is asked for"] {
         assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
     }
@@ -230,7 +235,7 @@ fn words_stay_apart_on_a_ledger() {
     let few: Vec<Trial> = all.iter().filter(|trial| trial.block < 3).cloned().collect();
     let verdicts = uplift_analysis::judge(&run, &few);
     let input = ReportInput { run: &run, trials: &few, profiles: &[], verdicts: verdicts.as_ref() };
-    let text = markdown::document(&input);
+    let text = markdown::document(&build::report(&input).document);
     let (_, ledger) = text.split_once("### Sprint ledger").expect("the section");
     let (headline, _) = ledger.trim_start().split_once('\n').expect("a headline");
     assert!(headline.contains("no step has a verdict: 3 blocks are fewer"), "{headline}");

@@ -14,6 +14,7 @@ use uplift_report::{
     ReportInput,
     export::{Format, Selection, documents},
     profile::{artifacts, section},
+    render::{markdown, terminal},
 };
 
 fn data(name: &str) -> String {
@@ -53,11 +54,19 @@ fn run() -> (Run, Vec<ProfileTrial>) {
     (run, profiles)
 }
 
+/// The section as markdown.
+fn drawn(profiles: &[ProfileTrial], run: &Run) -> String {
+    markdown::part(&section::section(profiles, &run.scenarios[0]))
+}
+
 #[test]
 fn the_section_and_the_terminal_say_where_the_time_went() {
     let (run, profiles) = run();
-    insta::assert_snapshot!("profile-markdown", section::markdown(&profiles, &run.scenarios[0]));
-    insta::assert_snapshot!("profile-terminal", section::terminal(&profiles, &run.scenarios[0]));
+    insta::assert_snapshot!("profile-markdown", drawn(&profiles, &run));
+    insta::assert_snapshot!(
+        "profile-terminal",
+        terminal::part(&section::section(&profiles, &run.scenarios[0]), terminal::Style::default())
+    );
     insta::assert_snapshot!(
         "profile-json",
         serde_json::to_string_pretty(&section::json(&profiles, &run.scenarios[0])).unwrap()
@@ -129,13 +138,13 @@ fn what_is_missing_is_said() {
     profiles[0].profiled.as_mut().unwrap().folded = "client;work 3\n".to_owned();
     profiles[1].profiled.as_mut().unwrap().folded = String::new();
     profiles[1].profiled.as_mut().unwrap().operations = 0;
-    let text = section::markdown(&profiles, &run.scenarios[0]);
+    let text = drawn(&profiles, &run);
     assert!(text.contains("3 samples are too few") && text.contains("No thread was running"), "{text}");
     assert!(text.contains("there is no time per operation"), "{text}");
     assert!(artifacts(&run, &profiles).unwrap().iter().all(|file| !file.name.contains("-to-")));
 
     profiles[1].profiled.as_mut().unwrap().folded = "no count\n".to_owned();
-    assert!(section::markdown(&profiles, &run.scenarios[0]).contains("Could not read the stacks"));
+    assert!(drawn(&profiles, &run).contains("could not read the stacks"));
     assert!(artifacts(&run, &profiles).unwrap_err().to_string().contains("no count"));
 
     profiles[1].profiled = None;
@@ -145,7 +154,7 @@ fn what_is_missing_is_said() {
         message: "the agent was ended by signal 6".to_owned(),
         stderr_tail: String::new(),
     });
-    let text = section::markdown(&profiles, &run.scenarios[0]);
+    let text = drawn(&profiles, &run);
     assert!(text.contains("failed at profiling: the agent was ended by signal 6"), "{text}");
 }
 
@@ -290,7 +299,7 @@ fn the_slowest_calls_have_a_section_a_graph_and_a_differential() {
         calls_missed: 7,
         samples_elsewhere: 250,
     });
-    let text = section::markdown(&profiles, &run.scenarios[0]);
+    let text = drawn(&profiles, &run);
     let start = text.find("#### The slowest calls of").unwrap();
     let end = text[start..].find("\n#### Where").map_or(text.len(), |end| start + end);
     insta::assert_snapshot!("profile-tail", &text[start..end]);

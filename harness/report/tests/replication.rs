@@ -11,7 +11,11 @@ use uplift_model::{
     scenario::Claim,
     verdict::ClaimOutcome,
 };
-use uplift_report::replication::document;
+use uplift_report::{render::markdown, replication};
+
+fn document(rows: &[uplift_analysis::replication::Row], runs: &[StoredRun<'_>]) -> String {
+    markdown::document(&replication::document(rows, runs))
+}
 
 fn data(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap()

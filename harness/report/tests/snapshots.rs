@@ -3,7 +3,11 @@
 use std::{fs, path::Path};
 
 use uplift_model::{Trial, run::Run};
-use uplift_report::{ReportInput, markdown, terminal, verdicts_json};
+use uplift_report::{
+    ReportInput, build,
+    render::{markdown, terminal},
+    verdicts_json,
+};
 
 fn load(name: &str) -> (Run, Vec<Trial>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
@@ -16,27 +20,47 @@ fn snapshot(name: &str) {
     let (run, trials) = load(name);
     let verdicts = uplift_analysis::judge(&run, &trials);
     let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() };
-    insta::assert_snapshot!(format!("{name}-markdown"), markdown::document(&input));
-    insta::assert_snapshot!(format!("{name}-terminal"), terminal::comparison(&input, terminal::Style::default()));
+    insta::assert_snapshot!(format!("{name}-markdown"), markdown::document(&build::report(&input).document));
+    insta::assert_snapshot!(
+        format!("{name}-terminal"),
+        terminal::document(&build::document(&input), terminal::Style::default())
+    );
     insta::assert_snapshot!(format!("{name}-verdicts"), verdicts_json(verdicts.as_ref().unwrap()).unwrap());
     let alone = ReportInput { verdicts: None, ..input };
-    insta::assert_snapshot!(format!("{name}-measurement"), terminal::measurement(&alone, terminal::Style::default()));
+    insta::assert_snapshot!(
+        format!("{name}-measurement"),
+        terminal::document(&build::document(&alone), terminal::Style::default())
+    );
 }
 
-/// Where a table does not fit, nothing is broken within a word: each metric has lines of its own.
+/// A table fits the window: columns are left out, no line is longer than the window, and no number is broken.
 #[test]
-fn a_narrow_terminal_gets_lines() {
+fn a_table_fits_the_terminal() {
+    for name in ["slower", "weaker", "claims"] {
+        let (run, trials) = load(name);
+        let verdicts = uplift_analysis::judge(&run, &trials);
+        let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() };
+        let document = build::document(&input);
+        let drawn = |width| terminal::document(&document, terminal::Style { width, ..terminal::Style::default() });
+        let (free, wide, narrow) = (drawn(None), drawn(Some(80)), drawn(Some(40)));
+        assert!(free.contains("interval") && free.contains('±'), "{free}");
+        for (text, most) in [(&wide, 80), (&narrow, 40)] {
+            // A name that is longer than the window stands by itself.
+            let long: Vec<&str> =
+                text.lines().filter(|line| line.chars().count() > most && line.trim().contains("  ")).collect();
+            assert!(long.is_empty(), "{long:?}");
+        }
+        let primary = verdicts.as_ref().unwrap().scenarios[0].primary().unwrap().verdict.word();
+        for text in [&free, &wide, &narrow] {
+            assert!(text.contains("* throughput ↑") && text.contains(primary), "{text}");
+            assert!(text.lines().all(|line| !line.trim_end().ends_with('±')), "{text}");
+        }
+    }
     let (run, trials) = load("slower");
     let verdicts = uplift_analysis::judge(&run, &trials);
     let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: verdicts.as_ref() };
-    let drawn = |width| terminal::comparison(&input, terminal::Style { width, ..terminal::Style::default() });
-    let (free, wide, narrow) = (drawn(None), drawn(Some(200)), drawn(Some(80)));
-    assert_eq!(free, wide);
-    assert!(free.contains('┌') && !narrow.contains('┌'), "{narrow}");
-    assert_eq!(free.matches("regressed").count(), narrow.matches("regressed").count(), "{narrow}");
-    assert!(narrow.contains("* throughput ↑: "), "{narrow}");
-    let coloured =
-        terminal::comparison(&input, terminal::Style { width: Some(80), colour: true, ..terminal::Style::default() });
+    let style = terminal::Style { width: Some(80), colour: true, ..terminal::Style::default() };
+    let coloured = terminal::document(&build::document(&input), style);
     assert!(coloured.contains("\x1b[31mregressed\x1b[0m"), "{coloured}");
 }
 
@@ -138,7 +162,8 @@ fn the_longest_event_is_told_with_its_cause() {
     if start_ns > 0 {
         add(start_ns - 1, 500, "while it was set up");
     }
-    let document = markdown::document(&ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: None });
+    let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: None };
+    let document = markdown::document(&build::document(&input));
     assert!(document.contains("| checkpoint | baseline | 2 | 4 ms | 6 ms | 1000 pages \\| busy |"), "{document}");
     assert!(!document.contains("while it was set up"));
 }

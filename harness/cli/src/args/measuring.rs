@@ -165,6 +165,9 @@ pub struct SaturateArgs {
     /// A first impression: short trials
     #[arg(long)]
     pub quick: bool,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
     /// What all commands that run trials share.
     #[command(flatten)]
     pub setup: SetupArgs,

@@ -2,7 +2,7 @@
 
 use uplift_analysis::calibrate::calibrations;
 use uplift_model::run::Intent;
-use uplift_report::calibration;
+use uplift_report::{build::calibration, document::Document};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -51,7 +51,7 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
         }
         Format::Table | Format::Markdown => {
             for one in &found {
-                terminal.print(&calibration::section(one));
+                terminal.show(&Document::of(calibration::section(one)), args.format, false);
             }
         }
     }

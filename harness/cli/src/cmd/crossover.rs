@@ -13,7 +13,11 @@ use uplift_analysis::{
 };
 use uplift_engine::store::write_whole;
 use uplift_model::{Better, Unit, duration::HumanDuration, run::Intent};
-use uplift_report::crossover::Crossover;
+use uplift_report::{
+    build::crossover::Crossover,
+    document::{Block, Figure},
+    render::{html, markdown},
+};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -55,15 +59,27 @@ pub fn run(args: &CrossoverArgs, targets: &[&'static dyn TargetFactory], termina
         finding: &finding,
         word: &word,
     };
-    let text = found.markdown();
+    let mut document = found.document();
     let json = format!("{:#}\n", search.json(&points, &finding));
     write(&folder.join("crossover.json"), &json)?;
-    write(&folder.join("crossover.md"), &text)?;
-    if let Some(plot) = found.plot() {
-        write(&folder.join("crossover.svg"), &plot.file())?;
+    match args.format {
+        Format::Json => terminal.print(&json),
+        format => terminal.show(&document, format, false),
     }
-    terminal.print(if args.format == Format::Json { &json } else { &text });
-    terminal.say(&format!("records and plot: {}", folder.display()));
+    let mut plot = found.plot();
+    if let (Some(plot), Some(section)) = (&mut plot, document.sections.first_mut()) {
+        plot.path = "crossover.svg".to_owned();
+        let figure = Figure { path: plot.path.clone(), description: plot.description.clone() };
+        section.blocks.insert(1, Block::Figure(figure));
+        write(&folder.join(&plot.path), &plot.file())?;
+    }
+    write(&folder.join("crossover.md"), &markdown::document(&document))?;
+    let plots: Vec<_> = plot.into_iter().collect();
+    write(
+        &folder.join("crossover.html"),
+        &html::page(&document, &plots, "a search for where two variants change places"),
+    )?;
+    terminal.say(&format!("report: {}", folder.join("crossover.html").display()));
     Ok(exit::OK)
 }
 

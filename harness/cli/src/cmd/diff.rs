@@ -1,7 +1,7 @@
 //! `uplift diff RUN RUN`: two stored runs side by side, as far as they may be compared.
 
 use uplift_analysis::diff::{Side, diff};
-use uplift_report::diff as draw;
+use uplift_report::build::diff as draw;
 
 use crate::{
     args::{DiffArgs, Format, RunArg},
@@ -17,10 +17,12 @@ pub fn run(args: &DiffArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let (first, second) = (load(&args.first)?, load(&args.second)?);
     let result =
         diff(Side { run: &first.run, trials: &first.trials }, Side { run: &second.run, trials: &second.trials });
-    terminal.print(&match args.format {
-        Format::Json => serde_json::to_string_pretty(&result)
-            .map_err(|error| CliError::environment(format!("could not write the difference: {error}"), ""))?,
-        Format::Table | Format::Markdown => draw::document(&result),
-    });
+    match args.format {
+        Format::Json => terminal.print(
+            &serde_json::to_string_pretty(&result)
+                .map_err(|error| CliError::environment(format!("could not write the difference: {error}"), ""))?,
+        ),
+        format => terminal.show(&draw::document(&result), format, false),
+    }
     Ok(if result.scenarios.is_empty() { exit::INCOMPARABLE } else { exit::OK })
 }

@@ -16,7 +16,10 @@ use uplift_model::{
     disk::{DiskModel, DiskQueue, Quantile},
     duration::HumanDuration,
 };
-use uplift_report::number::nanoseconds;
+use uplift_report::{
+    document::{Column, Document, Section, Table, Text},
+    number::nanoseconds,
+};
 
 use crate::{
     args::{DoctorArgs, Format},
@@ -88,22 +91,18 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
         terminal.print(&format!("{:#}", json!(all)));
         return Ok(exit::OK);
     }
-    let mut text = String::new();
-    if args.format == Format::Markdown {
-        text.push_str("| what | state | detail | fix |\n|---|---|---|---|\n");
-    }
+    let mut section = Section::new("doctor", "What this machine can measure").untitled().brief();
+    let columns = vec![Column::words("state"), Column::words("what"), Column::words("detail")];
+    let mut table = Table::new("What this machine can measure", columns).brief();
     for finding in &findings {
-        let remedy = finding.remedy.as_deref().unwrap_or("");
-        if args.format == Format::Markdown {
-            text.push_str(&format!("| {} | {} | {} | {remedy} |\n", finding.what, word(finding.state), finding.detail));
-        } else {
-            text.push_str(&format!("{:<8} {:<16} {}\n", word(finding.state), finding.what, finding.detail));
-            if !remedy.is_empty() {
-                text.push_str(&format!("{:<25} fix: {remedy}\n", ""));
-            }
-        }
+        let fix = finding.remedy.as_ref().filter(|remedy| !remedy.is_empty());
+        let fix = fix.map_or_else(String::new, |remedy| format!("; fix: {remedy}"));
+        let strong = finding.state != State::Good;
+        let word = if strong { Text::strong(word(finding.state)) } else { word(finding.state).into() };
+        table.row(vec![word.into(), finding.what.into(), format!("{}{fix}", finding.detail).into()]).strong(strong);
     }
-    terminal.print(&text);
+    section.table(table);
+    terminal.show(&Document::of(section), args.format, false);
     Ok(exit::OK)
 }
 

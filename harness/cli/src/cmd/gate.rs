@@ -6,8 +6,11 @@ use uplift_analysis::gate::{GateOutcome, GateRow, gate};
 use uplift_engine::store::write_whole;
 use uplift_report::{
     ReportInput,
+    build::gate::section as gate_section,
+    document::Document,
     export::{Selection, junit},
     github,
+    render::markdown,
 };
 use uplift_sdk::TargetFactory;
 
@@ -51,7 +54,11 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
         format => {
             let style = terminal.style(args.how.all_metrics);
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), format, style)?);
-            terminal.print(&table(&rows));
+            let rules = gate_section(&rows);
+            match format {
+                Format::Markdown => terminal.print(&format!("\n{}", markdown::part(&rules))),
+                _ => terminal.show(&Document::of(rules), format, false),
+            }
         }
     }
     tell_github(&input, &rows, terminal);
@@ -132,31 +139,6 @@ fn code(run: u8, rows: &[GateRow], strict: bool) -> u8 {
     } else {
         exit::OK
     }
-}
-
-fn table(rows: &[GateRow]) -> String {
-    if rows.is_empty() {
-        return "gate: no scenario has a rule; write a [gate] table, or gate.toml beside the scenarios\n".to_owned();
-    }
-    let mut text = String::new();
-    for row in rows {
-        text.push_str(&format!(
-            "gate {:<7} {} {} {}: {}\n",
-            row.outcome.word(),
-            row.scenario,
-            row.metric,
-            row.rule,
-            row.reason
-        ));
-    }
-    let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count();
-    text.push_str(&format!(
-        "gate: {} passed, {} broken, {} open\n",
-        count(GateOutcome::Passed),
-        count(GateOutcome::Broken),
-        count(GateOutcome::Open)
-    ));
-    text
 }
 
 #[cfg(test)]

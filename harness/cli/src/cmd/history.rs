@@ -2,7 +2,7 @@
 
 use uplift_analysis::history::trend;
 use uplift_engine::store::write_whole;
-use uplift_report::history as draw;
+use uplift_report::{build::history as draw, document::Document};
 
 use crate::{
     archive,
@@ -55,7 +55,8 @@ pub fn run(args: &HistoryArgs, terminal: &Terminal) -> Result<u8, CliError> {
         match args.format {
             Format::Json => rows.extend(draw::json(&trend, variant, &args.metric)),
             Format::Table | Format::Markdown => {
-                terminal.print(&draw::table(&trend, &args.scenario, variant, &args.metric))
+                let section = draw::section(&trend, &args.scenario, variant, &args.metric);
+                terminal.show(&Document::of(section), args.format, false);
             }
         }
         if let Some(folder) = &args.plots

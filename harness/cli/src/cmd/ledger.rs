@@ -1,6 +1,7 @@
 //! `uplift run SCENARIO --ledger`: the steps of a sprint, each against the one before it and against the first.
 
 use uplift_model::{run::Intent, scenario::Interleave};
+use uplift_report::{build::ledger as draw, document::Document};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -50,7 +51,10 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
     let ledger =
         finished.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).find_map(|scenario| scenario.ledger.as_ref());
     match (args.format, ledger) {
-        (Format::Table, Some(ledger)) => terminal.print(&uplift_report::ledger::section(ledger)),
+        (Format::Table, Some(ledger)) => {
+            let section = draw::section(ledger, &name);
+            terminal.show(&Document::of(section), args.format, false);
+        }
         _ => {
             let style = terminal.style(args.all_metrics);
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), args.format, style)?);

@@ -1,6 +1,10 @@
 //! `uplift list`: scenarios, targets, schemas.
 
 use serde_json::{Value, json};
+use uplift_report::{
+    document::{Column, Document, Section, Table, Text},
+    render::markdown,
+};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -51,16 +55,19 @@ pub fn run(args: &ListArgs, targets: &[&'static dyn TargetFactory], terminal: &T
             text = format!("{:#}", json!(all));
         }
         Format::Markdown => {
-            text.push_str("| scenario | what it measures | variants |\n|---|---|---|\n");
+            let columns = vec![Column::words("scenario"), Column::words("what it measures"), Column::words("variants")];
+            let mut table = Table::new("Scenarios", columns);
             for entry in &catalogue.entries {
                 let names: Vec<&str> = entry.scenario.variants.iter().map(|variant| variant.name.as_str()).collect();
-                text.push_str(&format!(
-                    "| `{}` | {} | {} |\n",
-                    entry.scenario.name,
-                    entry.scenario.title,
-                    names.join(", ")
-                ));
+                table.row(vec![
+                    Text::code(&entry.scenario.name).into(),
+                    Text::plain(&entry.scenario.title).into(),
+                    Text::plain(names.join(", ")).into(),
+                ]);
             }
+            let mut section = Section::new("scenarios", "Scenarios");
+            section.table(table);
+            text = markdown::document(&Document::of(section));
         }
         Format::Table => {
             let mut target = "";

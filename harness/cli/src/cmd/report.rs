@@ -6,7 +6,7 @@ use std::path::Path;
 use uplift_analysis::replication::{self, StoredRun};
 use uplift_engine::store::{load_profiles, write_whole};
 use uplift_model::Scenario;
-use uplift_report::replication as page;
+use uplift_report::{render::markdown, replication as page};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -58,6 +58,6 @@ fn scenarios(args: &ReportArgs, targets: &[&'static dyn TargetFactory]) -> Resul
 
 fn write_page(file: &Path, scenarios: &[Scenario], runs: &[StoredRun<'_>]) -> Result<(), CliError> {
     let rows = replication::replicate(scenarios, runs);
-    write_whole(file, page::document(&rows, runs).as_bytes())
+    write_whole(file, markdown::document(&page::document(&rows, runs)).as_bytes())
         .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", file.display()), ""))
 }

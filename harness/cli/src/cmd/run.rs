@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uplift_analysis::sweep::sweep;
 use uplift_model::run::Intent;
-use uplift_report::sweep as draw;
+use uplift_report::{build::sweep as draw, document::Document, render::markdown};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -98,15 +98,17 @@ fn rank(args: &RunArgs, found: AdHoc, terminal: &Terminal) -> Result<u8, CliErro
         terminal,
     }
     .execute()?;
-    let mut text = render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?;
+    terminal.print(&render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?);
     if args.format != Format::Json
         && let Some(planned) = finished.run.scenarios.first().filter(|planned| planned.variants.len() > 1)
         && let Some(ranking) = sweep(planned, &finished.trials)
     {
-        text.push('\n');
-        text.push_str(&draw::section(&ranking));
+        let section = draw::section(&ranking, &planned.scenario.name);
+        match args.format {
+            Format::Markdown => terminal.print(&format!("\n{}", markdown::part(&section))),
+            _ => terminal.show(&Document::of(section), args.format, false),
+        }
     }
-    terminal.print(&text);
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
     Ok(finished.exit())
 }

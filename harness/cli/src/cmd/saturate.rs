@@ -19,11 +19,12 @@ use uplift_model::{
     run::Intent,
     scenario::{Interleave, Load},
 };
+use uplift_report::render::{html, markdown};
 use uplift_sdk::TargetFactory;
 
 use self::found::{Found, Step};
 use crate::{
-    args::{SaturateArgs, TrialArgs},
+    args::{Format, SaturateArgs, TrialArgs},
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     exit,
@@ -80,10 +81,17 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
     let found =
         Found { scenario: &searching.entry.scenario.name, variant: &args.variant, sustained, diverged, steps, half };
     write(&folder.join("saturation.json"), &found.json())?;
-    let text = found.markdown();
-    write(&folder.join("saturation.md"), &text)?;
-    terminal.print(&text);
-    terminal.say(&format!("records: {}", folder.display()));
+    let document = found.document();
+    write(&folder.join("saturation.md"), &markdown::document(&document))?;
+    write(
+        &folder.join("saturation.html"),
+        &html::page(&document, &[], "a search for the highest rate that is sustained"),
+    )?;
+    match args.format {
+        Format::Json => terminal.print(&found.json()),
+        format => terminal.show(&document, format, false),
+    }
+    terminal.say(&format!("report: {}", folder.join("saturation.html").display()));
     Ok(if sustained.is_some() { exit::OK } else { exit::FAILED })
 }
 

@@ -9,7 +9,10 @@ use uplift_model::{
     run::Intent,
     scenario::{Interleave, Variant, Work},
 };
-use uplift_report::{ReportInput, markdown::failure_lines, sweep as draw};
+use uplift_report::{
+    build::{failure_lines, sweep as draw},
+    document::Document,
+};
 use uplift_sdk::TargetFactory;
 
 use crate::{
@@ -86,12 +89,14 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
                 .collect();
             terminal.print(&format!("{:#}", serde_json::json!({ "metric": found.metric, "points": points })));
         }
-        (Some(found), _) => terminal.print(&draw::section(found)),
+        (Some(found), format) => {
+            let name = finished.run.scenarios.first().map_or("", |planned| planned.scenario.name.as_str());
+            terminal.show(&Document::of(draw::section(found, name)), format, false);
+        }
         (None, _) => terminal.say("nothing was measured"),
     }
     if let Some(planned) = finished.run.scenarios.first() {
-        let input = ReportInput { run: &finished.run, trials: &finished.trials, profiles: &[], verdicts: None };
-        for line in failure_lines(&input, planned) {
+        for line in failure_lines(&finished.trials) {
             terminal.say(&line);
         }
         if let Some(stopped) = &planned.stopped {

@@ -67,7 +67,9 @@ fn saturation_is_what_a_closed_loop_reaches() {
         let held = step["trials_diverged"].as_array().unwrap().iter().all(Value::is_null);
         assert_eq!(step["sustained"], held, "a rate is sustained where every trial sustained it: {step}");
     }
-    assert!(said.out().contains("| from | op/s |"), "the timeline is in the document:\n{}", said.out());
+    let document = fs::read_to_string(folder.join("saturation.md")).unwrap();
+    assert!(document.contains("| from | op/s |"), "the timeline is in the document:\n{document}");
+    assert!(folder.join("saturation.html").is_file() && !said.out().contains("|---"), "{}", said.out());
 }
 
 #[test]

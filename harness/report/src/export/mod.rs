@@ -21,7 +21,7 @@ use uplift_analysis::{
 };
 use uplift_model::{Better, Histogram, MetricSpec, Trial, run::PlannedScenario};
 
-use crate::{ReportInput, markdown::variants, profile::DrawError};
+use crate::{ReportInput, build::variants, profile::DrawError};
 
 /// The level of the intervals that go with medians.
 const LEVEL: f64 = 0.95;

@@ -5,7 +5,7 @@ use uplift_model::file_name;
 use super::{Document, Format, Selection};
 use crate::{
     ReportInput,
-    markdown::variants,
+    build::variants,
     profile::{DrawError, Drawn, pprof},
 };
 

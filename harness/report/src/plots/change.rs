@@ -11,8 +11,9 @@ use super::{
     chart::{TEXT, WIDTH},
 };
 use crate::{
+    build::shown_by_default,
+    document::{Cell, arrow},
     number::change,
-    terminal::{arrow, shown_by_default, verdict_word},
 };
 
 const ROW: f64 = 24.0;
@@ -65,7 +66,7 @@ pub fn plot(verdict: &ScenarioVerdict) -> Option<Plot> {
     let words: Vec<String> = rows
         .iter()
         .map(|(metric, center, _)| {
-            format!("{} {} ({})", metric.metric, change(*center, metric.class), verdict_word(metric))
+            format!("{} {} ({})", metric.metric, change(*center, metric.class), Cell::verdict(metric).words())
         })
         .collect();
     Some(Plot::new(
@@ -155,6 +156,6 @@ fn row(
         Verdict::Unchanged => canvas.disc((at, y), 4.5, ink, false),
         Verdict::Inconclusive => canvas.disc((at, y), 4.5, ink, true),
     }
-    let words = format!("{} {}", change(center, metric.class), verdict_word(metric));
+    let words = format!("{} {}", change(center, metric.class), Cell::verdict(metric).words());
     canvas.text(&fitting(&words, 12.0, WORDS - 12.0), (WIDTH - WORDS + 10.0, y), 12.0, Align::Left, ink);
 }

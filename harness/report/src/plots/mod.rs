@@ -15,7 +15,7 @@ use uplift_model::{
     verdict::ScenarioVerdict,
 };
 
-use crate::{ReportInput, markdown::variants};
+use crate::{ReportInput, build::variants};
 
 /// A plot.
 #[derive(Clone, Debug)]
@@ -98,9 +98,9 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         .collect();
     let open = matches!(scenario.load, Load::Open { .. });
     let special = match &input.run.intent {
-        Intent::Calibrate { variant } => crate::calibration::plot(input, planned, variant),
-        Intent::Sweep { parameters } => crate::sweep::plot(input, planned, parameters),
-        Intent::Ledger { .. } => verdict.and_then(crate::ledger::plot),
+        Intent::Calibrate { variant } => crate::build::calibration::plot(input, planned, variant),
+        Intent::Sweep { parameters } => crate::build::sweep::plot(input, planned, parameters),
+        Intent::Ledger { .. } => verdict.and_then(crate::build::ledger::plot),
         _ => None,
     };
     [

@@ -1,104 +1,153 @@
 //! The report's section on where the time of a scenario went.
 
-use std::fmt::Write as _;
-
 use uplift_analysis::profile::{
     CategoryMove, Profile, Share, Stack, categories, category, category_moves, differential, function_moves,
     kernel_share, reading, syscall_share, top_functions,
 };
 use uplift_model::{ProfileTrial, file_name, run::PlannedScenario, trial::TrialOutcome};
 
-use super::{Drawn, pair_stem, stages, tail};
+use super::{Drawn, pair_stem, tail};
 use crate::{
-    markdown::{escape, header, row},
+    build::place,
+    document::{Block, Cell, Column, Extent, FlameGraph, NoteKind, Section, Table, Text},
     number::{count, nanoseconds},
 };
 
-/// Functions in the tables.
+/// Functions in the tables, and how many of them a terminal shows.
 const FUNCTIONS: usize = 15;
+const FUNCTIONS_BRIEF: usize = 10;
 /// Rows of the table of waiting.
 const WAITS: usize = 12;
 /// The longest name in a table.
 const NAME_CHARACTERS: usize = 90;
 
 /// The section; empty where the scenario has no profile.
-pub fn markdown(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String {
-    let mut text = String::new();
+pub fn section(profiles: &[ProfileTrial], planned: &PlannedScenario) -> Section {
+    let scenario = &planned.scenario.name;
+    let mut section = Section::new(place(scenario, "profile"), "Profile").untitled().brief();
     let of_scenario: Vec<&ProfileTrial> =
-        profiles.iter().filter(|profile| profile.trial.scenario == planned.scenario.name).collect();
+        profiles.iter().filter(|profile| &profile.trial.scenario == scenario).collect();
     if of_scenario.is_empty() {
-        return text;
+        return section;
     }
-    text.push_str("### Profile\n\n");
-    failures(&of_scenario, &mut text);
-    let drawn = match Drawn::of_scenario(profiles, &planned.scenario.name, &planned.variants) {
+    failures(&of_scenario, &mut section);
+    let drawn = match Drawn::of_scenario(profiles, scenario, &planned.variants) {
         Ok(drawn) => drawn,
         Err(error) => {
-            let _ = writeln!(text, "Could not read the stacks: {}.\n", escape(&error.to_string()));
-            return text;
+            section.note(NoteKind::Failure, Text::plain(format!("could not read the stacks: {error}")));
+            return section;
         }
     };
+    section.blocks.extend(graph(&drawn, scenario).map(Block::FlameGraph));
     for one in &drawn {
-        variant(one, &mut text);
+        section.part(variant(one));
+        section.part(tail::section(one));
     }
     if let [baseline, candidate, ..] = drawn.as_slice() {
-        moves(baseline, candidate, &planned.unit_of_work, &mut text);
+        section.part(moves(baseline, candidate, &planned.unit_of_work));
     }
-    text
+    section
 }
 
-fn failures(profiles: &[&ProfileTrial], text: &mut String) {
+/// The stacks of all variants in one place, with the files that are drawn of them.
+fn graph(drawn: &[Drawn<'_>], scenario: &str) -> Option<FlameGraph> {
+    let mut files = Vec::new();
+    for one in drawn.iter().filter(|one| !one.cpu.stacks.is_empty()) {
+        let stem = file_name(&[one.scenario, one.variant]);
+        let variant = one.variant;
+        let mut add = |end: &str, words: &str| files.push((format!("profiles/{stem}.{end}"), words.to_owned()));
+        add("cpu.svg", &format!("CPU time of {variant}"));
+        add("cpu.pb.gz", "pprof");
+        add("cpu.firefox.json", "Firefox Profiler");
+        add("cpu.folded", "folded stacks");
+        if matches!(Profile::off_cpu(&one.trials), Ok(Some(stacks)) if !stacks.is_empty()) {
+            add("off-cpu.svg", &format!("waiting time of {variant}"));
+        }
+        if let Ok(Some(tail)) = uplift_analysis::profile::tail::tail(&one.trials)
+            && !tail.slow.stacks.is_empty()
+        {
+            add("tail.svg", &format!("the slowest calls of {variant}"));
+            if uplift_analysis::profile::tail::differential(&tail).is_some() {
+                add("tail-against-all.svg", &format!("the slowest calls of {variant} against all of its calls"));
+            }
+        }
+    }
+    if let [baseline, candidate, ..] = drawn
+        && differential::folded(&baseline.cpu, &candidate.cpu).is_some_and(|text| !text.is_empty())
+    {
+        let stem = pair_stem(baseline, candidate);
+        for (end, words) in [("after", "as wide as they are afterwards"), ("before", "as wide as they were before")] {
+            files.push((format!("profiles/{stem}.{end}.svg"), format!("what moved, frames {words}")));
+        }
+    }
+    (!files.is_empty()).then(|| FlameGraph {
+        id: format!("stacks-{}", place(scenario, "")),
+        scenario: scenario.to_owned(),
+        files,
+    })
+}
+
+fn failures(profiles: &[&ProfileTrial], section: &mut Section) {
     for profile in profiles {
         if let TrialOutcome::Failed(failure) = &profile.trial.outcome {
-            let _ = writeln!(
-                text,
-                "- ✗ the profile trial of `{}` failed at {}: {}",
-                profile.trial.variant,
-                failure.phase,
-                escape(&failure.message)
+            section.note(
+                NoteKind::Failure,
+                format!(
+                    "the profile trial of `{}` failed at {}: {}",
+                    profile.trial.variant, failure.phase, failure.message
+                ),
             );
         }
     }
 }
 
-fn variant(drawn: &Drawn<'_>, text: &mut String) {
-    let _ = writeln!(text, "#### Where `{}` spends its time\n\n{}.\n", drawn.variant, escape(&drawn.quality()));
+fn variant(drawn: &Drawn<'_>) -> Section {
+    let title = Text::plain("Where ").then(Text::code(drawn.variant)).then(" spends its time");
+    let id = place(drawn.scenario, &format!("time-of-{}", file_name(&[drawn.variant])));
+    let mut section = Section::new(id, title).brief();
+    section.prose(Text::plain(format!("{}.", drawn.quality()))).brief();
     let mut warnings: Vec<&String> = drawn.trials.iter().flat_map(|one| &one.warnings).collect();
     warnings.sort();
     warnings.dedup();
     for warning in warnings {
-        let _ = writeln!(text, "> ⚠ {}\n", escape(warning));
+        section.note(NoteKind::Warning, warning);
     }
     let cpu = &drawn.cpu;
     if cpu.samples == 0 {
-        text.push_str(if drawn.trials.iter().any(|trial| trial.lost.is_some_and(|lost| lost > 0)) {
-            "Every sample was lost: where the time went is not known.\n\n"
-        } else {
-            "No thread was running when a sample was due.\n\n"
-        });
-        return;
+        let lost = drawn.trials.iter().any(|trial| trial.lost.is_some_and(|lost| lost > 0));
+        section
+            .prose(if lost {
+                "Every sample was lost: where the time went is not known."
+            } else {
+                "No thread was running when a sample was due."
+            })
+            .brief();
+        return section;
     }
     for sentence in reading(cpu) {
-        let _ = writeln!(text, "- {}", escape(&sentence));
+        section.item(sentence).brief();
     }
-    let _ = writeln!(
-        text,
-        "- {} of the samples were in the kernel, {} in a system call\n",
+    section.item(format!(
+        "{} of the samples were in the kernel, {} in a system call",
         share(&kernel_share(cpu)),
         share(&syscall_share(cpu))
-    );
-    category_table(cpu, text);
-    function_table(cpu, text);
-    let stem = file_name(&[drawn.scenario, drawn.variant]);
-    let _ = writeln!(
-        text,
-        "![CPU time of {}](profiles/{stem}.cpu.svg)\n\nThe same samples for [pprof](profiles/{stem}.cpu.pb.gz), the \
-         [Firefox Profiler](profiles/{stem}.cpu.firefox.json), and as [folded stacks](profiles/{stem}.cpu.folded).\n",
-        drawn.variant
-    );
-    waiting_table(drawn, text);
-    tail::markdown(drawn, text);
+    ));
+    // Where a process mostly waits, what it waits for comes before what it computes.
+    let waits = waiting_table(drawn);
+    let waiting_first = cpu.cores_used() < WAITING_BELOW_CORES;
+    if let (Some(table), true) = (waits.clone(), waiting_first) {
+        section.table(table);
+    }
+    section.table(category_table(drawn));
+    section.table(function_table(drawn));
+    if let (Some(table), false) = (waits, waiting_first) {
+        section.table(table);
+    }
+    section
 }
+
+/// A process that keeps less of a core busy waits most of its time.
+pub(crate) const WAITING_BELOW_CORES: f64 = 0.5;
 
 /// `41.2 % (39.8 … 42.6)`
 fn share(share: &Share) -> String {
@@ -115,61 +164,77 @@ pub(super) fn per_operation(ns: Option<f64>) -> String {
     }
 }
 
-fn category_table(cpu: &Profile, text: &mut String) {
-    header(&["category", "share (95 %)", "samples", "CPU time per operation"], text);
-    for category in categories(cpu) {
-        row(
-            &[
-                category.category.name().to_owned(),
-                share(&category.share),
-                count(category.share.samples),
-                per_operation(category.ns_per_operation),
-            ],
-            text,
-        );
+fn category_table(drawn: &Drawn<'_>) -> Table {
+    let columns = vec![
+        Column::words("category"),
+        Column::figures("share (95 %)"),
+        Column::figures("samples").dispensable(1),
+        Column::figures("CPU time per operation"),
+    ];
+    let mut table = Table::new(format!("Categories of {}: {}", drawn.variant, drawn.scenario), columns).brief();
+    for category in categories(&drawn.cpu) {
+        table.row(vec![
+            category.category.name().into(),
+            Cell::Figure(share(&category.share)),
+            Cell::Figure(count(category.share.samples)),
+            Cell::Figure(per_operation(category.ns_per_operation)),
+        ]);
     }
-    text.push('\n');
+    table
 }
 
-fn function_table(cpu: &Profile, text: &mut String) {
-    header(&["function", "self (95 %)", "total", "self per operation"], text);
-    for function in top_functions(cpu, FUNCTIONS) {
-        row(
-            &[
-                named(&function.function, function.kernel),
-                share(&function.own),
-                format!("{:.1} %", function.total.share * 100.0),
-                per_operation(function.own_ns_per_operation),
-            ],
-            text,
-        );
+fn function_table(drawn: &Drawn<'_>) -> Table {
+    let columns = vec![
+        Column::figures("self (95 %)"),
+        Column::figures("total"),
+        Column::figures("self per operation").dispensable(1),
+        Column::words("function"),
+    ];
+    let mut table = Table::new(format!("Functions of {}: {}", drawn.variant, drawn.scenario), columns).brief();
+    for (index, function) in top_functions(&drawn.cpu, FUNCTIONS).into_iter().enumerate() {
+        let cells = vec![
+            Cell::Figure(share(&function.own)),
+            Cell::Figure(format!("{:.1} %", function.total.share * 100.0)),
+            Cell::Figure(per_operation(function.own_ns_per_operation)),
+            named(&function.function, function.kernel).into(),
+        ];
+        table.row(cells).extent(brief_below(index, FUNCTIONS_BRIEF));
     }
-    text.push('\n');
+    table
 }
 
-fn waiting_table(drawn: &Drawn<'_>, text: &mut String) {
-    let Ok(Some(stacks)) = Profile::off_cpu(&drawn.trials) else { return };
+const fn brief_below(index: usize, most: usize) -> Extent {
+    if index < most { Extent::Brief } else { Extent::Detailed }
+}
+
+fn waiting_table(drawn: &Drawn<'_>) -> Option<Table> {
+    let stacks = Profile::off_cpu(&drawn.trials).ok()??;
     let mut waits: std::collections::BTreeMap<(&str, &str), u64> = std::collections::BTreeMap::new();
     for stack in &stacks {
         *waits.entry((group(stack), why(stack))).or_insert(0) += stack.count;
     }
     let mut rows: Vec<_> = waits.into_iter().filter(|(_, waited_us)| *waited_us > 0).collect();
-    if rows.is_empty() {
-        return;
-    }
     rows.sort_by_key(|(key, waited_us)| (std::cmp::Reverse(*waited_us), *key));
-    text.push_str("Time off the CPU, summed over the threads of each group:\n\n");
-    header(&["threads", "waiting in", "time", "per operation"], text);
+    let columns = vec![
+        Column::words("threads"),
+        Column::words("waiting in"),
+        Column::figures("time"),
+        Column::figures("per operation"),
+    ];
+    let mut table = Table::new(format!("Waiting of {}: {}", drawn.variant, drawn.scenario), columns).brief();
     for ((group, why), waited_us) in rows.into_iter().take(WAITS) {
         let each = (drawn.cpu.operations > 0).then(|| waited_us as f64 * 1e3 / drawn.cpu.operations as f64);
-        row(&[escape(group), why.to_owned(), nanoseconds(waited_us * 1_000), per_operation(each)], text);
+        table.row(vec![
+            Text::plain(group).into(),
+            why.into(),
+            Cell::Figure(nanoseconds(waited_us * 1_000)),
+            Cell::Figure(per_operation(each)),
+        ]);
     }
-    let stem = file_name(&[drawn.scenario, drawn.variant]);
-    let _ = writeln!(
-        text,
-        "\nA thread that was away during the whole window is not in it.\n\n![waiting time of {}](profiles/{stem}.off-cpu.svg)\n",
-        drawn.variant
+    table.legend(
+        "Time off the CPU, summed over the threads of each group; a thread that was away during the whole window is not in it.",
     );
+    Some(table)
 }
 
 fn group(stack: &Stack) -> &str {
@@ -184,70 +249,75 @@ fn why(stack: &Stack) -> &'static str {
     category::of_wait(stack).name()
 }
 
-fn moves(baseline: &Drawn<'_>, candidate: &Drawn<'_>, unit_of_work: &str, text: &mut String) {
-    let _ = writeln!(text, "#### What moved from `{}` to `{}`\n", baseline.variant, candidate.variant);
+fn moves(baseline: &Drawn<'_>, candidate: &Drawn<'_>, unit_of_work: &str) -> Section {
+    let title = Text::plain("What moved from ")
+        .then(Text::code(baseline.variant))
+        .then(" to ")
+        .then(Text::code(candidate.variant));
+    let mut section = Section::new(place(baseline.scenario, "moved"), title).brief();
     let categories = category_moves(&baseline.cpu, &candidate.cpu);
     if categories.is_empty() {
-        text.push_str("A variant did no operation while it was sampled: there is no time per operation.\n\n");
-        return;
+        section.prose("A variant did no operation while it was sampled: there is no time per operation.").brief();
+        return section;
     }
-    let _ = writeln!(text, "CPU time for each {unit_of_work}, by where it is spent:\n");
-    moves_table(
+    section.prose(format!("CPU time for each {unit_of_work}, by where it is spent, then by the functions' own time."));
+    section.table(moves_table(
         "category",
-        baseline,
-        candidate,
-        categories.iter().map(|CategoryMove { category, moved }| (category.name().to_owned(), *moved)),
-        text,
-    );
-    let _ = writeln!(text, "Top movers, by the functions' own time:\n");
-    moves_table(
+        [baseline, candidate],
+        categories.iter().map(|CategoryMove { category, moved }| (category.name().into(), *moved)),
+    ));
+    let mut table = moves_table(
         "function",
-        baseline,
-        candidate,
+        [baseline, candidate],
         function_moves(&baseline.cpu, &candidate.cpu, FUNCTIONS)
             .into_iter()
             .map(|row| (named(&row.function, row.kernel), row.moved)),
-        text,
+    )
+    .brief();
+    table.legend(
+        "Intervals are those of the sampling alone (95 %); trials differ by more. What stands out moved beyond it.",
     );
-    text.push_str(
-        "Intervals are those of the sampling alone (95 %); trials differ by more. Rows in bold moved beyond it.\n\n",
-    );
-    let stem = pair_stem(baseline, candidate);
-    for (end, words) in [("after", "as wide as they are afterwards"), ("before", "as wide as they were before")] {
-        let _ = writeln!(text, "![what moved, frames {words}](profiles/{stem}.{end}.svg)\n");
-    }
+    section.table(table);
+    section
 }
 
 fn moves_table(
     what: &str,
-    baseline: &Drawn<'_>,
-    candidate: &Drawn<'_>,
-    rows: impl Iterator<Item = (String, differential::Move)>,
-    text: &mut String,
-) {
-    header(&[what, baseline.variant, candidate.variant, "change", "interval"], text);
+    [baseline, candidate]: [&Drawn<'_>; 2],
+    rows: impl Iterator<Item = (Text, differential::Move)>,
+) -> Table {
+    let columns = vec![
+        Column::words(what),
+        Column::figures(baseline.variant),
+        Column::figures(candidate.variant),
+        Column::figures("change"),
+        Column::figures("interval").dispensable(1),
+    ];
+    let mut table = Table::new(format!("What moved, by {what}: {}", baseline.scenario), columns);
     let signed = |ns: f64| {
         let sign = if ns < 0.0 { "−" } else { "+" };
         format!("{sign}{}", per_operation(Some(ns.abs())))
     };
     for (name, moved) in rows {
-        let mark = if moved.is_clear() { "**" } else { "" };
-        row(
-            &[
-                format!("{mark}{name}{mark}"),
-                per_operation(Some(moved.baseline_ns)),
-                per_operation(Some(moved.candidate_ns)),
-                format!("{mark}{}{mark}", signed(moved.change_ns)),
-                format!("{} … {}", signed(moved.ci_ns[0]), signed(moved.ci_ns[1])),
-            ],
-            text,
-        );
+        let extent = if moved.is_clear() { Extent::Brief } else { Extent::Page };
+        table
+            .row(vec![
+                name.into(),
+                Cell::Figure(per_operation(Some(moved.baseline_ns))),
+                Cell::Figure(per_operation(Some(moved.candidate_ns))),
+                Cell::Figure(signed(moved.change_ns)),
+                Cell::Figure(format!("{} … {}", signed(moved.ci_ns[0]), signed(moved.ci_ns[1]))),
+            ])
+            .strong(moved.is_clear())
+            .extent(extent);
     }
-    text.push('\n');
+    table
 }
 
-pub(super) fn named(function: &str, kernel: bool) -> String {
-    format!("`{}`{}", shortened(function).replace('|', "\\|").replace('`', "'"), if kernel { " (kernel)" } else { "" })
+/// A function, and whether it is the kernel's.
+pub(super) fn named(function: &str, kernel: bool) -> Text {
+    let name = Text::code(shortened(function).replace('`', "'"));
+    if kernel { name.then(" (kernel)") } else { name }
 }
 
 /// A name that fits a table: type arguments are left out from the innermost until it does, then what is in its middle. Its
@@ -290,66 +360,6 @@ fn innermost_arguments(name: &str) -> Option<(usize, usize)> {
         }
     }
     found
-}
-
-/// The terminal's few lines of one variant.
-pub fn terminal(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String {
-    let mut text = String::new();
-    let Ok(drawn) = Drawn::of_scenario(profiles, &planned.scenario.name, &planned.variants) else { return text };
-    for one in &drawn {
-        let _ = writeln!(text, "{} {}\n  {}", one.scenario, one.variant, one.quality());
-        for warning in one.trials.iter().flat_map(|trial| &trial.warnings) {
-            let _ = writeln!(text, "  warning: {warning}");
-        }
-        for sentence in reading(&one.cpu) {
-            let _ = writeln!(text, "  {sentence}");
-        }
-        let _ = writeln!(text, "  {:<28} {:>22}   {:>14}", "category", "share (95 %)", "per operation");
-        for category in categories(&one.cpu) {
-            let _ = writeln!(
-                text,
-                "  {:<28} {:>22}   {:>14}",
-                category.category.name(),
-                share(&category.share),
-                per_operation(category.ns_per_operation)
-            );
-        }
-        let _ = writeln!(text, "  {:>22} {:>8}   function", "self (95 %)", "total");
-        for function in top_functions(&one.cpu, 10) {
-            let _ = writeln!(
-                text,
-                "  {:>22} {:>6.1} %   {}{}",
-                share(&function.own),
-                function.total.share * 100.0,
-                shortened(&function.function),
-                if function.kernel { " (kernel)" } else { "" }
-            );
-        }
-        tail::terminal(one, &mut text);
-        text.push('\n');
-    }
-    if let [baseline, candidate, ..] = drawn.as_slice() {
-        let _ = writeln!(
-            text,
-            "{}: CPU time for each {} from {} to {}, by functions' own time",
-            planned.scenario.name, planned.unit_of_work, baseline.variant, candidate.variant
-        );
-        for row in function_moves(&baseline.cpu, &candidate.cpu, 10).iter().filter(|row| row.moved.is_clear()) {
-            let change = row.moved.change_ns;
-            let _ = writeln!(
-                text,
-                "  {:>12} → {:>12}  {}{}  {}",
-                per_operation(Some(row.moved.baseline_ns)),
-                per_operation(Some(row.moved.candidate_ns)),
-                if change < 0.0 { "−" } else { "+" },
-                per_operation(Some(change.abs())),
-                shortened(&row.function)
-            );
-        }
-        text.push('\n');
-    }
-    text.push_str(&stages::terminal(profiles, planned));
-    text
 }
 
 /// The record of a run's profiles as JSON: shares and movers, without the stacks.

@@ -1,16 +1,15 @@
 //! Where workers' time went by stage, and what moved between variants.
 
-use std::fmt::Write as _;
-
 use uplift_analysis::{
     pairing::pairs,
     profile::stages::{self, StageMove, StageRow},
 };
-use uplift_model::{ProfileTrial, Trial, run::PlannedScenario};
+use uplift_model::{Trial, run::PlannedScenario};
 
 use super::section::per_operation;
 use crate::{
-    markdown::{header, row, variants},
+    build::{Scene, place, variants},
+    document::{Cell, Column, Extent, Record, Section, Table, Text},
     number::{count, nanoseconds},
 };
 
@@ -24,11 +23,18 @@ struct Source {
 }
 
 impl Source {
-    fn of(trials: &[Trial], profiles: &[ProfileTrial], planned: &PlannedScenario) -> Self {
-        let here = |trial: &&Trial| trial.scenario == planned.scenario.name && trial.succeeded();
-        let measured: Vec<Trial> = trials.iter().filter(here).cloned().collect();
+    fn of(scene: &Scene<'_>) -> Self {
+        let here = |trial: &&Trial| trial.scenario == scene.planned.scenario.name && trial.succeeded();
+        let has_clocks = |trial: &&&Trial| trial.measured.as_ref().is_some_and(|measured| !measured.stages.is_empty());
+        let measured: Vec<Trial> = scene
+            .variants
+            .iter()
+            .flat_map(|(_, trials)| trials)
+            .filter(has_clocks)
+            .map(|trial| (*trial).clone())
+            .collect();
         if measured.is_empty() {
-            let sampled = profiles.iter().map(|profile| &profile.trial).filter(here).cloned().collect();
+            let sampled = scene.input.profiles.iter().map(|profile| &profile.trial).filter(here).cloned().collect();
             return Self { trials: sampled, sampled: true };
         }
         Self { trials: measured, sampled: false }
@@ -65,73 +71,100 @@ fn share(ns: u64, wall_ns: u64) -> String {
     if wall_ns == 0 { "n/a".to_owned() } else { format!("{:.1} %", ns as f64 / wall_ns as f64 * 100.0) }
 }
 
-/// The report's section; empty where the target has no stage clocks.
-pub fn markdown(trials: &[Trial], profiles: &[ProfileTrial], planned: &PlannedScenario) -> String {
-    let mut text = String::new();
-    let source = Source::of(trials, profiles, planned);
-    let rows = source.rows(planned);
+/// The section; empty where the target has no stage clocks.
+pub fn section(scene: &Scene<'_>) -> Section {
+    let name = &scene.planned.scenario.name;
+    let mut section = Section::new(place(name, "stages"), "Where the time went");
+    let source = Source::of(scene);
+    let rows = source.rows(scene.planned);
     if rows.is_empty() {
-        return text;
+        return section;
     }
-    text.push_str("### Where the time went\n\n");
     if source.sampled {
-        text.push_str("Of the profile trials: these times are of a sampled system.\n\n");
+        section.extent = Extent::Brief;
+        section.prose("Of the profile trials: these times are of a sampled system.").brief();
     }
-    header(&["stage", "worker", "variant", "at work", "waiting", "share of wall", "spans"], &mut text);
+    let columns = vec![
+        Column::words("stage"),
+        Column::words("worker"),
+        Column::words("variant"),
+        Column::figures("at work"),
+        Column::figures("waiting"),
+        Column::figures("share of wall"),
+        Column::figures("spans").dispensable(1),
+    ];
+    let mut table = Table::new(format!("Where the time went: {name}"), columns).brief();
     for (variant, rows) in &rows {
         for one in rows {
             let spent_ns = one.process_ns + one.wait_ns;
             let (stage, waiting, spans) = match &one.stage {
-                Some(stage) => (stage.clone(), nanoseconds(one.wait_ns), count(one.spans)),
-                None => ("*unaccounted*".to_owned(), "–".to_owned(), "–".to_owned()),
+                Some(stage) => {
+                    (Text::plain(stage), Cell::Figure(nanoseconds(one.wait_ns)), Cell::Figure(count(one.spans)))
+                }
+                None => ("(unaccounted)".into(), Cell::None, Cell::None),
             };
-            let cells = [
-                stage,
-                worker(one),
-                (*variant).to_owned(),
-                nanoseconds(one.process_ns),
+            let cells = vec![
+                stage.into(),
+                Text::plain(worker(one)).into(),
+                Text::plain(*variant).into(),
+                Cell::Figure(nanoseconds(one.process_ns)),
                 waiting,
-                share(spent_ns, one.wall_ns),
+                Cell::Figure(share(spent_ns, one.wall_ns)),
                 spans,
             ];
-            row(&cells, &mut text);
+            table.row(cells).record(Record::scenario(name));
         }
     }
-    text.push_str(
-        "\nFor each worker the stages and the unaccounted rest add up to the wall time of the measured turns, until the \
-         variant was quiet; where several clocks bear a worker's name (×), to that of all of them.\n\n",
+    table.legend(
+        "For each worker the stages and the unaccounted rest add up to the wall time of the measured turns, until the \
+         variant was quiet; where several clocks bear a worker's name (×), to that of all of them.",
     );
-    if let Some((baseline, candidate, moves)) = source.moves(planned) {
-        moves_table(baseline, candidate, &moves, &planned.unit_of_work, &mut text);
+    section.table(table);
+    if let Some((baseline, candidate, moves)) = source.moves(scene.planned) {
+        section
+            .prose(format!(
+                "Time of all workers for each {}, from `{baseline}` to `{candidate}`:",
+                scene.planned.unit_of_work
+            ))
+            .brief();
+        section.table(moves_table(baseline, candidate, &moves, name));
     }
-    text
+    section
 }
 
-fn moves_table(baseline: &str, candidate: &str, moves: &[StageMove], unit_of_work: &str, text: &mut String) {
-    let _ = writeln!(text, "Time of all workers for each {unit_of_work}, from `{baseline}` to `{candidate}`:\n");
-    header(&["stage", "worker", "state", baseline, candidate, "change", "interval"], text);
+fn moves_table(baseline: &str, candidate: &str, moves: &[StageMove], scenario: &str) -> Table {
+    let columns = vec![
+        Column::words("stage"),
+        Column::words("worker"),
+        Column::words("state"),
+        Column::figures(baseline),
+        Column::figures(candidate),
+        Column::figures("change"),
+        Column::figures("interval").dispensable(1),
+    ];
+    let mut table = Table::new(format!("What moved, by stage: {scenario}"), columns).brief();
     for moved in moves.iter().take(MOVES) {
-        let mark = if moved.is_clear() { "**" } else { "" };
-        row(
-            &[
-                format!("{mark}{}{mark}", moved.stage.as_deref().unwrap_or("*unaccounted*")),
-                if moved.worker.is_empty() { "–".to_owned() } else { moved.worker.clone() },
-                state(moved).to_owned(),
-                per_operation(Some(moved.baseline_ns)),
-                per_operation(Some(moved.candidate_ns)),
-                format!("{mark}{}{mark}", signed(moved.change_ns)),
-                moved.ci_ns.map_or_else(
-                    || "one block only".to_owned(),
-                    |[low, high]| format!("{} … {}", signed(low), signed(high)),
-                ),
-            ],
-            text,
-        );
+        let interval = moved
+            .ci_ns
+            .map_or_else(|| "one block only".to_owned(), |[low, high]| format!("{} … {}", signed(low), signed(high)));
+        table
+            .row(vec![
+                Text::plain(moved.stage.as_deref().unwrap_or("(unaccounted)")).into(),
+                if moved.worker.is_empty() { Cell::None } else { Text::plain(&moved.worker).into() },
+                state(moved).into(),
+                Cell::Figure(per_operation(Some(moved.baseline_ns))),
+                Cell::Figure(per_operation(Some(moved.candidate_ns))),
+                Cell::Figure(signed(moved.change_ns)),
+                Cell::Figure(interval),
+            ])
+            .record(Record::scenario(scenario))
+            .strong(moved.is_clear());
     }
-    text.push_str(
-        "\nMedians over blocks; the change and its interval (95 %) are of the differences within blocks. Rows in bold moved \
-         beyond it.\n\n",
+    table.legend(
+        "Medians over blocks; the change and its interval (95 %) are of the differences within blocks. What stands out \
+         moved beyond it.",
     );
+    table
 }
 
 const fn state(moved: &StageMove) -> &'static str {
@@ -144,47 +177,4 @@ const fn state(moved: &StageMove) -> &'static str {
 
 fn signed(ns: f64) -> String {
     format!("{}{}", if ns < 0.0 { "−" } else { "+" }, per_operation(Some(ns.abs())))
-}
-
-/// The terminal's lines, of profile trials.
-pub fn terminal(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String {
-    let mut text = String::new();
-    let source = Source::of(&[], profiles, planned);
-    for (variant, rows) in source.rows(planned) {
-        let _ = writeln!(text, "{} {variant}: stages of each worker, sampled", planned.scenario.name);
-        let _ = writeln!(text, "  {:>10} {:>10} {:>8}   {:<24} stage", "at work", "waiting", "of wall", "worker");
-        for row in &rows {
-            let _ = writeln!(
-                text,
-                "  {:>10} {:>10} {:>8}   {:<24} {}",
-                nanoseconds(row.process_ns),
-                nanoseconds(row.wait_ns),
-                share(row.process_ns + row.wait_ns, row.wall_ns),
-                worker(row),
-                row.stage.as_deref().unwrap_or("(unaccounted)")
-            );
-        }
-        text.push('\n');
-    }
-    if let Some((baseline, candidate, moves)) = source.moves(planned) {
-        let _ = writeln!(
-            text,
-            "{}: time of all workers for each {} from {baseline} to {candidate}, by stage",
-            planned.scenario.name, planned.unit_of_work
-        );
-        for moved in moves.iter().take(10) {
-            let _ = writeln!(
-                text,
-                "  {:>12} → {:>12}  {:>12}  {} ({}, {})",
-                per_operation(Some(moved.baseline_ns)),
-                per_operation(Some(moved.candidate_ns)),
-                signed(moved.change_ns),
-                moved.stage.as_deref().unwrap_or("unaccounted"),
-                moved.worker,
-                state(moved)
-            );
-        }
-        text.push('\n');
-    }
-    text
 }

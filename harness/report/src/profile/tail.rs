@@ -1,16 +1,15 @@
 //! The slowest calls apart from all: table, flame graph, differential.
 
-use std::fmt::Write as _;
-
 use uplift_analysis::profile::tail::{self, Tail};
 use uplift_model::file_name;
 
 use super::{
     Artifact, DrawError, Drawn, flamegraph,
-    section::{named, per_operation, shortened},
+    section::{named, per_operation},
 };
 use crate::{
-    markdown::{header, row},
+    build::place,
+    document::{Cell, Column, Section, Table, Text},
     number::{count, nanoseconds},
 };
 
@@ -83,54 +82,35 @@ fn more(row: &tail::TailRow) -> String {
     format!("{}{}", if difference < 0.0 { "−" } else { "+" }, per_operation(Some(difference.abs())))
 }
 
-/// The report's section; empty where there is no tail.
-pub fn markdown(drawn: &Drawn<'_>, text: &mut String) {
-    let Some(tail) = of(drawn) else { return };
-    let _ = writeln!(text, "#### The slowest calls of `{}`\n", drawn.variant);
+/// The section; empty where there is no tail.
+pub fn section(drawn: &Drawn<'_>) -> Section {
+    let title = Text::plain("The slowest calls of ").then(Text::code(drawn.variant));
+    let id = place(drawn.scenario, &format!("tail-of-{}", file_name(&[drawn.variant])));
+    let mut section = Section::new(id, title).brief();
+    let Some(tail) = of(drawn) else { return section };
     for sentence in reach(&tail) {
-        let _ = writeln!(text, "- {sentence}");
+        section.item(sentence).brief();
     }
-    text.push('\n');
-    header(&["what", "in", "a slow call", "a call", "more"], text);
+    let columns = vec![
+        Column::words("what"),
+        Column::figures("a slow call"),
+        Column::figures("a call"),
+        Column::figures("more").dispensable(1),
+        Column::words("in"),
+    ];
+    let mut table = Table::new(format!("The slowest calls of {}: {}", drawn.variant, drawn.scenario), columns).brief();
     for one in tail::rows(&tail, ROWS) {
-        row(
-            &[
-                doing(&one),
-                if one.function.is_empty() { "–".to_owned() } else { named(&one.function, false) },
-                per_operation(Some(one.slow_ns)),
-                per_operation(Some(one.all_ns)),
-                more(&one),
-            ],
-            text,
-        );
+        let function = if one.function.is_empty() { Cell::None } else { named(&one.function, false).into() };
+        table.row(vec![
+            doing(&one).into(),
+            Cell::Figure(per_operation(Some(one.slow_ns))),
+            Cell::Figure(per_operation(Some(one.all_ns))),
+            Cell::Figure(more(&one)),
+            function,
+        ]);
     }
-    let stem = file_name(&[drawn.scenario, drawn.variant]);
-    let _ = writeln!(
-        text,
-        "\n![the slowest calls of {0}](profiles/{stem}.tail.svg)\n\n![the slowest calls of {0} against all of its calls]\
-         (profiles/{stem}.tail-against-all.svg)\n",
-        drawn.variant
-    );
-}
-
-/// The terminal's lines of one variant.
-pub fn terminal(drawn: &Drawn<'_>, text: &mut String) {
-    let Some(tail) = of(drawn) else { return };
-    let _ = writeln!(text, "  the slowest calls");
-    for sentence in reach(&tail) {
-        let _ = writeln!(text, "  {sentence}");
-    }
-    let _ = writeln!(text, "  {:>12} {:>12}   {:<36} in", "a slow call", "a call", "what");
-    for row in tail::rows(&tail, ROWS) {
-        let _ = writeln!(
-            text,
-            "  {:>12} {:>12}   {:<36} {}",
-            per_operation(Some(row.slow_ns)),
-            per_operation(Some(row.all_ns)),
-            doing(&row),
-            shortened(&row.function)
-        );
-    }
+    section.table(table);
+    section
 }
 
 /// As JSON; null where there is no tail.

@@ -1,5 +1,5 @@
 // Opens a page in headless Chromium and says as JSON what it did: console messages, requests, what is wider than the
-// window, what a screen reader could not name, whether a figure leads to its records and a flame graph answers a click.
+// window, what a screen reader could not name, whether a figure leads to its records, a folded part opens and a flame graph can be worked with.
 // Speaks the DevTools protocol over a pipe, so it needs no package.
 //
 //   node check.mjs CHROMIUM PAGE [FOLDER]     screenshots and a PDF go into FOLDER
@@ -55,13 +55,13 @@ const event = (name, sessionId) =>
 // What of the page reaches beyond the window, and what has no name. Tables scroll within boxes of their own.
 const inspect = `(() => {
   const wide = [...document.querySelectorAll('body *')].filter((one) =>
-    one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.scroll, iframe, svg, pre, .skip'));
+    one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.scroll, svg, pre, .skip, .graph'));
   const named = (one) => one.getAttribute('aria-label') || one.getAttribute('aria-labelledby') || one.querySelector('title');
-  const levels = [...document.querySelectorAll('h1, h2, h3, h4')].map((one) => Number(one.tagName[1]));
+  const levels = [...document.querySelectorAll('h1, h2, h3, h4, h5')].map((one) => Number(one.tagName[1]));
   return {
     overflow: document.documentElement.scrollWidth - innerWidth,
     wide: wide.slice(0, 5).map((one) => one.outerHTML.slice(0, 160)),
-    nameless: [...document.querySelectorAll('svg[role=img], [role=region], nav, iframe')]
+    nameless: [...document.querySelectorAll('svg[role=img], [role=region], nav, select, input')]
       .filter((one) => !named(one) && !one.title).map((one) => one.outerHTML.slice(0, 120)),
     unhidden: [...document.querySelectorAll('figure > svg:not([role]):not([aria-hidden])')].length,
     leaps: levels.filter((level, index) => index > 0 && level > levels[index - 1] + 1).length,
@@ -80,24 +80,51 @@ const follow = `new Promise((resolve) => {
   }, 300);
 })`;
 
-// A frame of a flame graph that is not as wide as the graph is clicked: the graph must show it alone. A graph is laid out,
-// and listens, some time after its page is there: until then a click does nothing.
-const zoom = `(async () => {
-  const groups = [...document.querySelectorAll('#frames g')];
-  const width = (group) => group.querySelector('rect').getBoundingClientRect().width;
-  for (let tries = 0; tries < 100; tries++) {
-    const widest = Math.max(...groups.map(width));
-    const part = groups.find((group) => width(group) > 4 && width(group) < widest / 2);
-    const before = part && width(part);
-    part?.dispatchEvent(new MouseEvent('click', { bubbles: true }));
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    if (part && width(part) > 1.5 * before) return { frames: groups.length, grown: true };
-  }
-  return { frames: groups.length, grown: false };
+// A flame graph is worked with as a person would: search a function, look at its callers, zoom with the keyboard and go
+// back, look at the difference.
+const walk = `(async () => {
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 60));
+  const box = document.querySelector('.flames');
+  if (!box) return { missing: true };
+  const graph = box.querySelector('.graph');
+  const count = () => graph.querySelectorAll('.frame').length;
+  const press = (key) => graph.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+  await pause();
+  const all = count();
+  const name = box.querySelector('.functions tbody button').textContent;
+  const search = box.querySelector('input[type=search]');
+  search.value = name.slice(0, 6);
+  search.dispatchEvent(new Event('input', { bubbles: true }));
+  await pause();
+  const hits = graph.querySelectorAll('.frame.hit').length;
+  box.querySelector('.functions tbody button').click();
+  await pause();
+  const callers = box.querySelectorAll('.sandwich li').length;
+  search.value = '';
+  search.dispatchEvent(new Event('input', { bubbles: true }));
+  press('ArrowDown');
+  press('ArrowDown');
+  await pause();
+  const moved = !!graph.querySelector('.frame.chosen');
+  press('Enter');
+  await pause();
+  const zoomed = count() <= all && !box.querySelector('.bar button').disabled;
+  press('Escape');
+  await pause();
+  const whole = count() === all && box.querySelector('.bar button').disabled;
+  const choice = box.querySelector('select');
+  choice.value = String([...choice.options].findIndex((one) => one.textContent.startsWith('difference')));
+  choice.dispatchEvent(new Event('change', { bubbles: true }));
+  await pause();
+  return { frames: all, functions: box.querySelectorAll('.functions tbody tr').length, hits, callers, moved, zoomed, whole,
+    differs: box.querySelectorAll('.functions thead th').length === 5 && count() > 0 };
 })()`;
 
-const answer = { console: [], requests: [], views: {}, graphs: [] };
-const frames = new Set();
+// Tab stops of the page as it opens, and whether a folded part opens by keyboard alone.
+const stops = `[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex="0"]')]
+  .filter((one) => one.checkVisibility({ contentVisibilityAuto: true })).length`;
+
+const answer = { console: [], requests: [], views: {} };
 try {
   const { targetId } = await send('Target.createTarget', { url: 'about:blank' });
   const { sessionId } = await send('Target.attachToTarget', { targetId, flatten: true });
@@ -108,16 +135,8 @@ try {
     if (method === 'Log.entryAdded') answer.console.push(`${params.entry.level}: ${params.entry.text}`);
     if (method === 'Network.requestWillBeSent' && params.request.url !== url && !params.request.url.startsWith('data:'))
       answer.requests.push(params.request.url);
-    if (method === 'Target.detachedFromTarget') frames.delete(params.sessionId);
-    // Frames are looked at like the page.
-    if (method === 'Target.attachedToTarget') {
-      if (params.targetInfo.type === 'iframe') frames.add(params.sessionId);
-      for (const domain of ['Runtime', 'Log', 'Network'])
-        send(`${domain}.enable`, {}, params.sessionId).catch(() => {});
-    }
   });
   for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`, {}, sessionId);
-  await send('Target.setAutoAttach', { autoAttach: true, waitForDebuggerOnStart: false, flatten: true }, sessionId);
   for (const [name, width, scheme] of [['narrow', 400, 'light'], ['middle', 800, 'light'], ['wide', 1600, 'light'], ['dark', 1600, 'dark']]) {
     await send('Emulation.setDeviceMetricsOverride', { width, height: 1000, deviceScaleFactor: 1, mobile: width < 500 }, sessionId);
     await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] }, sessionId);
@@ -132,26 +151,18 @@ try {
       writeFileSync(join(folder, `${name}.png`), Buffer.from(shot.data, 'base64'));
     }
   }
-  const followed = await send('Runtime.evaluate', { expression: follow, awaitPromise: true, returnByValue: true }, sessionId);
-  answer.followed = followed.result.value;
-  // A frame that is out of sight need not be laid out, and learns its width only when it is drawn: all of the page is
-  // brought into sight and drawn.
-  const { wide } = answer.views;
-  await send('Emulation.setDeviceMetricsOverride', { width: 1600, height: wide.tall, deviceScaleFactor: 1, mobile: false }, sessionId);
-  const draw = () => send('Page.captureScreenshot', { format: 'jpeg', quality: 1 }, sessionId);
-  await draw();
-  await draw();
-  // Frames that are closed to the page are a process of their own or not, as the browser likes.
-  const evaluate = async (expression, context, session) => {
-    const seen = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true, ...context }, session);
+  const evaluate = async (expression) => {
+    const seen = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true }, sessionId);
     return seen.result.value ?? seen.exceptionDetails?.exception?.description;
   };
-  const { frameTree } = await send('Page.getFrameTree', {}, sessionId);
-  for (const { frame } of frameTree.childFrames ?? []) {
-    const { executionContextId } = await send('Page.createIsolatedWorld', { frameId: frame.id }, sessionId);
-    answer.graphs.push(await evaluate(zoom, { contextId: executionContextId }, sessionId));
-  }
-  for (const own of frames) answer.graphs.push(await evaluate(zoom, {}, own));
+  answer.stops = await evaluate(stops);
+  await evaluate(`document.querySelector('section details summary').focus()`);
+  for (const type of ['keyDown', 'keyUp'])
+    await send('Input.dispatchKeyEvent', { type, key: 'Enter', code: 'Enter', text: '\r', windowsVirtualKeyCode: 13 }, sessionId);
+  answer.folded = await evaluate(`document.querySelector('section details').open`);
+  answer.graph = await evaluate(walk);
+  const followed = await send('Runtime.evaluate', { expression: follow, awaitPromise: true, returnByValue: true }, sessionId);
+  answer.followed = followed.result.value;
   const pdf = await send('Page.printToPDF', { printBackground: true }, sessionId);
   answer.pdf_bytes = Buffer.from(pdf.data, 'base64').length;
   if (folder) writeFileSync(join(folder, 'print.pdf'), Buffer.from(pdf.data, 'base64'));

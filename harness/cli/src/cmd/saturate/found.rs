@@ -1,6 +1,6 @@
 //! What a search for saturation found, in words, tables and JSON.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
 use uplift_analysis::{
@@ -12,7 +12,10 @@ use uplift_model::{
     run::PlannedScenario,
     trial::{Event, Slice},
 };
-use uplift_report::number::with_unit;
+use uplift_report::{
+    document::{Cell, Column, Document, Section, Table, Text},
+    number::with_unit,
+};
 
 use crate::session::Finished;
 
@@ -88,13 +91,11 @@ impl Step {
         format!("{}: {}", with_unit(self.rate, Unit::OpsPerSecond), self.verdict())
     }
 
-    fn row(&self) -> String {
-        let mut row = format!("| {} |", with_unit(self.rate, Unit::OpsPerSecond));
-        for name in SHOWN {
-            let _ = write!(row, " {} |", self.text(name));
-        }
-        let _ = writeln!(row, " {} |", self.verdict());
-        row
+    fn row(&self) -> Vec<Cell> {
+        let mut cells = vec![Cell::Figure(with_unit(self.rate, Unit::OpsPerSecond))];
+        cells.extend(SHOWN.map(|name| Cell::Figure(self.text(name))));
+        cells.push(self.verdict().into());
+        cells
     }
 
     fn json(&self) -> serde_json::Value {
@@ -166,8 +167,15 @@ impl Timeline {
     }
 
     /// A row for each slice.
-    fn markdown(&self) -> String {
-        let mut text = String::from("| from | op/s | longest response | events that began |\n|---:|---:|---:|---|\n");
+    fn section(&self, id: &str, title: String) -> Section {
+        let mut section = Section::new(id, title).folded();
+        let columns = vec![
+            Column::figures("from"),
+            Column::figures("op/s"),
+            Column::figures("longest response"),
+            Column::words("events that began"),
+        ];
+        let mut table = Table::new("One trial over time", columns);
         let origin_ns = self.slices.first().map_or(0, |slice| slice.start_ns);
         for slice in &self.slices {
             let rate = slice.ok as f64 / (slice.duration_ns as f64 / 1e9);
@@ -179,16 +187,15 @@ impl Timeline {
                     format!("{} {took} ({})", event.name, event.detail)
                 })
                 .collect();
-            let _ = writeln!(
-                text,
-                "| {:.1} s | {} | {} | {} |",
-                (slice.start_ns - origin_ns) as f64 / 1e9,
-                with_unit(rate, Unit::OpsPerSecond),
-                with_unit(slice.response_max_ns as f64, Unit::Nanoseconds),
-                events.join("; ")
-            );
+            table.row(vec![
+                Cell::Figure(format!("{:.1} s", (slice.start_ns - origin_ns) as f64 / 1e9)),
+                Cell::Figure(with_unit(rate, Unit::OpsPerSecond)),
+                Cell::Figure(with_unit(slice.response_max_ns as f64, Unit::Nanoseconds)),
+                Text::plain(events.join("; ")).into(),
+            ]);
         }
-        text
+        section.table(table);
+        section
     }
 
     fn json(&self) -> serde_json::Value {
@@ -196,9 +203,18 @@ impl Timeline {
     }
 }
 
-const TABLE_HEAD: &str = "| rate | throughput | response p50 | response p99 | longest response | service p99 | |
-|---:|---:|---:|---:|---:|---:|---|
-";
+fn table(label: &str) -> Table {
+    let columns = vec![
+        Column::figures("rate"),
+        Column::figures("throughput").dispensable(2),
+        Column::figures("response p50").dispensable(1),
+        Column::figures("response p99"),
+        Column::figures("longest response").dispensable(2),
+        Column::figures("service p99").dispensable(3),
+        Column::words(""),
+    ];
+    Table::new(label, columns).brief()
+}
 
 /// What a search found.
 pub struct Found<'a> {
@@ -229,39 +245,52 @@ impl Found<'_> {
         }
     }
 
-    /// As a page.
-    pub fn markdown(&self) -> String {
-        let mut text =
-            format!("# Saturation of `{}`, variant `{}`\n\n{}.\n", self.scenario, self.variant, self.headline());
+    /// As a document.
+    pub fn document(&self) -> Document {
+        let title = Text::plain("Saturation of ")
+            .then(Text::code(self.scenario))
+            .then(", variant ")
+            .then(Text::code(self.variant));
+        let mut document = Document::new(title.clone());
+        let mut section = Section::new("saturation", title).listed("Saturation").brief();
+        section.prose(Text::strong(format!("{}.", self.headline()))).brief();
         if let Some(half) = &self.half {
-            let _ = writeln!(
-                text,
-                "At half of the highest sustained rate a response took {} at the median and {} at the 99th percentile{}, \
-                 the longest {}{}.",
-                half.text("response_p50"),
-                half.text("response_p99"),
-                half.range("response_p99"),
-                half.text("response_max"),
-                if half.sustained { "" } else { "; not every trial sustained even that" }
-            );
+            section
+                .prose(format!(
+                    "At half of the highest sustained rate a response took {} at the median and {} at the 99th \
+                     percentile{}, the longest {}{}.",
+                    half.text("response_p50"),
+                    half.text("response_p99"),
+                    half.range("response_p99"),
+                    half.text("response_max"),
+                    if half.sustained { "" } else { "; not every trial sustained even that" }
+                ))
+                .brief();
         }
-        text.push_str(
-            "\nA response runs from the intended start (the sojourn), a service time from the sending. Percentiles are \
-             medians over the trials of a rate; nothing is clamped.\n\n",
-        );
         let mut steps: Vec<&Step> = self.steps.iter().collect();
         steps.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-        text.push_str(TABLE_HEAD);
-        steps.iter().for_each(|step| text.push_str(&step.row()));
+        let mut rates = table("Every rate that was tried");
+        for step in &steps {
+            rates.row(step.row()).strong(Some(step.rate) == self.sustained);
+        }
+        rates.legend(
+            "A response runs from the intended start (the sojourn), a service time from the sending. Percentiles are \
+             medians over the trials of a rate; nothing is clamped.",
+        );
+        section.table(rates);
         let highest = steps.into_iter().rfind(|step| Some(step.rate) == self.sustained);
         if let Some(half) = &self.half {
-            let _ = write!(text, "\nAt half of the highest sustained rate:\n\n{TABLE_HEAD}{}", half.row());
+            section.prose("At half of the highest sustained rate:").brief();
+            let mut own = table("Half of the highest sustained rate");
+            own.row(half.row());
+            section.table(own);
         }
-        for step in self.half.iter().chain(highest) {
+        for (id, step) in self.half.iter().map(|step| ("half", step)).chain(highest.map(|step| ("highest", step))) {
             let rate = with_unit(step.rate, Unit::OpsPerSecond);
-            let _ = write!(text, "\nThe first trial at {rate}:\n\n{}", step.timeline.markdown());
+            section.part(step.timeline.section(id, format!("The first trial at {rate}")));
         }
-        text
+        document.sections.push(section);
+        document
     }
 
     /// For programs.

@@ -1,12 +1,12 @@
 //! What a calibration found, in words and tables, and the curve of budget against detectable change.
 
-use std::fmt::Write as _;
-
 use uplift_analysis::calibrate;
 use uplift_model::{calibration::Calibration, run::PlannedScenario};
 
+use super::place;
 use crate::{
     ReportInput,
+    document::{Cell, Column, Section, Table, Text},
     number::significant,
     plots::{
         Plot,
@@ -18,52 +18,57 @@ fn percent(ratio: f64) -> String {
     format!("{} %", significant(ratio * 100.0))
 }
 
-/// The calibration of one scenario as markdown, which reads well on a terminal too.
-pub fn section(calibration: &Calibration) -> String {
-    let mut text = String::new();
+/// The calibration of one scenario.
+pub fn section(calibration: &Calibration) -> Section {
     let alarms = &calibration.false_alarms;
-    let _ = writeln!(
-        text,
-        "`{}`: {} blocks of `{}` against itself.\n",
-        calibration.scenario, calibration.blocks, calibration.variant
-    );
+    let name = &calibration.scenario;
+    let mut section = Section::new(place(name, "calibrated"), Text::plain(name)).untitled().brief();
+    section
+        .prose(format!("`{name}`: {} blocks of `{}` against itself.", calibration.blocks, calibration.variant))
+        .brief();
     let interval = alarms.ci.map_or_else(
         || "too few blocks for one experiment".to_owned(),
         |[low, high]| format!("95 % interval of the rate {} … {}", percent(low), percent(high)),
     );
-    let _ = writeln!(
-        text,
-        "False alarms: {} of {} experiments of {} blocks called some judged metric improved or regressed ({interval}); with the same blocks chosen and turned round at random {} of {}.\n",
-        alarms.alarms, alarms.experiments, alarms.blocks_each, alarms.replay_alarms, alarms.replays
-    );
-    let _ =
-        writeln!(text, "| metric | deviation of a block | robust | noise floor | margin |\n|---|---:|---:|---:|---:|");
+    section
+        .prose(format!(
+            "False alarms: {} of {} experiments of {} blocks called some judged metric improved or regressed ({interval}); with the same blocks chosen and turned round at random {} of {}.",
+            alarms.alarms, alarms.experiments, alarms.blocks_each, alarms.replay_alarms, alarms.replays
+        ))
+        .brief();
+    let columns = vec![
+        Column::words("metric"),
+        Column::figures("deviation of a block").dispensable(2),
+        Column::figures("robust").dispensable(3),
+        Column::figures("noise floor"),
+        Column::figures("margin"),
+    ];
+    let mut table = Table::new(format!("Noise: {name}"), columns).brief();
     for (metric, noise) in &calibration.noise {
-        let _ = writeln!(
-            text,
-            "| {metric} | {} | {} | {} | {} |",
-            percent(noise.deviation.exp_m1()),
-            percent(noise.robust_deviation.exp_m1()),
-            percent(noise.floor),
-            calibration.margin(metric).map_or_else(|| "–".to_owned(), percent),
-        );
+        table.row(vec![
+            Text::plain(metric).into(),
+            Cell::Figure(percent(noise.deviation.exp_m1())),
+            Cell::Figure(percent(noise.robust_deviation.exp_m1())),
+            Cell::Figure(percent(noise.floor)),
+            calibration.margin(metric).map_or(Cell::None, |margin| Cell::Figure(percent(margin))),
+        ]);
     }
-    text.push_str(
-        "\nThe noise floor is the farther end of the 95 % interval of the change between copies. The margin within which a time counts as unchanged follows it, between 1 % and 5 %; counters keep the margin 0.\n\n",
+    table.legend(
+        "The noise floor is the farther end of the 95 % interval of the change between copies. The margin within which a time counts as unchanged follows it, between 1 % and 5 %; counters keep the margin 0.",
     );
-    if !calibration.detectable.is_empty() {
-        let _ = writeln!(
-            text,
-            "| blocks | time | smallest change of {} found 8 times in 10 |\n|---:|---:|---:|",
-            calibration.primary
-        );
-        for one in &calibration.detectable {
-            let seconds = one.seconds.map_or_else(|| "n/a".to_owned(), |seconds| format!("{seconds:.0} s"));
-            let _ = writeln!(text, "| {} | {seconds} | {} |", one.blocks, percent(one.change));
-        }
-        text.push('\n');
+    section.table(table);
+    let columns = vec![
+        Column::figures("blocks"),
+        Column::figures("time"),
+        Column::figures(format!("smallest change of {} found 8 times in 10", calibration.primary)),
+    ];
+    let mut table = Table::new(format!("What a budget finds: {name}"), columns).brief();
+    for one in &calibration.detectable {
+        let seconds = one.seconds.map(|seconds| format!("{seconds:.0} s"));
+        table.row(vec![Cell::Figure(one.blocks.to_string()), Cell::figure(seconds), Cell::Figure(percent(one.change))]);
     }
-    text
+    section.table(table);
+    section
 }
 
 /// The smallest detectable change against the budget.

@@ -1,20 +1,29 @@
 //! What was measured where: the configuration of a test, the machine, and how to do it again.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
 
 use uplift_model::{
-    Table, Unit,
+    Table as Settings, Unit,
     run::PlannedScenario,
     scenario::{Arrival, Interleave, Load},
 };
 
-use super::{escape, header, row};
-use crate::{ReportInput, number::with_unit};
+use super::{place, scene::variants};
+use crate::{
+    ReportInput,
+    document::{Column, NoteKind, Section, Table, Text},
+    number::with_unit,
+};
 
-pub fn environment(input: &ReportInput<'_>, text: &mut String) {
+fn table(label: String) -> Table {
+    Table::new(label, vec![Column::words("what"), Column::words("value")])
+}
+
+/// Where it was measured.
+pub fn environment(input: &ReportInput<'_>) -> Section {
     let environment = &input.run.environment;
-    text.push_str("---\n\n## Environment\n\n");
-    header(&["what", "value"], text);
+    let mut section = Section::new("environment", "Environment").listed("Environment").folded();
+    let mut table = table("Environment".to_owned());
     let none = || "could not be read".to_owned();
     let own = |value: &Option<String>| value.clone().unwrap_or_else(none);
     let revision = match (&environment.git_revision, environment.git_dirty) {
@@ -37,28 +46,30 @@ pub fn environment(input: &ReportInput<'_>, text: &mut String) {
         ("frequency governor", own(&environment.governor)),
     ];
     for (what, value) in rows {
-        row(&[what.to_owned(), escape(&value)], text);
+        table.row(vec![what.into(), Text::plain(value).into()]);
     }
     let launchers: BTreeSet<&String> =
         input.run.scenarios.iter().flat_map(|planned| planned.launchers.values()).collect();
     // A child process is what everybody expects.
     if launchers.iter().any(|launcher| *launcher != "process") {
         let words: Vec<&str> = launchers.iter().map(|launcher| launcher.as_str()).collect();
-        row(&["agents started as".to_owned(), escape(&words.join("; "))], text);
+        table.row(vec!["agents started as".into(), Text::plain(words.join("; ")).into()]);
     }
-    text.push('\n');
+    section.table(table);
+    section
 }
 
-pub fn reproduction(input: &ReportInput<'_>, text: &mut String) {
+/// How to do it again.
+pub fn reproduction(input: &ReportInput<'_>) -> Section {
     let run = input.run;
-    let _ = writeln!(
-        text,
-        "## Reproduction\n\n```sh\n{}\n```\n\nSeed {}; run `{}`. Every value above is derived from `trials.jsonl` and `run.json` of that run; `uplift report {}` rebuilds this document from them.\n",
-        run.command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" "),
-        run.seed,
-        run.id,
-        run.id
-    );
+    let mut section = Section::new("reproduction", "Reproduction").listed("Reproduction");
+    let command = run.command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
+    section.note(NoteKind::Command, Text::plain(command));
+    section.prose(format!(
+        "Seed {}; run `{}`. Every value above is derived from `trials.jsonl` and `run.json` of that run; `uplift report {}` rebuilds this document from them.",
+        run.seed, run.id, run.id
+    ));
+    section
 }
 
 /// A word as a shell reads it back.
@@ -71,7 +82,7 @@ fn shell_word(word: &str) -> String {
 }
 
 /// What was asked of the system: the counterpart of a document's "test configuration".
-pub fn configuration(planned: &PlannedScenario, text: &mut String) {
+pub fn configuration(planned: &PlannedScenario) -> Section {
     let scenario = &planned.scenario;
     let mut rows: Vec<(&str, String)> = Vec::new();
     if !scenario.workload.is_empty() {
@@ -107,18 +118,20 @@ pub fn configuration(planned: &PlannedScenario, text: &mut String) {
     if !shared.is_empty() {
         rows.push(("settings of all variants", table_words(&shared)));
     }
-    text.push_str("### Test configuration\n\n");
-    header(&["what", "value"], text);
+    let name = &scenario.name;
+    let mut section = Section::new(place(name, "configuration"), "Test configuration").folded();
+    let mut table = table(format!("Test configuration: {name}"));
     for (what, value) in rows {
-        row(&[what.to_owned(), escape(&value)], text);
+        table.row(vec![what.into(), Text::plain(value).into()]);
     }
-    text.push('\n');
+    section.table(table);
+    section
 }
 
 /// What every variant of the run was given alike.
-fn shared_settings(planned: &PlannedScenario) -> Table {
-    let mut variants = planned.variants.iter().filter_map(|name| planned.scenario.variant(name));
-    let Some(first) = variants.next() else { return Table::new() };
+fn shared_settings(planned: &PlannedScenario) -> Settings {
+    let mut variants = variants(planned).into_iter().filter_map(|name| planned.scenario.variant(name));
+    let Some(first) = variants.next() else { return Settings::new() };
     let mut shared = first.settings.clone();
     for variant in variants {
         shared.retain(|key, value| variant.settings.get(key) == Some(value));
@@ -126,7 +139,7 @@ fn shared_settings(planned: &PlannedScenario) -> Table {
     shared
 }
 
-fn table_words(table: &Table) -> String {
+fn table_words(table: &Settings) -> String {
     let value = |value: &serde_json::Value| match value {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -1,18 +1,19 @@
 //! The points of a sweep: table, and curves with intervals where one or two parameters vary.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use uplift_analysis::sweep::{Point, Sweep, sweep};
 use uplift_model::{Better, MetricClass, run::PlannedScenario};
 
+use super::place;
 use crate::{
     ReportInput,
-    number::{change_with_interval, range, with_unit},
+    document::{Cell, Change, Column, Record, Section, Table, Text},
+    number::{range, with_unit},
     plots::{
         Plot,
         chart::{Axis, Chart, Series, linear_axis},
     },
-    terminal::arrow,
 };
 
 /// The best point in a sentence.
@@ -46,43 +47,48 @@ pub fn headline(sweep: &Sweep) -> String {
     format!("best {}: {} with {value}; {rest}", sweep.metric, best.variant)
 }
 
-/// The points as markdown, which reads well on a terminal too.
-pub fn section(sweep: &Sweep) -> String {
-    let mut text = format!("**{}**\n\n", headline(sweep));
-    let _ = writeln!(
-        text,
-        "| point | {}{} | 95 % interval | n | best against it | interval | |\n|---|---:|---:|---:|---:|---:|---|",
-        sweep.metric,
-        arrow(sweep.better)
-    );
+/// The points, the best of them, and which are not told apart from it.
+pub fn section(sweep: &Sweep, scenario: &str) -> Section {
+    let mut section = Section::new(place(scenario, "sweep"), "Sweep").untitled().brief();
+    section.prose(Text::strong(headline(sweep))).brief();
+    let columns = vec![
+        Column::words("point"),
+        Column::figures(format!("{}{}", sweep.metric, crate::document::arrow(sweep.better))),
+        Column::figures("95 % interval").dispensable(2),
+        Column::figures("n").dispensable(4),
+        Column::figures("best against it"),
+        Column::figures("interval").dispensable(1),
+        Column::words(""),
+    ];
+    let mut table = Table::new(format!("Sweep: {scenario}"), columns).brief();
     for (index, point) in sweep.points.iter().enumerate() {
         let best = sweep.best == Some(index);
-        let (median, interval, n) = point.value.as_ref().map_or_else(
-            || ("n/a".to_owned(), "n/a".to_owned(), 0),
-            |value| {
-                let interval = value.ci.map_or_else(|| "n/a".to_owned(), |ends| range(ends, sweep.unit));
-                (with_unit(value.median, sweep.unit), interval, value.n)
-            },
-        );
-        let word = match (best, point.told_apart, &point.value) {
-            (true, ..) => "**best**",
-            (_, true, _) => "worse",
-            (_, false, Some(_)) => "not told apart",
-            (_, false, None) => "not measured",
+        let value = point.value.as_ref();
+        let interval = value.and_then(|value| value.ci).map(|ends| range(ends, sweep.unit));
+        let word = match (best, point.told_apart, value) {
+            (true, ..) => Text::strong("best"),
+            (_, true, _) => "worse".into(),
+            (_, false, Some(_)) => "not told apart".into(),
+            (_, false, None) => "not measured".into(),
         };
-        let (ahead, ci) = change_with_interval(point.best_ahead_by, point.ci, MetricClass::Time);
-        let _ = writeln!(
-            text,
-            "| {} | {median} | {interval} | {n} | {} | {} | {word} |",
-            point.variant,
-            ahead.as_deref().unwrap_or("–"),
-            ci.as_deref().unwrap_or("–"),
-        );
+        let ahead = Change::new(point.best_ahead_by, point.ci, MetricClass::Time);
+        let or_none = |cell: Cell, is: bool| if is { cell } else { Cell::None };
+        let cells = vec![
+            Text::plain(&point.variant).into(),
+            Cell::figure(value.map(|value| with_unit(value.median, sweep.unit))),
+            Cell::figure(interval),
+            Cell::Figure(value.map_or(0, |value| value.n).to_string()),
+            or_none(Cell::Change(ahead), point.best_ahead_by.is_some()),
+            or_none(Cell::Interval(ahead), point.ci.is_some()),
+            word.into(),
+        ];
+        table.row(cells).record(Record::scenario(scenario)).strong(best);
     }
-    text.push_str(
-        "\nMedians over blocks; in each block every point ran once, in random order. The best point against another is paired by block, its interval corrected over all points. The best was chosen by the same data, so its lead over its neighbours is a little too large.\n\n",
+    table.legend(
+        "Medians over blocks; in each block every point ran once, in random order. The best point against another is paired by block, its interval corrected over all points. The best was chosen by the same data, so its lead over its neighbours is a little too large.",
     );
-    text
+    section.table(table);
+    section
 }
 
 /// The curve of the first parameter, one line for each value of the second.

@@ -1,30 +1,24 @@
 //! Whether the measurement can be believed: checks, failures, the measured mix, expectations, the machine meanwhile.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::collections::BTreeMap;
 
 use uplift_analysis::{estimate::median, pairing::kept};
-use uplift_model::{
-    Trial, Unit,
-    run::PlannedScenario,
-    trial::TrialOutcome,
-    verdict::{ScenarioVerdict, Status},
-};
+use uplift_model::{Trial, Unit, trial::TrialOutcome, verdict::Status};
 
-use super::{escape, of_variant, operations::tally, trials_of, variants};
+use super::{operations::tally, place, scene::Scene};
 use crate::{
-    ReportInput,
+    document::{Extent, NoteKind, Section},
     number::{count, range, significant, with_unit},
 };
 
 /// One line for each kind of failure of a scenario's trials.
-pub fn failure_lines(input: &ReportInput<'_>, planned: &PlannedScenario) -> Vec<String> {
-    let mut failures: BTreeMap<(String, String, String), (u32, String)> = BTreeMap::new();
-    for trial in trials_of(input, planned) {
+pub fn failure_lines<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Vec<String> {
+    let mut failures: BTreeMap<(&str, &str, &str), (u32, &str)> = BTreeMap::new();
+    for trial in trials {
         if let TrialOutcome::Failed(failure) = &trial.outcome {
-            let key = (trial.variant.clone(), failure.phase.clone(), failure.message.clone());
+            let key = (trial.variant.as_str(), failure.phase.as_str(), failure.message.as_str());
             let entry = failures.entry(key).or_default();
-            entry.0 += 1;
-            entry.1.clone_from(&failure.stderr_tail);
+            *entry = (entry.0 + 1, &failure.stderr_tail);
         }
     }
     failures
@@ -38,15 +32,10 @@ pub fn failure_lines(input: &ReportInput<'_>, planned: &PlannedScenario) -> Vec<
         .collect()
 }
 
-pub fn validation(
-    input: &ReportInput<'_>,
-    planned: &PlannedScenario,
-    verdict: Option<&ScenarioVerdict>,
-    text: &mut String,
-) {
-    text.push_str("### Validation\n\n");
-    for variant in variants(planned) {
-        let trials = of_variant(input, planned, variant);
+/// The section.
+pub fn section(scene: &Scene<'_>) -> Section {
+    let mut section = Section::new(place(&scene.planned.scenario.name, "validation"), "Validation").untitled().brief();
+    for (variant, trials) in &scene.variants {
         let measured: Vec<_> = trials.iter().filter_map(|trial| trial.measured.as_ref()).collect();
         let Some(last) = measured.last() else { continue };
         let checked: u64 = measured.iter().map(|measured| measured.check.checked).sum();
@@ -60,72 +49,80 @@ pub fn validation(
         let owed = owed.map_or_else(|| "what was owed is not known".to_owned(), |owed| format!("owed {}", count(owed)));
         let drained = median(&measured.iter().map(|measured| measured.drain.duration_ns as f64).collect::<Vec<_>>())
             .map_or_else(String::new, |ns| format!("; drain {} ({owed})", with_unit(ns, Unit::Nanoseconds)));
-        let _ = writeln!(
-            text,
-            "- `{variant}`: {} trials correct, {} checks; last: {}; {turns} turns kept, {dropped} dropped as warm-up{idle}{drained}",
+        section.item(format!(
+            "`{variant}`: {} trials correct, {} checks; last: {}; {turns} turns kept, {dropped} dropped as warm-up{idle}{drained}",
             measured.len(),
             count(checked),
-            escape(&last.check.detail),
-        );
+            last.check.detail,
+        ));
     }
-    for line in failure_lines(input, planned) {
-        let _ = writeln!(text, "- ✗ {}", escape(&line));
+    for line in failure_lines(scene.trials.iter().copied()) {
+        let note = section.note(NoteKind::Failure, line);
+        // A comparison says what failed in its verdict.
+        note.extent = if scene.verdict.is_some() { Extent::Page } else { Extent::Brief };
     }
-    mix(input, planned, text);
-    if let Some(verdict) = verdict {
-        for expectation in &verdict.expectations {
-            let value = expectation.value.map_or_else(|| "not available".to_owned(), significant);
-            let _ = writeln!(
-                text,
-                "- {} expected of `{}`: {} {} (measured {value})",
-                if expectation.held { "✓" } else { "✗" },
-                expectation.variant,
-                expectation.metric,
-                escape(&expectation.rule),
-            );
+    mix(scene, &mut section);
+    verdict(scene, &mut section);
+    sentinels(scene, &mut section);
+    section
+}
+
+fn verdict(scene: &Scene<'_>, section: &mut Section) {
+    let Some(verdict) = scene.verdict else {
+        if let Some(stopped) = &scene.planned.stopped {
+            section.item(format!("measuring stopped: {stopped}")).brief();
         }
-        for note in &verdict.notes {
-            let _ = writeln!(text, "- {}", escape(note));
-        }
-        if let Some(stopped) = &verdict.stopped {
-            let _ = writeln!(text, "- measuring stopped: {}", escape(stopped));
-        }
-        if verdict.status == Status::Compared {
-            let _ = writeln!(text, "- {} blocks compared", verdict.blocks);
-        }
+        return;
+    };
+    for expectation in &verdict.expectations {
+        let value = expectation.value.map_or_else(|| "not available".to_owned(), significant);
+        section.item(format!(
+            "{} expected of `{}`: {} {} (measured {value})",
+            if expectation.held { "✓" } else { "✗" },
+            expectation.variant,
+            expectation.metric,
+            expectation.rule,
+        ));
     }
-    sentinels(input, planned, text);
-    text.push('\n');
+    for note in &verdict.notes {
+        section.note(NoteKind::Remark, note);
+    }
+    if let Some(stopped) = &verdict.stopped {
+        let said_before = verdict.reason.as_ref() == Some(stopped);
+        let note = section.item(format!("measuring stopped: {stopped}"));
+        note.extent = if said_before { Extent::Page } else { Extent::Brief };
+    }
+    if verdict.status == Status::Compared {
+        section.item(format!("{} blocks compared", verdict.blocks));
+    }
 }
 
 /// The measured mix of operations and the evenness over groups.
-fn mix(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
-    for variant in variants(planned) {
-        let trials = of_variant(input, planned, variant);
-        let kinds = tally(&trials, |operation| Some(&operation.kind));
+fn mix(scene: &Scene<'_>, section: &mut Section) {
+    for (variant, trials) in &scene.variants {
+        let kinds = tally(trials, |operation| Some(&operation.kind));
         let total: u64 = kinds.values().map(|tally| tally.attempts()).sum();
         if kinds.len() > 1 && total > 0 {
             let parts: Vec<String> = kinds
                 .iter()
                 .map(|(kind, tally)| format!("{kind} {:.1} %", tally.attempts() as f64 / total as f64 * 100.0))
                 .collect();
-            let _ = writeln!(text, "- measured mix of `{variant}`: {}", parts.join(", "));
+            section.item(format!("measured mix of `{variant}`: {}", parts.join(", ")));
         }
-        let groups = tally(&trials, |operation| operation.group.as_deref());
+        let groups = tally(trials, |operation| operation.group.as_deref());
         let sizes: Vec<u64> = groups.values().map(|tally| tally.attempts()).collect();
         if let (Some(least), Some(most), true) = (sizes.iter().min(), sizes.iter().max(), sizes.len() > 1) {
-            let _ = writeln!(
-                text,
-                "- evenness of `{variant}` over {} groups: the least busy got {:.1} % of the busiest",
+            section.item(format!(
+                "evenness of `{variant}` over {} groups: the least busy got {:.1} % of the busiest",
                 sizes.len(),
                 *least as f64 / (*most).max(1) as f64 * 100.0
-            );
+            ));
         }
     }
 }
 
-fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut String) {
-    let trials: Vec<&Trial> = trials_of(input, planned).collect();
+fn sentinels(scene: &Scene<'_>, section: &mut Section) {
+    let trials = &scene.trials;
     let of = |read: fn(&Trial) -> Option<f64>| -> Vec<f64> { trials.iter().filter_map(|trial| read(trial)).collect() };
     let steal = of(|trial| trial.sentinels.steal_share);
     let foreign = of(|trial| trial.sentinels.foreign_cpu_share);
@@ -145,11 +142,11 @@ fn sentinels(input: &ReportInput<'_>, planned: &PlannedScenario, text: &mut Stri
     .into_iter()
     .filter_map(|(name, range)| range.map(|range| format!("{name} {range}")))
     .collect();
-    if let Some(limit) = planned.scenario.trial.cpu_latency {
+    if let Some(limit) = scene.planned.scenario.trial.cpu_latency {
         let held = trials.iter().filter(|trial| trial.sentinels.holds_cpu_latency(limit)).count();
-        let _ = writeln!(text, "- idle CPUs had to wake within {limit}: in force in {held} of {} trials", trials.len());
+        section.item(format!("idle CPUs had to wake within {limit}: in force in {held} of {} trials", trials.len()));
     }
     if !parts.is_empty() {
-        let _ = writeln!(text, "- the machine meanwhile, median (least … most): {}", escape(&parts.join("; ")));
+        section.item(format!("the machine meanwhile, median (least … most): {}", parts.join("; ")));
     }
 }

@@ -1,57 +1,68 @@
 //! A metric over many runs: table, plot, JSON.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use uplift_analysis::{change_points::ChangePoint, history::Trend};
 use uplift_model::{Better, MetricClass, Unit};
 
+use super::{calibration::trend_axis, place};
 use crate::{
-    calibration::trend_axis,
+    document::{Cell, Column, Section, Table, Text, arrow},
     number::{change, range, with_unit},
     plots::{
         Plot,
         chart::{Axis, Chart, Mark, Series},
     },
-    terminal::arrow,
 };
 
 /// The runs with their values, and a line at each change of level.
-pub fn table(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> String {
-    let Some((_, newest)) = trend.runs.last() else { return String::new() };
-    let mut text = format!("{scenario}, `{variant}`: {metric}{}\n\n", arrow(newest.better));
-    text.push_str("| run | revision | median | 95 % interval | n |\n|---|---|---:|---:|---:|\n");
+pub fn section(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> Section {
+    let title = format!("{scenario}, `{variant}`: {metric}");
+    let mut section = Section::new(place(scenario, &format!("history-{variant}-{metric}")), title).brief();
+    let Some((_, newest)) = trend.runs.last() else { return section };
+    let columns = vec![
+        Column::words("run"),
+        Column::words("revision"),
+        Column::figures(format!("median{}", arrow(newest.better))),
+        Column::figures("95 % interval").dispensable(2),
+        Column::figures("n").dispensable(3),
+    ];
+    let mut table = Table::new(format!("{metric} of {variant}: {scenario}"), columns).brief();
     for (index, (entry, value)) in trend.runs.iter().enumerate() {
         if let Some(point) = trend.changes.iter().find(|point| point.index == index) {
-            let _ = writeln!(
-                text,
-                "| **{}** | level changes{} | {} → {} | p = {:.3} | |",
-                word(point, newest.better),
-                step(point, newest.class).map_or_else(String::new, |step| format!(" by {step}")),
-                with_unit(point.before, newest.unit),
-                with_unit(point.after, newest.unit),
-                point.p
-            );
+            let by = step(point, newest.class).map_or_else(String::new, |step| format!(" by {step}"));
+            let cells = vec![
+                Text::strong(word(point, newest.better)).into(),
+                format!("level changes{by}").into(),
+                Cell::Figure(format!(
+                    "{} → {}",
+                    with_unit(point.before, newest.unit),
+                    with_unit(point.after, newest.unit)
+                )),
+                Cell::Figure(format!("p = {:.3}", point.p)),
+                Cell::Figure(String::new()),
+            ];
+            table.row(cells);
         }
         let revision = entry.revision.as_deref().map_or("–", |revision| revision.get(..10).unwrap_or(revision));
         let dirty = if entry.dirty == Some(true) { "+" } else { "" };
-        let interval = value.ci.map_or_else(|| "n/a".to_owned(), |ends| range(ends, value.unit));
-        let _ = writeln!(
-            text,
-            "| {} | {revision}{dirty} | {} | {interval} | {} |",
-            entry.run,
-            with_unit(value.median, value.unit),
-            value.n
-        );
+        table.row(vec![
+            Text::plain(&entry.run).into(),
+            Text::plain(format!("{revision}{dirty}")).into(),
+            Cell::Figure(with_unit(value.median, value.unit)),
+            Cell::figure(value.ci.map(|ends| range(ends, value.unit))),
+            Cell::Figure(value.n.to_string()),
+        ]);
     }
-    let _ = writeln!(
-        text,
-        "\n{}, {} (E-divisive, 1 %).{}",
-        counted(trend.runs.len(), "run", "runs"),
-        counted(trend.changes.len(), "change of level", "changes of level"),
-        trend.left_out.iter().map(|left| format!(" Left out: {left}.")).collect::<String>()
-    );
-    text
+    section.table(table);
+    section
+        .prose(format!(
+            "{}, {} (E-divisive, 1 %).{}",
+            counted(trend.runs.len(), "run", "runs"),
+            counted(trend.changes.len(), "change of level", "changes of level"),
+            trend.left_out.iter().map(|left| format!(" Left out: {left}.")).collect::<String>()
+        ))
+        .brief();
+    section
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

@@ -1,17 +1,16 @@
 //! Where two variants change places: a sentence, a table and a plot.
 
-use std::fmt::Write as _;
-
 use uplift_analysis::crossover::{ALPHA, Crossing, Finding, Point};
 use uplift_model::{Better, MetricClass, Unit};
 
+use super::place;
 use crate::{
-    number::{change, change_interval, with_unit},
+    document::{Cell, Change, Column, Document, Section, Table, Text, arrow},
+    number::with_unit,
     plots::{
         Plot,
         chart::{Axis, Chart, Mark, Series, log_axis},
     },
-    terminal::arrow,
 };
 
 /// What a search for a crossover found.
@@ -104,39 +103,44 @@ impl Crossover<'_> {
         )
     }
 
-    /// Sentence and table as markdown.
-    pub fn markdown(&self) -> String {
+    /// Sentence and table.
+    pub fn document(&self) -> Document {
         let [baseline, candidate] = self.variants;
-        let mut text = format!("**{}**\n\n", self.headline());
-        let _ = writeln!(
-            text,
-            "| {} | {baseline}: {}{} | {candidate} | {candidate} ahead by | {:.0} % interval | n | |\n|---:|---:|---:|---:|---:|---:|---|",
-            self.key,
-            self.metric,
-            arrow(self.better),
-            (1.0 - ALPHA) * 100.0
-        );
+        let mut section = Section::new(place(self.scenario, "crossover"), "Crossover").untitled().brief();
+        section.prose(Text::strong(self.headline().replace('`', ""))).brief();
+        let columns = vec![
+            Column::figures(self.key),
+            Column::figures(format!("{baseline}: {}{}", self.metric, arrow(self.better))),
+            Column::figures(candidate),
+            Column::figures(format!("{candidate} ahead by")),
+            Column::figures(format!("{:.0} % interval", (1.0 - ALPHA) * 100.0)).dispensable(1),
+            Column::figures("n").dispensable(2),
+            Column::words(""),
+        ];
+        let mut table = Table::new(format!("{} over {}: {}", self.metric, self.key, self.scenario), columns).brief();
         for point in self.points {
             let word = match point.sign() {
                 1 => format!("{candidate} ahead"),
                 -1 => format!("{baseline} ahead"),
                 _ => "not told apart".to_owned(),
             };
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} | {word} |",
-                (self.word)(point.value),
-                with_unit(point.medians[0], self.unit),
-                with_unit(point.medians[1], self.unit),
-                change(point.ahead.center.exp() - 1.0, MetricClass::Time),
-                change_interval(point.ahead.interval(ALPHA).map(|end| end.exp() - 1.0), MetricClass::Time),
-                point.ahead.n,
-            );
+            let ends = point.ahead.interval(ALPHA).map(|end| end.exp() - 1.0);
+            let ahead = Change::new(Some(point.ahead.center.exp() - 1.0), Some(ends), MetricClass::Time);
+            table.row(vec![
+                Cell::Figure((self.word)(point.value)),
+                Cell::Figure(with_unit(point.medians[0], self.unit)),
+                Cell::Figure(with_unit(point.medians[1], self.unit)),
+                Cell::Change(ahead),
+                Cell::Interval(ahead),
+                Cell::Figure(point.ahead.n.to_string()),
+                Text::plain(word).into(),
+            ]);
         }
-        text.push_str(
-            "\nEach row is a comparison of its own, paired by block; medians over blocks. Between rows the logarithm of the ratio is taken to be straight over the logarithm of the condition; the interval of a crossing holds every condition near it at which even cannot be excluded (Fieller 1954). Intervals are for each row alone.\n",
+        table.legend(
+            "Each row is a comparison of its own, paired by block; medians over blocks. Between rows the logarithm of the ratio is taken to be straight over the logarithm of the condition; the interval of a crossing holds every condition near it at which even cannot be excluded (Fieller 1954). Intervals are for each row alone.",
         );
-        text
+        section.table(table);
+        Document::of(section)
     }
 
     /// Both curves over the condition, the crossings marked.

@@ -1,22 +1,20 @@
 //! The ledger of a sprint: what each step changed, what it brought, and what all up to it brought.
 
-use std::fmt::Write as _;
-
 use uplift_analysis::ledger::best_step;
 use uplift_model::{
     Better,
-    verdict::{Estimate, Ledger, LedgerStep, MetricVerdict, ScenarioVerdict, SettingRow, SettingValue, Verdict},
+    verdict::{Ledger, LedgerStep, MetricVerdict, ScenarioVerdict, SettingRow, SettingValue, Verdict},
 };
 
+use super::place;
 use crate::{
-    markdown::{escape, header, row},
-    number::{change, change_with_interval, significant, with_unit},
+    document::{Cell, Change, Column, Measured, Record, Section, Table, Text},
+    number::{Scale, change, significant, with_unit},
     plots::{
         Plot,
         canvas::{Align, Canvas, Ink, fitting, sheet},
         chart::{TEXT, WIDTH},
     },
-    terminal::{arrow, verdict_word},
 };
 
 /// The whole way and its longest step in a sentence.
@@ -34,7 +32,7 @@ pub fn headline(ledger: &Ledger) -> String {
             with_unit(from, ledger.unit),
             with_unit(to, ledger.unit),
             effect(cumulative),
-            verdict_word(cumulative),
+            Cell::verdict(cumulative).words(),
         ))
     });
     let Some(whole) = whole else {
@@ -70,10 +68,7 @@ fn no_verdicts(ledger: &Ledger) -> Option<&str> {
 
 /// A change, and from a doubling on the factor that it is.
 fn effect(metric: &MetricVerdict) -> String {
-    with_factor(metric, metric.change.map(|value| change(value, metric.class)))
-}
-
-fn with_factor(metric: &MetricVerdict, shown: Option<String>) -> String {
+    let shown = metric.change.map(|value| change(value, metric.class));
     match (shown, metric.change) {
         (Some(shown), Some(value)) if (1.0..10.0).contains(&value) && !shown.starts_with('×') => {
             format!("{shown} (×{})", significant(1.0 + value))
@@ -82,101 +77,70 @@ fn with_factor(metric: &MetricVerdict, shown: Option<String>) -> String {
     }
 }
 
-/// The steps as markdown, which reads well on a terminal too.
-pub fn section(ledger: &Ledger) -> String {
-    let mut text = format!("**{}**\n\n", escape(&headline(ledger)));
-    let metric = format!("{}{}", ledger.metric, arrow(ledger.better));
-    header(
-        &[
-            "step",
-            "variant",
-            &metric,
-            "n",
-            "against the step before",
-            "interval",
-            "verdict",
-            "against the first",
-            "interval",
-            "verdict",
-        ],
-        &mut text,
-    );
+/// The steps, what each changed, and why each verdict is what it is.
+pub fn section(ledger: &Ledger, scenario: &str) -> Section {
+    let mut section = Section::new(place(scenario, "ledger"), "Sprint ledger").untitled().brief();
+    section.prose(Text::strong(headline(ledger).replace('`', ""))).brief();
+    let columns = vec![
+        Column::words("step"),
+        Column::words("variant"),
+        Column::figures(ledger.metric.as_str()),
+        Column::figures("n").dispensable(4),
+        Column::figures("against the step before"),
+        Column::figures("interval").dispensable(2),
+        Column::words("verdict"),
+        Column::figures("against the first").dispensable(1),
+        Column::figures("interval").dispensable(3),
+        Column::words("verdict").dispensable(1),
+    ];
+    let mut table = Table::new(format!("Sprint ledger: {scenario}"), columns).brief();
     for (index, step) in ledger.steps.iter().enumerate() {
-        let [marginal, marginal_ci, marginal_word] = cells(step.marginal.as_ref(), index);
-        let [cumulative, cumulative_ci, cumulative_word] = cells(step.cumulative.as_ref(), index);
-        row(
-            &[
-                index.to_string(),
-                format!("`{}`", step.variant),
-                value(step.value.as_ref(), ledger),
-                step.value.as_ref().map_or(0, |value| value.n).to_string(),
-                marginal,
-                marginal_ci,
-                marginal_word,
-                cumulative,
-                cumulative_ci,
-                cumulative_word,
-            ],
-            &mut text,
-        );
+        let value = step.value.as_ref().map_or(Cell::Missing, |value| {
+            Cell::Value(Measured::of(value, ledger.unit, Scale::of([value.median], ledger.unit)))
+        });
+        let n = step.value.as_ref().map_or(0, |value| value.n).to_string();
+        let mut cells = vec![Cell::Figure(index.to_string()), Text::code(&step.variant).into(), value, Cell::Figure(n)];
+        cells.extend(against(step.marginal.as_ref(), index));
+        cells.extend(against(step.cumulative.as_ref(), index));
+        let improved = |metric: &MetricVerdict| metric.verdict == Verdict::Improved;
+        table.row(cells).record(Record::scenario(scenario)).strong(step.marginal.as_ref().is_some_and(improved));
     }
-    text.push_str(
-        "\nMedians over blocks with their 95 % interval; in each block every step ran once, in random order. Changes are paired by block; the intervals of all of them, marginal and cumulative, are corrected together. What a step adds depends on the steps before it: in another order it would add something else.\n\n",
+    table.legend(
+        "Medians over blocks with their 95 % interval; in each block every step ran once, in random order. Changes are paired by block; the intervals of all of them, marginal and cumulative, are corrected together. What a step adds depends on the steps before it: in another order it would add something else.",
     );
-    what_changed(ledger, &mut text);
-    reasons(ledger, &mut text);
-    text
+    section.table(table);
+    section.part(what_changed(ledger, scenario));
+    section.part(reasons(ledger, scenario));
+    section
 }
 
-fn value(value: Option<&Estimate>, ledger: &Ledger) -> String {
-    value.map_or_else(
-        || "n/a".to_owned(),
-        |value| match value.ci {
-            Some([low, high]) => format!(
-                "{} [{}, {}]",
-                with_unit(value.median, ledger.unit),
-                with_unit(low, ledger.unit),
-                with_unit(high, ledger.unit)
-            ),
-            None => with_unit(value.median, ledger.unit),
-        },
-    )
+fn against(metric: Option<&MetricVerdict>, index: usize) -> [Cell; 3] {
+    match metric {
+        Some(metric) => {
+            let change = Change { factor: true, ..Change::of(metric) };
+            [Cell::Change(change), Cell::Interval(change), Cell::verdict(metric)]
+        }
+        None if index == 0 => [Cell::None, Cell::None, Cell::None],
+        None => [Cell::Missing, Cell::Missing, Cell::Missing],
+    }
 }
 
-fn cells(metric: Option<&MetricVerdict>, index: usize) -> [String; 3] {
-    let Some(metric) = metric else {
-        let word = if index == 0 { "–" } else { "n/a" };
-        return [word, word, word].map(str::to_owned);
-    };
-    let (shown, interval) = change_with_interval(metric.change, metric.ci, metric.class);
-    let interval = interval.unwrap_or_else(|| "n/a".to_owned());
-    let word = verdict_word(metric);
-    let word = if metric.verdict == Verdict::Improved { format!("**{word}**") } else { word.to_owned() };
-    [with_factor(metric, shown), interval, word]
-}
-
-fn what_changed(ledger: &Ledger, text: &mut String) {
-    text.push_str("What each step changed:\n\n");
+fn what_changed(ledger: &Ledger, scenario: &str) -> Section {
+    let mut section = Section::new(place(scenario, "steps"), "What each step changed").brief();
     for pair in ledger.steps.windows(2) {
         let [before, step] = pair else { continue };
         let settings: Vec<String> = step.changed.iter().map(setting).collect();
         let settings =
             if settings.is_empty() { "nothing that is asked for or read back".to_owned() } else { settings.join(", ") };
-        let _ = write!(text, "- `{}`: {settings}", step.variant);
-        match (before.durability, step.durability) {
+        let survives = match (before.durability, step.durability) {
             (Some(was), Some(is)) if was != is => {
-                let _ = write!(
-                    text,
-                    "; an acknowledged write now survives {} instead of {}",
-                    is.survives(),
-                    was.survives()
-                );
+                format!("; an acknowledged write now survives {} instead of {}", is.survives(), was.survives())
             }
-            _ => {}
-        }
-        text.push('\n');
+            _ => String::new(),
+        };
+        section.item(format!("`{}`: {settings}{survives}", step.variant)).brief();
     }
-    text.push('\n');
+    section
 }
 
 fn setting(changed: &SettingRow) -> String {
@@ -186,14 +150,14 @@ fn setting(changed: &SettingRow) -> String {
     format!("`{}` {} → {}", changed.key, word(&changed.baseline), word(&changed.candidate))
 }
 
-fn reasons(ledger: &Ledger, text: &mut String) {
-    text.push_str("<details><summary>Why each verdict</summary>\n\n");
+fn reasons(ledger: &Ledger, scenario: &str) -> Section {
+    let mut section = Section::new(place(scenario, "ledger-reasons"), "Why each verdict").folded();
     // Where blocks are few, one reason holds for all steps: it is said once.
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
     for step in &ledger.steps {
         for (against, metric) in [("the step before", &step.marginal), ("the first", &step.cumulative)] {
             let Some(metric) = metric else { continue };
-            let reason = format!("{}: {}", metric.verdict.word(), escape(&metric.reason));
+            let reason = format!("{}: {}", metric.verdict.word(), metric.reason);
             let change = format!("`{}` against {against}", step.variant);
             match reasons.iter_mut().find(|(other, _)| *other == reason) {
                 Some((_, changes)) => changes.push(change),
@@ -203,9 +167,9 @@ fn reasons(ledger: &Ledger, text: &mut String) {
     }
     for (reason, changes) in &reasons {
         let changes = if reasons.len() == 1 { "every change".to_owned() } else { changes.join(", ") };
-        let _ = writeln!(text, "- {changes}: {reason}");
+        section.item(format!("{changes}: {reason}"));
     }
-    text.push_str("\n</details>\n\n");
+    section
 }
 
 const ROW_HEIGHT: f64 = 30.0;
