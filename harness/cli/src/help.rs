@@ -102,6 +102,13 @@ const GROUPS: &[(&str, &[Page])] = &[
                 examples: "uplift history docdb/crud --metric syncs_per_op\n\
                            uplift history docdb/crud --variant fast --plots plots",
             },
+            Page {
+                name: "site",
+                does: "Makes plain pages of all runs below a folder: the latest verdict of each scenario, its history \
+                       with changes of level, each machine, links to the reports. They need no server.",
+                examples: "uplift site results/runs --out site\n\
+                           uplift site results --out public --copy         # with the reports, for a host of pages",
+            },
         ],
     ),
     (

@@ -67,6 +67,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Command::Docker(args) => cmd::docker::run(args, &terminal),
         Command::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
         Command::History(args) => cmd::history::run(args, &terminal),
+        Command::Site(args) => cmd::site::run(args, &terminal),
         Command::Diff(args) => cmd::diff::run(args, &terminal),
         Command::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
         Command::Crossover(args) => cmd::crossover::run(args, targets, &terminal),

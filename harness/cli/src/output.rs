@@ -39,8 +39,10 @@ pub struct Terminal {
     pub quiet: bool,
     /// How much to say beyond the usual.
     pub verbose: u8,
-    /// Width of standard output; `None` where it is not a terminal.
+    /// Width of standard output; `None` where it is not a terminal, or every column is wanted.
     pub width: Option<u16>,
+    /// Whether the report is opened in a browser.
+    pub open: bool,
 }
 
 impl Terminal {
@@ -61,7 +63,10 @@ impl Terminal {
             bars: stderr && !dumb && !args.quiet,
             quiet: args.quiet,
             verbose: args.verbose,
-            width: terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0).filter(|width| *width > 0),
+            width: terminal_size::terminal_size_of(io::stdout())
+                .map(|(width, _)| width.0)
+                .filter(|width| *width > 0 && !args.wide),
+            open: args.open,
         }
     }
 
@@ -106,6 +111,21 @@ impl Terminal {
         match str::from_utf8(bytes) {
             Ok(text) if io::stdout().is_terminal() => self.print(text),
             _ => self.print_bytes(bytes),
+        }
+    }
+
+    /// Names the report, and opens it where that was asked for.
+    pub fn say_report(&self, page: &Path) {
+        let offer = if self.bars && !self.open { " (--open shows it in a browser)" } else { "" };
+        self.say(&format!("report: {}{offer}", page.display()));
+        if !self.open {
+            return;
+        }
+        let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+        let quiet = process::Stdio::null;
+        let started = process::Command::new(opener).arg(page).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+        if let Err(error) = started {
+            self.say(&format!("could not open it with `{opener}`: {error}"));
         }
     }
 

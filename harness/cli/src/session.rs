@@ -14,6 +14,7 @@ use uplift_engine::{
 };
 use uplift_model::{
     ProfileTrial, Scenario, Trial, Verdicts,
+    duration::HumanDuration,
     run::{Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
     trial::TurnRecord,
     verdict::Status,
@@ -206,6 +207,13 @@ impl Session<'_> {
         }
         store.write_run(&run)?;
 
+        if run.scenarios.len() > 1 {
+            self.terminal.say(&format!(
+                "{} scenarios, at most {}",
+                run.scenarios.len(),
+                HumanDuration(Duration::from_secs(budget.as_secs()))
+            ));
+        }
         let (mut trials, mut profiles) = (Vec::new(), Vec::new());
         let mut bars = ProgressReporter::new(self.terminal, budget);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };

@@ -15,6 +15,7 @@ mod waiting;
 use uplift_model::{
     MetricClass, Trial,
     run::PlannedScenario,
+    scenario::Load,
     verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
@@ -67,9 +68,13 @@ pub fn insights(
 ) -> Vec<Insight> {
     let sides: Vec<Side<'_>> = variants.iter().filter_map(|(name, trials)| Side::of(name, trials)).collect();
     let mut found = Vec::new();
+    // What arrives at a given rate is limited by that rate.
+    let limited = matches!(planned.scenario.load, Load::Closed { .. });
     for side in &sides {
         found.extend(resource::ceiling(side));
-        found.extend(resource::critical(side));
+        if limited {
+            found.extend(resource::critical(side));
+        }
     }
     for ((_, trials), side) in variants.iter().filter(|(_, trials)| !trials.is_empty()).zip(&sides) {
         found.extend(waiting::own_times(planned, side, trials));
@@ -79,7 +84,7 @@ pub fn insights(
         found.extend(gain::not_larger(verdict, baseline, candidate));
         found.extend(gain::worse(verdict));
     }
-    found.extend(sides.last().and_then(gain::next));
+    found.extend(sides.last().filter(|_| limited).and_then(gain::next));
     found.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     found
 }

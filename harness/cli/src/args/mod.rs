@@ -16,7 +16,7 @@ pub use self::{
         CalibrateArgs, CompareArgs, ComparisonArgs, CrossoverArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs,
         SweepArgs, VerifyArgs,
     },
-    stored::{DiffArgs, Direction, ExportArgs, HistoryArgs, ReportArgs, RunArg, StoredArgs},
+    stored::{DiffArgs, Direction, ExportArgs, HistoryArgs, ReportArgs, RunArg, SiteArgs, StoredArgs},
     trials::{LaunchArgs, Launcher, PlaceArgs, ProfileMode, SelectionArgs, SetupArgs, TrialArgs},
 };
 
@@ -64,6 +64,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Show a metric over many runs, and where its level changed
     History(HistoryArgs),
+    /// Make a site of all runs: plain pages that need no server
+    Site(SiteArgs),
     /// Compare two stored runs as far as they are comparable
     Diff(DiffArgs),
     /// Measure a grid of settings in random order and find its best point
@@ -85,6 +87,12 @@ pub struct OutputArgs {
     /// Print no progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    /// Print every column, however wide
+    #[arg(long, global = true)]
+    pub wide: bool,
+    /// Open the report in a browser when it is there
+    #[arg(long, global = true)]
+    pub open: bool,
     /// Print more about what happens
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,

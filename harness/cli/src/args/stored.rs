@@ -81,6 +81,20 @@ pub struct HistoryArgs {
     pub format: Format,
 }
 
+/// `site`.
+#[derive(Clone, Debug, Args)]
+pub struct SiteArgs {
+    /// Folder with the runs, at any depth
+    #[arg(value_name = "RESULTS", default_value = "results/runs")]
+    pub results: PathBuf,
+    /// Folder to write the pages into
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Copy the reports beside the pages, for a host of pages
+    #[arg(long)]
+    pub copy: bool,
+}
+
 /// `diff`.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {

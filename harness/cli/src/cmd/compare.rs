@@ -29,7 +29,7 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
         style,
     )?;
     terminal.print(&text);
-    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    terminal.say_report(&finished.directory.join("report.html"));
     Ok(finished.exit())
 }
 

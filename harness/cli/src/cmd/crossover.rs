@@ -79,7 +79,7 @@ pub fn run(args: &CrossoverArgs, targets: &[&'static dyn TargetFactory], termina
         &folder.join("crossover.html"),
         &html::page(&document, &plots, "a search for where two variants change places"),
     )?;
-    terminal.say(&format!("report: {}", folder.join("crossover.html").display()));
+    terminal.say_report(&folder.join("crossover.html"));
     Ok(exit::OK)
 }
 

@@ -62,7 +62,7 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
         }
     }
     tell_github(&input, &rows, terminal);
-    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    terminal.say_report(&finished.directory.join("report.html"));
     Ok(code(finished.exit(), &rows, args.strict))
 }
 

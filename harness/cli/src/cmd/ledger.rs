@@ -60,6 +60,6 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), args.format, style)?);
         }
     }
-    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    terminal.say_report(&finished.directory.join("report.html"));
     Ok(finished.exit())
 }

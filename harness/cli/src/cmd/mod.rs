@@ -18,5 +18,6 @@ pub mod report;
 pub mod run;
 pub mod saturate;
 pub mod show;
+pub mod site;
 pub mod sweep;
 pub mod verify;

@@ -31,6 +31,9 @@ pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: 
                 show::print(one, args.format.unwrap_or_default(), args.all_metrics, terminal)?;
             } else {
                 terminal.print(&one.directory.join("report.md").display().to_string());
+                if terminal.open {
+                    terminal.say_report(&one.directory.join("report.html"));
+                }
             }
         }
         return Ok(exit::OK);

@@ -91,7 +91,7 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
         Format::Json => terminal.print(&found.json()),
         format => terminal.show(&document, format, false),
     }
-    terminal.say(&format!("report: {}", folder.join("saturation.html").display()));
+    terminal.say_report(&folder.join("saturation.html"));
     Ok(if sustained.is_some() { exit::OK } else { exit::FAILED })
 }
 

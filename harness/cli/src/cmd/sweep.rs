@@ -103,7 +103,7 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
             terminal.say(stopped);
         }
     }
-    terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
+    terminal.say_report(&finished.directory.join("report.html"));
     Ok(finished.exit())
 }
 

@@ -84,7 +84,7 @@ pub fn changed(verdict: &ScenarioVerdict) -> Vec<ChangedSetting> {
                 key: row.key.clone(),
                 baseline: row.baseline.clone(),
                 candidate: row.candidate.clone(),
-                flagged: ignored || several || (told(row) && settings::in_force_differently(row) && !is_meant),
+                flagged: ignored || (told(row) && settings::in_force_differently(row) && (several || !is_meant)),
             }
         })
         .collect()

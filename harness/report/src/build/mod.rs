@@ -14,6 +14,7 @@ pub mod ledger;
 mod metrics;
 mod operations;
 mod scene;
+pub mod site;
 mod summary;
 pub mod sweep;
 mod validation;
@@ -28,7 +29,7 @@ pub(crate) use self::scene::{Scene, scenes};
 pub use self::{metrics::shown_by_default, scene::variants, validation::failure_lines};
 use crate::{
     ReportInput,
-    document::{Block, Column, Document, Figure, NoteKind, Section, Table, Text},
+    document::{Block, Column, Document, Extent, Figure, NoteKind, Section, Table, Text},
     number::significant,
     plots::{self, Plot},
     profile,
@@ -65,7 +66,7 @@ fn of_run(input: &ReportInput<'_>, mut plots: Option<&mut Vec<Plot>>) -> Documen
     let mut document = Document::new(title(&input.run.intent));
     let scenes = scenes(input);
     document.sections.push(summary::section(input, &scenes));
-    for scene in &scenes {
+    for scene in scenes.iter().filter(|scene| scene.is_begun()) {
         let drawn = plots.is_some().then(|| plots::of_scenario(input, scene.planned, scene.verdict));
         document.sections.push(scenario(scene, drawn.as_deref().unwrap_or_default()));
         if let (Some(all), Some(drawn)) = (plots.as_deref_mut(), drawn) {
@@ -130,7 +131,12 @@ fn scenario(scene: &Scene<'_>, plots: &[Plot]) -> Section {
     } else if scene.has_measured() || scene.input.profiles.is_empty() {
         section.part(metrics::described(scene));
     }
-    section.part(profile::section::section(scene.input.profiles, planned));
+    let mut sampled = profile::section::section(scene.input.profiles, planned);
+    if scene.verdict.is_some() {
+        // Beside a verdict a terminal has no room for where the time went.
+        sampled.extent = Extent::Detailed;
+    }
+    section.part(sampled);
     section.part(profile::stages::section(scene));
     section.part(operations::operations(scene));
     section.part(operations::groups(scene));

@@ -8,7 +8,7 @@ use uplift_analysis::{
 };
 use uplift_model::{
     Trial,
-    run::{Intent, PlannedScenario},
+    run::{Intent, PlannedScenario, RunState},
     verdict::ScenarioVerdict,
 };
 
@@ -62,6 +62,15 @@ impl<'a> Scene<'a> {
     pub fn compared(&self) -> Option<(&'a ScenarioVerdict, [&'a str; 2])> {
         let verdicts = self.input.verdicts?;
         Some((self.verdict?, [&verdicts.baseline, &verdicts.candidate]))
+    }
+
+    /// Whether it was begun: of a run that was interrupted the rest is not worth a section each.
+    pub fn is_begun(&self) -> bool {
+        let sampled = || self.input.profiles.iter().any(|one| one.trial.scenario == self.planned.scenario.name);
+        self.input.run.state != RunState::Interrupted
+            || self.planned.skipped.is_some()
+            || !self.trials.is_empty()
+            || sampled()
     }
 
     /// Whether it has trials that were measured.

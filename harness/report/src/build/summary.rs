@@ -17,7 +17,7 @@ pub fn section(input: &ReportInput<'_>, scenes: &[Scene<'_>]) -> Section {
     let mut section = Section::new("summary", "Summary").listed("Summary").untitled().brief();
     let state = input.run.state;
     if state != RunState::Complete {
-        let text = format!("partial run ({}): what follows is what was measured", state_word(state));
+        let text = format!("Partial run ({}): what follows is what was measured", state_word(state));
         section.note(NoteKind::Warning, text).extent = crate::document::Extent::Page;
     }
     let Some(verdicts) = input.verdicts else {
@@ -35,9 +35,16 @@ pub fn section(input: &ReportInput<'_>, scenes: &[Scene<'_>]) -> Section {
         }
         return section;
     };
-    if verdicts.scenarios.len() > 1 {
-        section.prose(counts(&verdicts.scenarios)).brief();
-        section.table(at_a_glance(&verdicts.scenarios));
+    let begun: Vec<&ScenarioVerdict> =
+        scenes.iter().filter(|scene| scene.is_begun()).filter_map(|scene| scene.verdict).collect();
+    if begun.len() > 1 {
+        section.prose(counts(&begun)).brief();
+        section.table(at_a_glance(&begun));
+    }
+    let left = scenes.iter().filter(|scene| !scene.is_begun()).count();
+    if left > 0 {
+        let word = if left == 1 { "scenario" } else { "scenarios" };
+        section.prose(format!("{left} {word} not run")).brief();
     }
     for ledger in verdicts.scenarios.iter().filter_map(|scenario| scenario.ledger.as_ref()) {
         section.item(super::ledger::headline(ledger));
@@ -52,7 +59,7 @@ pub fn section(input: &ReportInput<'_>, scenes: &[Scene<'_>]) -> Section {
 }
 
 /// "8 scenarios: 1 improved, 5 inconclusive, 2 skipped"
-pub fn counts(scenarios: &[ScenarioVerdict]) -> String {
+pub fn counts(scenarios: &[&ScenarioVerdict]) -> String {
     let mut words: Vec<(&str, usize)> = Vec::new();
     let order = ["regressed", "improved", "unchanged", "inconclusive", "incomparable", "skipped", "failed"];
     for word in order {
@@ -77,7 +84,7 @@ fn outcome(scenario: &ScenarioVerdict) -> &'static str {
 }
 
 /// The metric that decides, for each scenario.
-fn at_a_glance(scenarios: &[ScenarioVerdict]) -> Table {
+fn at_a_glance(scenarios: &[&ScenarioVerdict]) -> Table {
     let columns = vec![
         Column::words("scenario"),
         Column::words("verdict"),

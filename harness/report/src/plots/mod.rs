@@ -6,6 +6,7 @@ pub mod chart;
 
 mod change;
 mod latency;
+mod meanwhile;
 mod timeline;
 
 use uplift_model::{
@@ -108,6 +109,7 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         verdict.and_then(change::plot),
         latency::plot(&scenario.name, &responses, open).map(|plot| plot.without(&left_out)),
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
+        meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
     ]
     .into_iter()
     .flatten()

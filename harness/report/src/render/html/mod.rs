@@ -24,7 +24,9 @@ use crate::{
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("flame.js");
 /// How many bytes of plots stand in a page; what does not fit is a link to its file.
-const PLOT_BYTES_MAX: usize = 1_400_000;
+const PLOT_BYTES_MAX: usize = 900_000;
+/// How many bytes of details of scenarios; of more, `report.md` has them.
+const DETAIL_BYTES_MAX: usize = 1_000_000;
 /// How many bytes of stacks; of more, the files beside the page are named.
 const STACK_BYTES_MAX: usize = 1_000_000;
 
@@ -36,6 +38,8 @@ pub struct Page<'a> {
     pub plots: &'a [Plot],
     /// The records behind the figures.
     pub records: Option<Markup>,
+    /// Whether figures may lead to them.
+    pub has_records: bool,
     /// Stacks by the name that the document gives them, as JSON.
     pub stacks: Vec<(String, String)>,
     /// The line below the title.
@@ -51,6 +55,7 @@ pub fn report(input: &ReportInput<'_>, report: &Report) -> String {
         document: &report.document,
         plots: &report.plots,
         records: Some(records(input)),
+        has_records: records::are_shown(input),
         stacks: stacks::of_run(input),
         about: html! { "run " code { (run.id) } " · seed " (run.seed) " · uplift " (run.environment.uplift_version) },
         nonce: format!("{:013x}", run.seed),
@@ -61,7 +66,7 @@ pub fn report(input: &ReportInput<'_>, report: &Report) -> String {
 /// A page of a document that is no run's: a search, a list, a site.
 pub fn page(document: &Document, plots: &[Plot], about: &str) -> String {
     let about = html! { (about) };
-    Page { document, plots, records: None, stacks: Vec::new(), about, nonce: String::new() }.draw()
+    Page { document, plots, records: None, has_records: false, stacks: Vec::new(), about, nonce: String::new() }.draw()
 }
 
 /// What the parts of a page share.
@@ -72,6 +77,7 @@ struct Context<'a> {
     meanings: BTreeSet<&'a str>,
     has_records: bool,
     plot_bytes_left: Cell<usize>,
+    detail_bytes_left: Cell<usize>,
 }
 
 impl Page<'_> {
@@ -91,8 +97,9 @@ impl Page<'_> {
             plots: self.plots,
             stacks: fitting,
             meanings: meanings(self.document),
-            has_records: self.records.is_some(),
+            has_records: self.has_records,
             plot_bytes_left: Cell::new(PLOT_BYTES_MAX),
+            detail_bytes_left: Cell::new(DETAIL_BYTES_MAX),
         };
         let scripted = !context.stacks.is_empty();
         let script_policy = if scripted { format!(" script-src 'nonce-{}';", self.nonce) } else { String::new() };

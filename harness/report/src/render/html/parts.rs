@@ -6,6 +6,8 @@ use uplift_model::verdict::{SettingValue, Verdict};
 use super::{Context, MEANINGS, headline::headline, meaning_anchor, prose::story, record_anchor, records_anchor};
 use crate::document::{Block, Cell, Figure, FlameGraph, Note, NoteKind, Record, Row, Section, Span, Table, Text};
 
+/// The headings of parts of scenarios.
+const DETAILS_LEVEL: usize = 3;
 /// Tables of more columns than this become cards on a phone.
 const CARDS_FROM: usize = 4;
 
@@ -21,7 +23,7 @@ pub fn section(part: &Section, level: usize, context: &Context<'_>) -> Markup {
     let body = html! {
         (blocks(part, context))
         @for inner in part.sections.iter().filter(|inner| inner.extent.in_documents()) {
-            (section(inner, level + 1, context))
+            (detail(inner, level + 1, context))
         }
     };
     if part.folded {
@@ -30,6 +32,19 @@ pub fn section(part: &Section, level: usize, context: &Context<'_>) -> Markup {
         };
     }
     html! { section aria-labelledby=(part.id) { (heading) (body) } }
+}
+
+/// A part of a part, as long as there is room for it.
+fn detail(part: &Section, level: usize, context: &Context<'_>) -> Markup {
+    let left = context.detail_bytes_left.get();
+    if left == 0 {
+        return html! { p { a href="report.md" { (part.title.words()) } } };
+    }
+    let drawn = section(part, level, context);
+    if level == DETAILS_LEVEL {
+        context.detail_bytes_left.set(left.saturating_sub(drawn.0.len()));
+    }
+    drawn
 }
 
 fn blocks(part: &Section, context: &Context<'_>) -> Markup {

@@ -13,6 +13,14 @@ use crate::{ReportInput, build::scenes, number::machine};
 /// So many trials have a row each; of more, each variant has rows for the least, the median and the most.
 const TRIALS_MAX: usize = 1_200;
 
+/// So many scenarios have tables of what very many trials came to.
+const SCENARIOS_MAX: usize = 20;
+
+/// Whether the page has places of metrics in the records, which links may lead to.
+pub fn are_shown(input: &ReportInput<'_>) -> bool {
+    input.trials.len() <= TRIALS_MAX || input.run.scenarios.len() <= SCENARIOS_MAX
+}
+
 /// The records of every scenario.
 pub fn records(input: &ReportInput<'_>) -> Markup {
     let whole = input.trials.len() <= TRIALS_MAX;
@@ -30,7 +38,7 @@ pub fn records(input: &ReportInput<'_>) -> Markup {
                     "The least, the median and the most of each metric over the trials of a variant: " (input.trials.len()) " trials are too many for a page. Each trial is a line of " a href="trials.jsonl" { "trials.jsonl" } "; " code { "uplift export" } " gives them as CSV."
                 }
             }
-            @for scene in scenes(input) {
+            @for scene in scenes(input).iter().filter(|_| are_shown(input)) {
                 @let trials = lines.remove(scene.planned.scenario.name.as_str()).unwrap_or_default();
                 (of_scenario(scene.planned, &trials, whole))
             }
