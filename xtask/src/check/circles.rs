@@ -19,11 +19,6 @@ const KNOWN: &[(&str, usize, &str)] = &[
         4,
         "a block and a profile trial share the connection, which reports into both",
     ),
-    (
-        "harness/report: calibration",
-        12,
-        "tables are written by `markdown`, which also calls the sections that use them",
-    ),
     ("targets/orchestration: bundled", 4, "providers are opened by the engine that they are handed to"),
     ("engines/postgres-service: lib", 4, "the three ways to a server share a trait beside their list"),
 ];

@@ -41,8 +41,8 @@ impl<'a> Side<'a> {
     pub fn of(name: &'a str, trials: &[&'a Trial]) -> Option<Self> {
         let mut rates = Vec::new();
         let mut cpus = Vec::new();
-        let mut sync_rates = Vec::new();
-        let mut latency = Histogram::new();
+        // Sync calls under way, their rate and their mean, of each trial.
+        let mut syncs: Vec<(f64, f64, f64)> = Vec::new();
         for trial in trials {
             let Some(measured) = &trial.measured else { continue };
             let turns = kept(trial);
@@ -61,16 +61,22 @@ impl<'a> Side<'a> {
             if measured.syncs.operations.is_none()
                 && let Some(calls) = measured.syncs.calls()
             {
-                sync_rates.push(calls as f64 / settled_ns * 1e9);
+                let mut latency = Histogram::new();
                 measured.syncs.kinds.values().for_each(|kind| latency.merge(&kind.latency));
+                if let Some(mean_ns) = latency.mean() {
+                    let rate = calls as f64 / settled_ns * 1e9;
+                    syncs.push((rate * mean_ns, rate, mean_ns));
+                }
             }
         }
+        syncs.sort_by(|a, b| a.0.total_cmp(&b.0));
         let first = trials.iter().find_map(|trial| trial.measured.as_ref())?;
         Some(Self {
             name,
             rate: median(&rates)?,
             cpu: median(&cpus).map(|busy| (busy, first.resources.cores.max(1))),
-            syncs: median(&sync_rates).zip(latency.mean()),
+            // Of the trial in the middle, so that the product is that of its factors.
+            syncs: syncs.get(syncs.len() / 2).map(|(_, rate, mean_ns)| (*rate, *mean_ns)),
             ceiling: first.ceiling.as_ref().map(|ceiling| (ceiling.throughput, ceiling.why.as_str())),
             workers: workers(trials),
         })

@@ -465,7 +465,7 @@ fn every_target_accounts_for_its_workers_time() {
             }
         }
         let report = fs::read_to_string(bench.run_folder().join("report.md")).unwrap();
-        assert!(report.contains("*unaccounted*"), "{scenario}");
+        assert!(report.contains("(unaccounted)"), "{scenario}");
         let moved = format!("from `{}` to `{}`:", variants[0], variants[1]);
         assert!(report.contains("Time of all workers for each") && report.contains(&moved), "{scenario}");
     }

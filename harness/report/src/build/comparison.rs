@@ -1,8 +1,11 @@
 //! What was decided beside the metrics: what the numbers mean, what changed in force, published figures.
 
-use uplift_model::verdict::{ClaimOutcome, ClaimVerdict, ScenarioVerdict};
+use uplift_model::{
+    Unit,
+    verdict::{ClaimOutcome, ClaimVerdict, ScenarioVerdict},
+};
 
-use super::{headline::changed, place, rate, scene::Scene};
+use super::{headline::changed, place, scene::Scene};
 use crate::{
     document::{Cell, Change, Column, NoteKind, Record, Section, Table, Text},
     number::{change, significant, with_unit},
@@ -28,7 +31,11 @@ pub fn ceiling(verdict: &ScenarioVerdict) -> Section {
     let mut section = Section::new(place(&verdict.name, "ceiling"), "Ceiling").untitled().brief();
     if let Some(ceiling) = &verdict.ceiling {
         section
-            .prose(format!("the workload itself allows at most {}: {}", rate(ceiling.throughput), ceiling.why))
+            .prose(format!(
+                "the workload itself allows at most {}: {}",
+                with_unit(ceiling.throughput, Unit::OpsPerSecond),
+                ceiling.why
+            ))
             .brief();
     }
     section

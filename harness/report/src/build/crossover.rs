@@ -107,7 +107,7 @@ impl Crossover<'_> {
     pub fn document(&self) -> Document {
         let [baseline, candidate] = self.variants;
         let mut section = Section::new(place(self.scenario, "crossover"), "Crossover").untitled().brief();
-        section.prose(Text::strong(self.headline().replace('`', ""))).brief();
+        section.prose(self.headline()).brief();
         let columns = vec![
             Column::figures(self.key),
             Column::figures(format!("{baseline}: {}{}", self.metric, arrow(self.better))),

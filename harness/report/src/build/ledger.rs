@@ -80,7 +80,7 @@ fn effect(metric: &MetricVerdict) -> String {
 /// The steps, what each changed, and why each verdict is what it is.
 pub fn section(ledger: &Ledger, scenario: &str) -> Section {
     let mut section = Section::new(place(scenario, "ledger"), "Sprint ledger").untitled().brief();
-    section.prose(Text::strong(headline(ledger).replace('`', ""))).brief();
+    section.prose(headline(ledger)).brief();
     let columns = vec![
         Column::words("step"),
         Column::words("variant"),

@@ -7,7 +7,10 @@ use uplift_model::{
     verdict::{MetricVerdict, ScenarioVerdict, Status, Verdict},
 };
 
-use super::{place, scene::Scene, variant_columns};
+use super::{
+    place,
+    scene::{Scene, variants},
+};
 use crate::{
     document::{Cell, Change, Column, Extent, Measured, Record, Section, Table, Text},
     number::{Scale, p_value},
@@ -126,16 +129,17 @@ pub fn compared(verdict: &ScenarioVerdict, baseline: &str, candidate: &str) -> S
 
 /// Why metrics could not be had, each reason once.
 fn absences(verdict: &ScenarioVerdict, of_runs: bool, section: &mut Section) {
-    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    // What people look for is said apart, and on terminals too.
+    let mut reasons: Vec<(bool, &str, Vec<&str>)> = Vec::new();
     for metric in &verdict.metrics {
         let Some(reason) = metric.reason.strip_prefix("not available: ") else { continue };
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, names)) => names.push(&metric.metric),
-            None => reasons.push((reason, vec![&metric.metric])),
+        let missed = of_runs && MISSED.contains(&metric.metric.as_str());
+        match reasons.iter_mut().find(|(other, known, _)| *other == missed && *known == reason) {
+            Some((.., names)) => names.push(&metric.metric),
+            None => reasons.push((missed, reason, vec![&metric.metric])),
         }
     }
-    for (reason, names) in reasons {
-        let missed = of_runs && names.iter().any(|name| MISSED.contains(name));
+    for (missed, reason, names) in reasons {
         let note = section.item(format!("n/a: {}: {reason}", names.join(", ")));
         note.extent = if missed { Extent::Brief } else { Extent::Detailed };
     }
@@ -159,7 +163,7 @@ pub fn described(scene: &Scene<'_>) -> Section {
         }
     }
     let mut columns = vec![Column::words("metric")];
-    columns.extend(variant_columns(planned));
+    columns.extend(variants(planned).into_iter().map(Column::figures));
     let mut table = Table::new(format!("Measurements: {name}"), columns).brief();
     for spec in specs {
         let medians: Vec<Option<f64>> = values

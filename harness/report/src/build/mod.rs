@@ -13,6 +13,7 @@ mod internals;
 pub mod ledger;
 mod metrics;
 mod operations;
+mod place;
 mod scene;
 pub mod site;
 mod summary;
@@ -22,15 +23,17 @@ mod validation;
 use uplift_model::{
     MetricSpec,
     registry::{METRICS, placement},
-    run::{Intent, PlannedScenario, RunState},
+    run::Intent,
 };
 
-pub(crate) use self::scene::{Scene, scenes};
 pub use self::{metrics::shown_by_default, scene::variants, validation::failure_lines};
+pub(crate) use self::{
+    place::place,
+    scene::{Scene, scenes},
+};
 use crate::{
     ReportInput,
     document::{Block, Column, Document, Extent, Figure, NoteKind, Section, Table, Text},
-    number::significant,
     plots::{self, Plot},
     profile,
 };
@@ -54,12 +57,6 @@ pub fn report(input: &ReportInput<'_>) -> Report {
 /// The document of a run without plots, for those who cannot see them.
 pub fn document(input: &ReportInput<'_>) -> Document {
     of_run(input, None)
-}
-
-/// The place of a scenario, or of a part of it, in a page.
-pub(crate) fn place(scenario: &str, part: &str) -> String {
-    let name = uplift_model::file_name(&[scenario]);
-    if part.is_empty() { name } else { format!("{name}-{part}") }
 }
 
 fn of_run(input: &ReportInput<'_>, mut plots: Option<&mut Vec<Plot>>) -> Document {
@@ -91,14 +88,6 @@ fn title(intent: &Intent) -> Text {
         Intent::Profile { variants } => format!("Performance results: profiles of {}", variants.join(", ")),
     }
     .into()
-}
-
-const fn state_word(state: RunState) -> &'static str {
-    match state {
-        RunState::Complete => "complete",
-        RunState::Interrupted => "interrupted",
-        RunState::Unfinished => "the harness ended before it was done",
-    }
 }
 
 fn scenario(scene: &Scene<'_>, plots: &[Plot]) -> Section {
@@ -190,14 +179,4 @@ fn meanings(scenes: &[Scene<'_>]) -> Section {
     let mut section = Section::new("metrics", "What each metric is").listed("Metrics").folded();
     section.table(table);
     section
-}
-
-/// `1.234` as it is written beside a ceiling.
-fn rate(value: f64) -> String {
-    format!("{} op/s", significant(value))
-}
-
-/// The variants of a scenario that are planned, as columns.
-fn variant_columns(planned: &PlannedScenario) -> Vec<Column> {
-    variants(planned).into_iter().map(Column::figures).collect()
 }

@@ -221,7 +221,7 @@ fn result(one: &SiteRun) -> String {
     });
     match one.run.state {
         RunState::Complete => said,
-        state => format!("{}{}{said}", super::state_word(state), if said.is_empty() { "" } else { ": " }),
+        state => format!("{}{}{said}", super::summary::state_word(state), if said.is_empty() { "" } else { ": " }),
     }
 }
 

@@ -5,7 +5,7 @@ use uplift_model::{
     verdict::{ScenarioVerdict, Status, Verdict},
 };
 
-use super::{place, scene::Scene, state_word};
+use super::{place, scene::Scene};
 use crate::{
     ReportInput,
     document::{Cell, Change, Column, NoteKind, Record, Section, Table, Text},
@@ -114,4 +114,13 @@ fn at_a_glance(scenarios: &[&ScenarioVerdict]) -> Table {
         }
     }
     table
+}
+
+/// How far a run got, as a word.
+pub const fn state_word(state: RunState) -> &'static str {
+    match state {
+        RunState::Complete => "complete",
+        RunState::Interrupted => "interrupted",
+        RunState::Unfinished => "the harness ended before it was done",
+    }
 }

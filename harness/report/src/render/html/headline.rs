@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use uplift_model::verdict::{Parity, Status};
 
 use super::{
-    Context,
+    context::Context,
     parts::{setting, symbol, text, warning},
 };
 use crate::document::{Bar, ChangedSetting, Headline};

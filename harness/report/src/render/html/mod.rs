@@ -1,25 +1,23 @@
 //! A document as one file that needs nothing else: no request, no frame, and a script only where there are stacks to
 //! walk through.
 
+mod context;
 mod headline;
 mod parts;
 mod prose;
 mod records;
 mod stacks;
 
-use std::{cell::Cell, collections::BTreeSet};
+use std::cell::Cell;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use uplift_model::file_name;
 
-use self::parts::text;
 pub use self::records::records;
-use crate::{
-    ReportInput,
-    build::Report,
-    document::{Block, Document, Section},
-    plots::Plot,
+use self::{
+    context::{Context, meanings},
+    parts::text,
 };
+use crate::{ReportInput, build::Report, document::Document, plots::Plot};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("flame.js");
@@ -67,17 +65,6 @@ pub fn report(input: &ReportInput<'_>, report: &Report) -> String {
 pub fn page(document: &Document, plots: &[Plot], about: &str) -> String {
     let about = html! { (about) };
     Page { document, plots, records: None, has_records: false, stacks: Vec::new(), about, nonce: String::new() }.draw()
-}
-
-/// What the parts of a page share.
-struct Context<'a> {
-    plots: &'a [Plot],
-    stacks: Vec<&'a (String, String)>,
-    /// Metrics whose meaning is on the page.
-    meanings: BTreeSet<&'a str>,
-    has_records: bool,
-    plot_bytes_left: Cell<usize>,
-    detail_bytes_left: Cell<usize>,
 }
 
 impl Page<'_> {
@@ -158,38 +145,4 @@ impl Page<'_> {
             }
         }
     }
-}
-
-/// The metrics that the section on meanings explains.
-fn meanings(document: &Document) -> BTreeSet<&str> {
-    let section = document.sections.iter().find(|section| section.id == MEANINGS);
-    let tables = section.into_iter().flat_map(|section: &Section| &section.blocks).filter_map(|block| match block {
-        Block::Table(table) => Some(table),
-        _ => None,
-    });
-    tables
-        .flat_map(|table| &table.rows)
-        .filter_map(|row| match row.cells.first() {
-            Some(crate::document::Cell::Metric { name, .. }) => Some(name.as_str()),
-            _ => None,
-        })
-        .collect()
-}
-
-/// The place of the section on meanings.
-const MEANINGS: &str = "metrics";
-
-/// The place of the meaning of a metric.
-fn meaning_anchor(metric: &str) -> String {
-    format!("m-{}", file_name(&[metric]))
-}
-
-/// The place of a metric of a scenario in the records.
-fn record_anchor(scenario: &str, metric: &str) -> String {
-    format!("r-{}", file_name(&[scenario, metric]))
-}
-
-/// The place of a scenario in the records.
-fn records_anchor(scenario: &str) -> String {
-    format!("records-{}", file_name(&[scenario]))
 }

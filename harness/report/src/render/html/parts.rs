@@ -3,7 +3,11 @@
 use maud::{Markup, PreEscaped, html};
 use uplift_model::verdict::{SettingValue, Verdict};
 
-use super::{Context, MEANINGS, headline::headline, meaning_anchor, prose::story, record_anchor, records_anchor};
+use super::{
+    context::{Context, MEANINGS, meaning_anchor, record_anchor, records_anchor},
+    headline::headline,
+    prose::story,
+};
 use crate::document::{Block, Cell, Figure, FlameGraph, Note, NoteKind, Record, Row, Section, Span, Table, Text};
 
 /// The headings of parts of scenarios.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use uplift_analysis::{estimate::quantile, metrics};
 use uplift_model::{Trial, Unit, run::PlannedScenario, trial::TrialOutcome};
 
-use super::{record_anchor, records_anchor};
+use super::context::{record_anchor, records_anchor};
 use crate::{ReportInput, build::scenes, number::machine};
 
 /// So many trials have a row each; of more, each variant has rows for the least, the median and the most.
