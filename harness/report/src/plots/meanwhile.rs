@@ -71,7 +71,7 @@ pub fn plot(scenario: &str, variants: &[(&str, Vec<&Trial>)]) -> Option<Plot> {
         for (index, strip) in strips.iter().enumerate() {
             draw(canvas, strip, TOP + (STRIP + WORDS) * index as f64, (rounds / join).max(1) as f64);
         }
-        let label = "round of the block, each strip from 0";
+        let label = "round of the block, each strip from 0 · ↓ lower is better";
         canvas.text(label, (WIDTH / 2.0, bottom + 22.0), TEXT, Align::Center, Ink::Text);
     });
     let words: Vec<&str> = strips.iter().map(|strip| strip.words.as_str()).collect();
