@@ -46,7 +46,7 @@ impl Text {
     pub fn sentence(text: &str) -> Self {
         let parts: Vec<&str> = text.split('`').collect();
         // Backticks that are not in pairs belong to the text.
-        if parts.len() % 2 == 0 {
+        if parts.len().is_multiple_of(2) {
             return Self::plain(text);
         }
         let spans = parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty());
