@@ -247,6 +247,8 @@ impl Pool {
                 sent_ns = clock::now_ns();
             }
         }
+        // A client that had to wait for a CPU was kept waiting by the others' work: that time counts.
+        recorder.busy_ns = sent_ns.saturating_sub(turn.start_ns);
     }
 
     fn open_loop(
@@ -273,6 +275,7 @@ impl Pool {
             }
             let due = arrivals.take_due(now_ns.min(turn.deadline_ns.saturating_sub(1)));
             let sent_ns = clock::now_ns();
+            recorder.last_sent_ns = sent_ns;
             let outcome = client.operate(Batch { operations: due.len() as u32 });
             let done_ns = clock::now_ns();
             calls.note(sent_ns, done_ns);

@@ -115,8 +115,9 @@ impl Location {
         Some(Self { center, error: variance.sqrt() / (share_left * (n as f64).sqrt()), freedom: (left - 1) as f64, n })
     }
 
-    /// The estimator of the verdicts: the 20 % trimmed mean, and the plain mean below [`TRIM_FROM`] values.
-    pub fn of(values: &[f64]) -> Option<Self> {
+    /// The typical block: the 20 % trimmed mean, and the plain mean below [`TRIM_FROM`] values. It shows what no stall
+    /// moves; verdicts are about [`Location::mean`].
+    pub fn typical(values: &[f64]) -> Option<Self> {
         if values.len() < TRIM_FROM { Self::mean(values) } else { Self::trimmed_mean(values, TRIM) }
     }
 
@@ -140,22 +141,16 @@ impl Location {
         (2.0 * t_upper_tail(difference / self.error, self.freedom)).min(1.0)
     }
 
-    /// What `n` values of the same spread would be known by: the error shrinks with the root of their number.
-    pub fn over(&self, n: usize) -> Self {
-        let left = if n < TRIM_FROM { n } else { n - 2 * (TRIM * n as f64).floor() as usize };
-        Self {
-            error: self.error * (self.n as f64 / n as f64).sqrt(),
-            freedom: left.saturating_sub(1) as f64,
-            n,
-            ..*self
-        }
-    }
-
     /// The smallest true difference from 0 that a test at `alpha` would find with probability `power`: the sum of both
     /// t quantiles times the standard error (Bloom 1995).
     pub fn minimum_detectable(&self, alpha: f64, power: f64) -> f64 {
         (t_quantile(1.0 - alpha / 2.0, self.freedom) + t_quantile(power, self.freedom)) * self.error
     }
+}
+
+/// The quantile of the standard normal distribution.
+pub fn normal_quantile(probability: f64) -> f64 {
+    Normal::standard().inverse_cdf(probability)
 }
 
 /// The quantile of Student's t distribution.

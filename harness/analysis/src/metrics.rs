@@ -6,7 +6,7 @@ use uplift_model::{
     Better, Histogram, MetricClass, MetricSpec, Trial, Unit,
     metric::Derivation,
     run::PlannedScenario,
-    trial::{Measured, OperationRecord, SyncKind},
+    trial::{Measured, OperationRecord, SyncKind, TurnRecord},
 };
 
 use crate::pairing::kept;
@@ -95,8 +95,10 @@ struct Totals {
     nothing: u64,
     failed: u64,
     writes: u64,
+    /// What throughput is counted over: [`uplift_model::trial::TurnRecord::base_ns`] of all turns.
+    base_ns: f64,
     wall_ns: u64,
-    settled_ns: u64,
+    quiesce_ns: u64,
 }
 
 impl Totals {
@@ -115,13 +117,14 @@ impl Totals {
                 .filter(|operation| planned.write_kinds.contains(&operation.kind))
                 .map(|operation| operation.ok)
                 .sum(),
+            base_ns: turns.iter().map(TurnRecord::base_ns).sum(),
             wall_ns,
-            settled_ns: wall_ns + turns.iter().map(|turn| turn.quiesce_ns).sum::<u64>(),
+            quiesce_ns: turns.iter().map(|turn| turn.quiesce_ns).sum::<u64>(),
         }
     }
 
     fn per_second(&self, count: u64) -> Result<f64, String> {
-        divide(count as f64, self.wall_ns as f64 / 1e9, "no time was measured")
+        divide(count as f64, self.base_ns / 1e9, "no time was measured")
     }
 }
 
@@ -156,7 +159,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             MetricClass::Time,
             "successful operations a second until everything acknowledged was settled and the variant was quiet",
         ),
-        divide(totals.ok as f64, totals.settled_ns as f64 / 1e9, "no time was measured"),
+        divide(totals.ok as f64, (totals.base_ns + totals.quiesce_ns as f64) / 1e9, "no time was measured"),
     );
     push(
         values,
@@ -200,7 +203,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
             MetricClass::Info,
             "wall time divided by completed operations: 1 / throughput, which is no latency",
         ),
-        divide(totals.wall_ns as f64, totals.ok as f64, NO_OPERATION),
+        divide(totals.base_ns, totals.ok as f64, NO_OPERATION),
     );
 }
 
@@ -243,6 +246,21 @@ fn latencies(measured: &Measured, values: &mut Vec<Value>) {
     }
 }
 
+/// So many operations must lie beyond a percentile from p99 on: with fewer it is the value of one or two of them.
+const BEYOND_TAIL: f64 = 5.0;
+
+/// The quantile `q`, or why it could not be had.
+fn tail(histogram: &Histogram, suffix: &str, q: f64) -> Result<f64, String> {
+    let least = BEYOND_TAIL / (1.0 - q);
+    if q >= 0.99 && histogram.count() > 0 && (histogram.count() as f64) < (least - 0.5) {
+        return Err(format!(
+            "{suffix} needs {least:.0} operations in a block, of which {BEYOND_TAIL} lie beyond it; there were {}",
+            histogram.count()
+        ));
+    }
+    histogram.quantile(q).map(|ns| ns as f64).ok_or_else(|| "no operation was timed".to_owned())
+}
+
 fn percentiles(values: &mut Vec<Value>, prefix: &str, about: &str, histogram: &Histogram) {
     for (suffix, q) in QUANTILES {
         let spec = MetricSpec {
@@ -253,11 +271,7 @@ fn percentiles(values: &mut Vec<Value>, prefix: &str, about: &str, histogram: &H
             class: if suffix == "p999" { MetricClass::Info } else { MetricClass::Time },
             about: format!("{suffix} of {prefix} time ({about}) of all operations that did not fail").into(),
         };
-        push(
-            values,
-            spec,
-            histogram.quantile(q).map(|ns| ns as f64).ok_or_else(|| "no operation was timed".to_owned()),
-        );
+        push(values, spec, tail(histogram, suffix, q));
     }
     let spec = MetricSpec {
         name: format!("{prefix}_max").into(),
@@ -340,7 +354,7 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             MetricClass::Info,
             "CPU cores kept busy during turns",
         ),
-        cpu().and_then(|cpu_ns| divide(cpu_ns, totals.settled_ns as f64, "no time was measured")),
+        cpu().and_then(|cpu_ns| divide(cpu_ns, (totals.wall_ns + totals.quiesce_ns) as f64, "no time was measured")),
     );
     push(
         values,
@@ -352,7 +366,11 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
             "share of all CPU cores kept busy during turns",
         ),
         cpu().and_then(|cpu_ns| {
-            divide(cpu_ns, totals.settled_ns as f64 * f64::from(used.cores.max(1)), "no time was measured")
+            divide(
+                cpu_ns,
+                (totals.wall_ns + totals.quiesce_ns) as f64 * f64::from(used.cores.max(1)),
+                "no time was measured",
+            )
         }),
     );
     let counted = [

@@ -191,8 +191,17 @@ impl Session<'_> {
         })?;
         run.environment = environment::read(&data_root);
         let planned = run.scenarios.iter().map(|planned| &planned.scenario);
+        let switched = self.scenarios.iter().zip(&run.scenarios).filter_map(|((entry, _), planned)| {
+            (entry.scenario.trial.interleave != planned.scenario.trial.interleave).then(|| {
+                format!(
+                    "{}: an open load is measured in trials of {}, not in turns: every turn would begin with an empty queue, and end before the queue is what it will be; write `interleave = \"trials\"` and a `window` to choose",
+                    planned.scenario.name, planned.scenario.trial.window
+                )
+            })
+        });
+        let switched: Vec<String> = switched.collect();
         let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
-        for warning in known.into_iter().flatten() {
+        for warning in known.into_iter().flatten().chain(switched) {
             self.terminal.say(&format!("warning: {warning}"));
             run.warnings.push(warning);
         }
@@ -348,6 +357,7 @@ impl Session<'_> {
         share: Duration,
     ) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
+        scenario.measure_open_loads_in_trials();
         if self.trials.quick {
             quick::shorten(&mut scenario.trial, share, variants.len() as u32);
         }

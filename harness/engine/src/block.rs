@@ -346,7 +346,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
     let mut slowest_per_second = f64::INFINITY;
     for trial in &mut running {
         if let Some(record) = warm_up(context, trial) {
-            let per_second = record.attempts as f64 / (record.wall_ns.max(1) as f64 / 1e9);
+            let per_second = record.attempts as f64 / (record.base_ns().max(1.0) / 1e9);
             slowest_per_second = slowest_per_second.min(per_second);
         }
         if let Some(sampling) = context.arms[trial.index].sampling {

@@ -337,9 +337,13 @@ impl Engine<'_> {
             if block == 1 {
                 budget = budget.max(mean * order.blocks_paid + mean / 2);
             }
-            let affordable = *blocks_max.get_or_insert_with(|| {
-                ((budget.as_secs_f64() / mean.as_secs_f64()) as u32).clamp(BLOCKS_MIN, BLOCKS_MAX)
-            });
+            let affordable = match blocks_max {
+                // Nobody has looked yet: the more blocks, the better is known how many the budget pays for. From the first
+                // look on the plan stands, or looks could come again and again with error that is already spent.
+                Some(blocks_max) if order.blocks.is_some() || block >= BLOCKS_MIN => blocks_max,
+                _ => ((budget.as_secs_f64() / mean.as_secs_f64()) as u32).clamp(BLOCKS_MIN, BLOCKS_MAX),
+            };
+            blocks_max = Some(affordable);
             self.observer.progress(&Progress::BlockFinished {
                 block: block - 1,
                 blocks_max: affordable,
@@ -362,6 +366,9 @@ impl Engine<'_> {
             } else if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
                 let stopped = format!("decided after {block} blocks: {why}");
                 return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
+            }
+            if order.blocks.is_none() && block >= affordable {
+                return Ok(end(format!("the {} that were planned are done", blocks_word(affordable)), blocks_max));
             }
             let next_would_overdraw = elapsed + mean > budget;
             let needed = order.allow_overrun && block < BLOCKS_MIN && elapsed < 2 * budget;

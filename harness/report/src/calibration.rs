@@ -36,20 +36,18 @@ pub fn section(calibration: &Calibration) -> String {
         "False alarms: {} of {} experiments of {} blocks called some judged metric improved or regressed ({interval}); with the same blocks chosen and turned round at random {} of {}.\n",
         alarms.alarms, alarms.experiments, alarms.blocks_each, alarms.replay_alarms, alarms.replays
     );
-    let _ =
-        writeln!(text, "| metric | deviation of a block | robust | noise floor | margin |\n|---|---:|---:|---:|---:|");
+    let _ = writeln!(text, "| metric | deviation of a block | robust | noise floor |\n|---|---:|---:|---:|");
     for (metric, noise) in &calibration.noise {
         let _ = writeln!(
             text,
-            "| {metric} | {} | {} | {} | {} |",
+            "| {metric} | {} | {} | {} |",
             percent(noise.deviation.exp_m1()),
             percent(noise.robust_deviation.exp_m1()),
             percent(noise.floor),
-            calibration.margin(metric).map_or_else(|| "–".to_owned(), percent),
         );
     }
     text.push_str(
-        "\nThe noise floor is the farther end of the 95 % interval of the change between copies. The margin within which a time counts as unchanged follows it, between 1 % and 5 %; counters keep the margin 0.\n\n",
+        "\nThe noise floor is the farther end of the 95 % interval of the change between copies. It moves no margin: a margin says which change matters.\n\n",
     );
     if !calibration.detectable.is_empty() {
         let _ = writeln!(

@@ -23,7 +23,8 @@ pub fn of_scenario(scenario: &ScenarioVerdict) -> String {
     let Some(primary) = scenario.primary() else {
         return format!("{name}: its primary metric was not measured");
     };
-    format!("{name}: {}", of_metric(primary, scenario.blocks))
+    let parting = primary.parting.as_ref().map_or_else(String::new, |parting| format!("; {parting}"));
+    format!("{name}: {}{parting}", of_metric(primary, scenario.blocks))
 }
 
 fn of_metric(metric: &MetricVerdict, blocks: u32) -> String {
@@ -59,6 +60,16 @@ pub fn warnings(scenario: &ScenarioVerdict) -> Vec<String> {
             "durability is weaker: {}; a gain bought with durability is not an improvement",
             scenario.durability_reason.as_deref().unwrap_or("the candidate's acknowledged writes survive less")
         ));
+    }
+    let beside = |metric: &&MetricVerdict| {
+        !metric.primary && metric.class != MetricClass::Info && metric.verdict == Verdict::Regressed
+    };
+    for metric in scenario.metrics.iter().filter(beside) {
+        let size = match change_with_interval(metric.change, metric.ci, metric.class) {
+            (Some(value), Some(ci)) => format!("by {value} {ci}"),
+            _ => format!("({})", metric.reason),
+        };
+        warnings.push(format!("{} regressed {size}", metric.metric));
     }
     for row in &scenario.settings {
         for (who, value) in [("baseline", &row.baseline), ("candidate", &row.candidate)] {

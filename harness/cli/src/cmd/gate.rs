@@ -151,10 +151,15 @@ fn table(rows: &[GateRow]) -> String {
     }
     let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count();
     text.push_str(&format!(
-        "gate: {} passed, {} broken, {} open\n",
+        "gate: {} passed, {} broken, {} open{}\n",
         count(GateOutcome::Passed),
         count(GateOutcome::Broken),
-        count(GateOutcome::Open)
+        count(GateOutcome::Open),
+        match (count(GateOutcome::Passed) + count(GateOutcome::Broken), count(GateOutcome::Open)) {
+            (0, _) => ": nothing was decided, and without --strict that is no failure; a longer --budget decides more",
+            (_, 0) => "",
+            _ => "; what is open is neither shown to hold nor to be broken (--strict makes that a failure)",
+        }
     ));
     text
 }
@@ -171,6 +176,19 @@ mod tests {
             outcome,
             reason: String::new(),
         }
+    }
+
+    /// A gate that decided nothing must not look like one that let something through.
+    #[test]
+    fn the_last_line_says_what_was_not_decided() {
+        use GateOutcome::{Open, Passed};
+        let last = |outcomes: &[GateOutcome]| {
+            let rows: Vec<GateRow> = outcomes.iter().copied().map(row).collect();
+            table(&rows).lines().last().unwrap_or_default().to_owned()
+        };
+        assert!(last(&[Open, Open]).contains("0 passed, 0 broken, 2 open: nothing was decided"));
+        assert!(last(&[Passed, Open]).contains("--strict"));
+        assert_eq!(last(&[Passed]), "gate: 1 passed, 0 broken, 0 open");
     }
 
     #[test]

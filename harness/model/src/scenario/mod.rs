@@ -340,6 +340,15 @@ pub fn json_schema() -> serde_json::Value {
 }
 
 impl Scenario {
+    /// Measures open loads in trials, never in turns: a turn begins with an empty queue and ends before the queue is what
+    /// it will be, so that what it shows is of no steady state.
+    pub fn measure_open_loads_in_trials(&mut self) {
+        let of_variants = self.variants.iter().filter_map(|variant| variant.work.as_ref()).map(|work| &work.load);
+        if of_variants.chain([&self.load]).any(|load| matches!(load, Load::Open { .. })) {
+            self.trial.interleave = Interleave::Trials;
+        }
+    }
+
     /// Reads a scenario from the text of the file `path`; `name` is `target/file stem`.
     ///
     /// # Errors
