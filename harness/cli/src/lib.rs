@@ -8,6 +8,7 @@ mod ad_hoc;
 mod archive;
 mod args;
 mod base_build;
+mod budget;
 mod catalogue;
 mod cmd;
 mod error;

@@ -22,6 +22,7 @@ use uplift_model::{
 use crate::{
     archive,
     args::TrialArgs,
+    budget::BudgetAllocator,
     catalogue::Entry,
     error::CliError,
     exit,
@@ -30,9 +31,6 @@ use crate::{
     progress::ProgressReporter,
     quick,
 };
-
-/// The default budget of one scenario.
-const BUDGET_EACH: Duration = Duration::from_secs(60);
 
 /// A run that is ready to begin.
 pub struct Session<'a> {
@@ -144,12 +142,13 @@ impl Session<'_> {
             .map_err(|error| CliError::environment(format!("could not catch Ctrl-C: {error}"), ""))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.scenarios.len().max(1) as u32;
-        let budget = self.trials.budget.map(|budget| budget.0).unwrap_or(if self.trials.quick {
-            quick::budget(count)
-        } else {
-            BUDGET_EACH * count
-        });
-        let allocator = BudgetAllocator { total: budget, scenarios: count, hard: self.is_bare_quick() };
+        let compares = matches!(self.intent, Intent::Compare { .. });
+        let may_share = compares && self.blocks().is_none();
+        let allocator = BudgetAllocator::of(self.trials, count, self.is_bare_quick(), may_share);
+        let budget = allocator.total;
+        if compares && self.blocks().is_none() {
+            self.terminal.say(&allocator.announcement());
+        }
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let pinned = self.pin()?;
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
@@ -158,7 +157,7 @@ impl Session<'_> {
         let planned = self
             .scenarios
             .iter()
-            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &pinned, budget / count))
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &pinned, &allocator))
             .collect::<Result<Vec<_>, _>>()?;
         let mut run = Run {
             schema: RUN_SCHEMA,
@@ -191,15 +190,18 @@ impl Session<'_> {
         })?;
         run.environment = environment::read(&data_root);
         let planned = run.scenarios.iter().map(|planned| &planned.scenario);
-        let switched = self.scenarios.iter().zip(&run.scenarios).filter_map(|((entry, _), planned)| {
-            (entry.scenario.trial.interleave != planned.scenario.trial.interleave).then(|| {
+        let switched: Vec<String> = self
+            .scenarios
+            .iter()
+            .zip(&run.scenarios)
+            .filter(|((entry, _), planned)| entry.scenario.trial.interleave != planned.scenario.trial.interleave)
+            .map(|(_, planned)| {
                 format!(
                     "{}: an open load is measured in trials of {}, not in turns: every turn would begin with an empty queue, and end before the queue is what it will be; write `interleave = \"trials\"` and a `window` to choose",
                     planned.scenario.name, planned.scenario.trial.window
                 )
             })
-        });
-        let switched: Vec<String> = switched.collect();
+            .collect();
         let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
         for warning in known.into_iter().flatten().chain(switched) {
             self.terminal.say(&format!("warning: {warning}"));
@@ -236,20 +238,12 @@ impl Session<'_> {
         let mut broken = None;
         let begun = Instant::now();
         for index in 0..run.scenarios.len() {
-            let planned = &run.scenarios[index];
+            let spent = begun.elapsed();
             let order = ScenarioOrder {
-                index,
-                launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
-                binaries: pinned.to_vec(),
-                sampling: match self.profiling {
-                    Profiling::Cost(sampling) => vec![None, Some(sampling)],
-                    _ => Vec::new(),
-                },
-                budget: allocator.share(begun.elapsed(), index as u32),
-                allow_overrun: !allocator.hard,
-                blocks: self.blocks(),
-                // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
-                blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
+                budget: allocator.share(spent, index as u32),
+                allow_overrun: allocator.may_overrun(spent),
+                stretch: allocator.stretch(),
+                ..self.order(&run.scenarios[index], index, &launchers, &pinned)
             };
             let measured = match self.profiling {
                 Profiling::Only(_) => Ok(()),
@@ -269,6 +263,28 @@ impl Session<'_> {
             if interrupt.is_set() {
                 break;
             }
+        }
+        // What is not decided gets the time that the others left.
+        let is_open = |planned: &PlannedScenario| {
+            !planned.decided_early && planned.skipped.is_none() && planned.stopped.is_some() && allocator.shared
+        };
+        let mut open: Vec<usize> = (0..run.scenarios.len()).filter(|&index| is_open(&run.scenarios[index])).collect();
+        while let Some(index) = open.pop() {
+            if broken.is_some() || interrupt.is_set() {
+                break;
+            }
+            let planned = &run.scenarios[index];
+            let own = trials.iter().filter(|trial| trial.scenario == planned.scenario.name);
+            let done = own.map(|trial: &Trial| trial.block + 1).max().unwrap_or(0);
+            let Some(budget) = allocator.second_share(begun.elapsed(), open.len() as u32 + 1) else { break };
+            let Some(blocks_max) = planned.blocks_max.filter(|most| done < *most) else { continue };
+            let order = ScenarioOrder {
+                budget,
+                allow_overrun: false,
+                resumed: Some((done, blocks_max)),
+                ..self.order(planned, index, &launchers, &pinned)
+            };
+            broken = engine.run_scenario(&mut run, &order, &mut trials).err();
         }
         bars.done();
         run.warnings.append(&mut bars.left);
@@ -320,6 +336,32 @@ impl Session<'_> {
         }
     }
 
+    /// How scenario `index` is run, but for its time.
+    fn order<'l>(
+        &self,
+        planned: &PlannedScenario,
+        index: usize,
+        launchers: &'l Launchers,
+        pinned: &[Option<PinnedBinary>; 2],
+    ) -> ScenarioOrder<'l> {
+        ScenarioOrder {
+            index,
+            launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
+            binaries: pinned.to_vec(),
+            sampling: match self.profiling {
+                Profiling::Cost(sampling) => vec![None, Some(sampling)],
+                _ => Vec::new(),
+            },
+            budget: Duration::ZERO,
+            allow_overrun: true,
+            blocks: self.blocks(),
+            // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
+            blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
+            stretch: 1,
+            resumed: None,
+        }
+    }
+
     /// Whether `--quick` alone says how long to measure.
     fn is_bare_quick(&self) -> bool {
         let TrialArgs { quick, budget, blocks, .. } = self.trials;
@@ -354,13 +396,14 @@ impl Session<'_> {
         variants: &[String],
         launch: &Launchers,
         pinned: &[Option<PinnedBinary>; 2],
-        share: Duration,
+        allocator: &BudgetAllocator,
     ) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
         scenario.measure_open_loads_in_trials();
         if self.trials.quick {
-            quick::shorten(&mut scenario.trial, share, variants.len() as u32);
+            quick::shorten(&mut scenario.trial, allocator.share(Duration::ZERO, 0), variants.len() as u32);
         }
+        allocator.cut(&mut scenario.trial, variants.len() as u32);
         let mut binaries = BTreeMap::new();
         let mut launchers = BTreeMap::new();
         for (index, variant) in variants.iter().enumerate() {
@@ -408,23 +451,6 @@ fn own_folder(shared: &Path, id: &str) -> io::Result<PathBuf> {
     }
 }
 
-/// Shares the budget of a run among its scenarios.
-struct BudgetAllocator {
-    total: Duration,
-    scenarios: u32,
-    /// Whether the total must hold: then a scenario that took too long is paid for by those after it.
-    hard: bool,
-}
-
-impl BudgetAllocator {
-    /// The share of scenario `index` when `spent` is gone: what a scenario that was decided early left over goes to
-    /// those after it.
-    fn share(&self, spent: Duration, index: u32) -> Duration {
-        let left = self.total.saturating_sub(spent) / self.scenarios.saturating_sub(index).max(1);
-        if self.hard { left } else { left.max(self.total / self.scenarios.max(1)) }
-    }
-}
-
 /// Looks at a comparison under way; a run that compares nothing is never decided early.
 struct SequentialJudge {
     run: Run,
@@ -465,9 +491,7 @@ pub fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{BudgetAllocator, utc, was_required};
+    use super::{utc, was_required};
 
     #[test]
     fn only_services_that_were_asked_for_are_required() {
@@ -478,18 +502,6 @@ mod tests {
         let remedies =
             "built without the crate duroxide-pg; build it; a server is reached with --docker-arg=volume=/postgresql";
         assert!(!was_required("docker,postgres", remedies));
-    }
-
-    #[test]
-    fn time_left_over_goes_to_those_that_follow() {
-        let seconds = Duration::from_secs;
-        let soft = BudgetAllocator { total: seconds(100), scenarios: 5, hard: false };
-        assert_eq!(soft.share(seconds(0), 0), seconds(20));
-        assert_eq!(soft.share(seconds(4), 1), seconds(24));
-        assert_eq!(soft.share(seconds(90), 4), seconds(20), "an overdraft is not taken from the next");
-        let hard = BudgetAllocator { hard: true, ..soft };
-        assert_eq!(hard.share(seconds(90), 4), seconds(10));
-        assert_eq!(hard.share(seconds(120), 4), seconds(0));
     }
 
     #[test]
