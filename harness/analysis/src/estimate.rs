@@ -1,5 +1,7 @@
 //! Location and its interval: medians, trimmed means and t intervals.
 
+use std::{cell::RefCell, collections::HashMap};
+
 use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// From how many values on the trimmed mean is used; below, trimming would leave too little to estimate a spread.
@@ -140,12 +142,6 @@ impl Location {
         }
         (2.0 * t_upper_tail(difference / self.error, self.freedom)).min(1.0)
     }
-
-    /// The smallest true difference from 0 that a test at `alpha` would find with probability `power`: the sum of both
-    /// t quantiles times the standard error (Bloom 1995).
-    pub fn minimum_detectable(&self, alpha: f64, power: f64) -> f64 {
-        (t_quantile(1.0 - alpha / 2.0, self.freedom) + t_quantile(power, self.freedom)) * self.error
-    }
 }
 
 /// The quantile of the standard normal distribution.
@@ -153,8 +149,27 @@ pub fn normal_quantile(probability: f64) -> f64 {
     Normal::standard().inverse_cdf(probability)
 }
 
+/// So many quantiles are remembered; a run asks for fewer, again and again.
+const QUANTILES_KEPT: usize = 4_096;
+
+thread_local! {
+    static QUANTILES: RefCell<HashMap<[u64; 2], f64>> = RefCell::default();
+}
+
 /// The quantile of Student's t distribution.
 pub fn t_quantile(probability: f64, freedom: f64) -> f64 {
+    // Each is found by a search, and a simulation of the rule asks for few of them millions of times.
+    QUANTILES.with_borrow_mut(|known| {
+        if known.len() >= QUANTILES_KEPT {
+            known.clear();
+        }
+        *known
+            .entry([probability.to_bits(), freedom.to_bits()])
+            .or_insert_with(|| find_t_quantile(probability, freedom))
+    })
+}
+
+fn find_t_quantile(probability: f64, freedom: f64) -> f64 {
     match StudentsT::new(0.0, 1.0, freedom) {
         // The upper tail loses digits near 1; the distribution is symmetric, so the lower one is taken.
         Ok(distribution) if probability > 0.5 => -distribution.inverse_cdf(1.0 - probability),

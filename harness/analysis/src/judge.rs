@@ -1,5 +1,6 @@
 //! From the records of a run to its verdicts.
 
+mod block_time;
 mod conditions;
 mod idle;
 mod metric;
@@ -21,6 +22,9 @@ use crate::{
     pairing::pairs,
     spending::{is_look, share_at},
 };
+
+/// A change of which less than this part is left when it is corrected for an early stop is said.
+const OVERSTATED: f64 = 0.95;
 
 /// The verdicts of a run; `None` where it compares nothing. Those of a ledger are of its last step against its first.
 pub fn judge(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
@@ -250,6 +254,14 @@ impl Draft {
                 metric.reason = self.verdict.reason.clone().unwrap_or_default();
             }
         }
+        if self.planned.decided_early {
+            for (metric, test) in metrics.iter_mut().zip(&self.tests) {
+                if metric.primary && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed) {
+                    metric.corrected_for_stop = test.corrected_for_stop(share_of(test));
+                    self.verdict.notes.extend(overstatement(metric));
+                }
+            }
+        }
         if let Some(position) = metrics.iter().find_map(|metric| metric.position) {
             self.verdict.notes.push(format!(
                 "the variant that was started first read {:+.1} % [{:+.1} %, {:+.1} %] of the primary metric; that is taken out of the change from {FEW_BLOCKS} blocks on",
@@ -276,4 +288,16 @@ impl Draft {
         self.verdict.metrics = metrics;
         self.verdict
     }
+}
+
+/// What a stop at the first look that found a change overstates, where that is worth a sentence.
+fn overstatement(metric: &MetricVerdict) -> Option<String> {
+    let (read, corrected) = (metric.change?, metric.corrected_for_stop?);
+    (corrected.ln_1p().abs() < OVERSTATED * read.ln_1p().abs()).then(|| {
+        format!(
+            "the run ended at the first look that found the change, and what is found so early reads too large: {:+.1} % was read, corrected for that it is about {:+.1} %; more blocks (--blocks) tell it more exactly",
+            read * 100.0,
+            corrected * 100.0
+        )
+    })
 }

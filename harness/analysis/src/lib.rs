@@ -24,7 +24,6 @@ pub mod power;
 pub mod profile;
 pub mod proportion;
 pub mod random;
-pub mod rank;
 pub mod replication;
 pub mod saturation;
 pub mod settings;

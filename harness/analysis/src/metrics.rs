@@ -254,7 +254,7 @@ fn tail(histogram: &Histogram, suffix: &str, q: f64) -> Result<f64, String> {
     let least = BEYOND_TAIL / (1.0 - q);
     if q >= 0.99 && histogram.count() > 0 && (histogram.count() as f64) < (least - 0.5) {
         return Err(format!(
-            "{suffix} needs {least:.0} operations in a block, of which {BEYOND_TAIL} lie beyond it; there were {}",
+            "{suffix} needs {least:.0} operations in every block, of which {BEYOND_TAIL} lie beyond it; there were {}",
             histogram.count()
         ));
     }

@@ -8,14 +8,6 @@
 
 use statrs::distribution::{Beta, ContinuousCDF as _};
 
-use crate::estimate::Location;
-
-/// The upper bound of a rate at 95 % when nothing was seen in `n` independent tries: the rule of three (Hanley and
-/// Lippman-Hand 1983).
-pub fn rule_of_three(n: u64) -> f64 {
-    if n == 0 { 1.0 } else { (3.0 / n as f64).min(1.0) }
-}
-
 /// The upper bound of a rate when nothing was seen in `n` independent tries: the exact one of a two-sided interval at error
 /// probability `alpha` (Clopper and Pearson 1934, no hits).
 pub fn none_below(n: u64, alpha: f64) -> f64 {
@@ -25,12 +17,6 @@ pub fn none_below(n: u64, alpha: f64) -> f64 {
 /// How many tries without a failure show at error probability `alpha` that the rate is at most `rate`.
 pub fn tries_for(rate: f64, alpha: f64) -> u64 {
     ((alpha / 2.0).ln() / (-rate).ln_1p()).ceil() as u64
-}
-
-/// The differences candidate − baseline of each block's rates, as a location; `None` of fewer than two blocks.
-pub fn difference(pairs: &[(f64, f64)]) -> Option<Location> {
-    let differences: Vec<f64> = pairs.iter().map(|(baseline, candidate)| candidate - baseline).collect();
-    Location::mean(&differences)
 }
 
 /// Failed and attempted operations of one variant in one block.

@@ -90,6 +90,21 @@ fn near_deterministic_counters_alarm_no_more_than_they_may() {
     assert!(found >= 19 * COUNTERS, "{found}");
 }
 
+/// A true 0.2 % of a counter is found more often the more blocks there are, also where ranges touch.
+#[test]
+fn more_blocks_find_more_of_a_counter() {
+    let mut random = ChaCha8Rng::seed_from_u64(12);
+    let mut found = |blocks: u32| -> usize {
+        let (run, trials) = counters(blocks, 2.004, &mut random);
+        let verdicts = judge(&run, &trials).unwrap();
+        let own = verdicts.scenarios[0].metrics.iter().filter(|metric| metric.metric.starts_with("counter_"));
+        own.filter(|metric| metric.verdict == Verdict::Regressed).count()
+    };
+    let few: usize = (0..10).map(|_| found(10)).sum();
+    let many: usize = (0..10).map(|_| found(36)).sum();
+    assert!(many >= few && many >= 95, "{few} of 100 in 10 blocks, {many} in 36");
+}
+
 /// What is exactly constant needs no interval of its own to be told apart.
 #[test]
 fn constant_counters_are_told_apart() {

@@ -6,7 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use uplift_analysis::{
     deterministic_counter::{self, Strict},
     estimate::{Location, median, median_interval},
-    rank::{hodges_lehmann, signed_rank_p},
 };
 
 fn values(least: usize) -> impl Strategy<Value = Vec<f64>> {
@@ -24,7 +23,6 @@ proptest! {
         let (a, b) = (Location::typical(&values).unwrap(), Location::typical(&shuffled).unwrap());
         prop_assert!((a.center - b.center).abs() < 1e-12 && (a.error - b.error).abs() < 1e-12);
         prop_assert_eq!(median(&values), median(&shuffled));
-        prop_assert!((hodges_lehmann(&values).unwrap() - hodges_lehmann(&shuffled).unwrap()).abs() < 1e-12);
         prop_assert_eq!(median_interval(&values, 0.9), median_interval(&shuffled, 0.9));
     }
 
@@ -43,7 +41,6 @@ proptest! {
         prop_assert!((a.center + b.center).abs() < 1e-12);
         let ([low, high], [other_low, other_high]) = (a.interval(0.01), b.interval(0.01));
         prop_assert!((low + other_high).abs() < 1e-9 && (high + other_low).abs() < 1e-9);
-        prop_assert!((signed_rank_p(&values).unwrap_or(1.0) - signed_rank_p(&turned).unwrap_or(1.0)).abs() < 1e-9);
     }
 
     #[test]

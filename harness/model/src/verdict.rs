@@ -217,6 +217,10 @@ pub struct MetricVerdict {
     /// What being started first brings, as a ratio − 1, with its interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+    /// The change corrected for an early stop, where the run ended at the first look that found it: what stops early reads
+    /// too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_for_stop: Option<f64>,
     /// What was decided.
     pub verdict: Verdict,
     /// Why, in a sentence.

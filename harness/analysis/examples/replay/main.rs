@@ -8,6 +8,7 @@
 
 mod recordings;
 mod rules;
+mod times;
 mod tools;
 
 use rand::SeedableRng as _;
@@ -41,6 +42,8 @@ fn share(hits: u32) -> String {
 fn main() {
     let recordings = load();
     rules_table(&recordings);
+    println!();
+    times::table(&recordings);
     println!();
     tools::table(&recordings);
 }

@@ -40,7 +40,8 @@ fn decides(blocks: &[Block], value: fn(&Block) -> f64) -> Option<usize> {
     })
 }
 
-fn looks(last: usize) -> impl Iterator<Item = usize> {
+/// The planned looks.
+pub fn looks(last: usize) -> impl Iterator<Item = usize> {
     (1..=last).filter(move |blocks| is_look(*blocks as u32, last as u32))
 }
 

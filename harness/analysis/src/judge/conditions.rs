@@ -10,7 +10,7 @@ use uplift_model::{
     verdict::{ExpectationVerdict, ScenarioVerdict, SettingRow, SettingValue, Status},
 };
 
-use super::idle;
+use super::{block_time, idle};
 use crate::{
     DEFAULT_MARGIN,
     estimate::median,
@@ -39,6 +39,7 @@ pub(super) fn describe(
     note_conditions(verdict, pairs);
     note_cpu_latency(verdict, planned, pairs);
     note_disk(verdict, planned, pairs);
+    verdict.notes.extend(block_time::note(pairs));
     verdict.expectations = expectations(planned, trials, variants);
 }
 

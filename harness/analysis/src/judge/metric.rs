@@ -108,8 +108,12 @@ fn set_aside_rate(spec: &MetricSpec, pair: &Pair<'_>) -> Option<BlockValues> {
 }
 
 fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks: &[BlockValues]) -> MetricTest {
-    let both: Vec<(f64, f64)> =
-        blocks.iter().filter_map(|(a, b)| Some((*a.as_ref().ok()?, *b.as_ref().ok()?))).collect();
+    // A tail is absent where a block has too few operations, which are those in which a variant was slow: to judge the others
+    // would choose among the data.
+    let has_gaps = blocks.iter().any(|(a, b)| a.is_err() || b.is_err());
+    let withheld = has_gaps && ["_p99", "_p999"].iter().any(|tail| spec.name.ends_with(tail));
+    let of_both = |(a, b): &BlockValues| Some((*a.as_ref().ok()?, *b.as_ref().ok()?)).filter(|_| !withheld);
+    let both: Vec<(f64, f64)> = blocks.iter().filter_map(of_both).collect();
     let absent = blocks.iter().find_map(|(a, b)| a.as_ref().err().or(b.as_ref().err())).cloned();
     let is_throughput = spec.name == "throughput";
     let center = mean(&both.iter().map(|(a, _)| *a).collect::<Vec<_>>()).unwrap_or(0.0);
@@ -125,8 +129,8 @@ fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks:
     let ordered: Vec<(f64, bool)> = blocks
         .iter()
         .zip(pairs)
-        .filter_map(|((a, b), pair)| {
-            let (a, b) = (*a.as_ref().ok()?, *b.as_ref().ok()?);
+        .filter_map(|(block, pair)| {
+            let (a, b) = of_both(block)?;
             let change = match scale {
                 Scale::Log if is_throughput => total_log_ratio(pair)?,
                 Scale::Log => (b / a).ln(),
@@ -458,9 +462,16 @@ impl MetricTest {
                 change: position.center.exp_m1(),
                 ci: position.interval(evidence.usable(alpha)).map(f64::exp_m1),
             }),
+            corrected_for_stop: None,
             verdict,
             reason,
         }
+    }
+
+    /// The change corrected for a stop at the look that found it.
+    pub(crate) fn corrected_for_stop(&self, share: f64) -> Option<f64> {
+        let evidence = self.evidence.as_ref().filter(|_| self.scale == Scale::Log && self.failures.is_none())?;
+        Some(self.shown(evidence.corrected_for_stop(self.interval_alpha(share), self.margin())))
     }
 }
 
