@@ -312,6 +312,9 @@ fn idleness_is_a_question_of_degree() {
     assert_eq!(status(1.0 / 60.0, "slower-5", 0.01), (Status::Compared, Verdict::Improved, false));
     assert_eq!(status(3.0, "baseline", 0.8).0, Status::Incomparable, "it could be all of the loss");
     assert_eq!(status(3.0, "slower-5", 0.8).0, Status::Compared, "the loss is larger still");
+    // The fixture is so noisy that nothing is found in it.
+    assert_eq!(status(1.0, "slower-5", 0.03), (Status::Compared, Verdict::Inconclusive, true));
+    assert_eq!(status(1.0, "slower-5", 0.5).0, Status::Incomparable, "half a core is no matter of degree");
 }
 
 /// Blocks beyond the plan have no error left: they are neither looked at nor used.

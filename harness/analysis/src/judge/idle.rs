@@ -12,6 +12,8 @@ use crate::{estimate::Location, pairing::Pair};
 
 /// The error probability of the bound on what an idle variant used.
 const ALPHA: f64 = 0.05;
+/// The share of a core from which on an open verdict is refused as well.
+const HEAVY: f64 = 0.25;
 const REMEDY: &str = "let the target's quiesce stop its background work, or measure with `interleave = \"trials\"`";
 
 /// At least one variant used a CPU while it should have been idle.
@@ -80,8 +82,14 @@ impl NotIdle {
 
     /// Whether the verdict on `metric` could be the disturbance's; `robust` says whether a verdict stands with the slack.
     pub(super) fn could_change(&self, metric: &MetricVerdict, robust: impl Fn(Verdict) -> bool) -> bool {
-        let decided = matches!(metric.verdict, Verdict::Improved | Verdict::Regressed | Verdict::Unchanged);
-        if !decided || metric.class != MetricClass::Time {
+        if metric.class != MetricClass::Time {
+            return false;
+        }
+        if metric.verdict == Verdict::Inconclusive {
+            // It claims nothing, but with so much beside it there is nothing that it could have found.
+            return metric.ci.is_some() && self.shares.iter().any(|share| share[0] >= HEAVY);
+        }
+        if !matches!(metric.verdict, Verdict::Improved | Verdict::Regressed | Verdict::Unchanged) {
             return false;
         }
         // A few per cent of the time can be all of a tail.
