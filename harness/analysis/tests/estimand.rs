@@ -56,7 +56,7 @@ fn recorded(blocks: u32, time: impl Fn(bool, u32, u32) -> f64) -> (Run, Vec<Tria
 
 /// In which blocks the candidate is first.
 const fn is_first(block: u32) -> bool {
-    block % 4 == 0 || block % 4 == 3
+    matches!(block % 4, 0 | 3)
 }
 
 fn throughput(verdicts: &Verdicts) -> &MetricVerdict {
