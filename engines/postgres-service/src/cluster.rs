@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use uplift_sdk::sync_collectors;
+use uplift_instrument::sync_collectors;
 
 use crate::{ServiceError, binaries::Binaries};
 
