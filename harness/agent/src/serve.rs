@@ -14,7 +14,7 @@ use uplift_model::{
     trial::{Failure, FailureKind},
 };
 
-use uplift_instrument::{clock, disk_model, sampler::StackSampler, sync_probe, timeline::EventLog};
+use uplift_instrument::{clock, disk_model, sampler::StackSampler, sync_collectors, sync_probe, timeline::EventLog};
 use uplift_sdk::{OpenContext, TargetError, TargetErrorKind, TargetFactory};
 
 use crate::{load::Pool, recorder::Recorder, session::Session};
@@ -23,7 +23,7 @@ use crate::{load::Pool, recorder::Recorder, session::Session};
 const NO_PROBE: &str = "a modelled disk needs the sync probe, which is not in the way of this build's sync calls; run `uplift doctor`, or leave the modelled disk out";
 
 /// Why no disk can be modelled for a server.
-const SYNCS_ELSEWHERE: &str = "a modelled disk holds sync calls of the agent's own process, and those of this variant are made by another one; measure it without a modelled disk, or slow the disk itself down (`--launch docker --docker-arg=--device-write-iops=…`)";
+const SYNCS_ELSEWHERE: &str = "a modelled disk holds the sync calls of the agent's own process and of programs that the target starts for it, and those of this variant are made by a service that runs elsewhere, or in a container; measure it without a modelled disk, or slow the disk itself down (`--launch docker --docker-arg=--device-write-iops=…`)";
 
 /// Serves one trial and returns the process's exit code: 0 when the conversation ended in order.
 pub fn serve(factories: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) -> ExitCode {
@@ -195,7 +195,11 @@ fn serve_trial(
             events: events.clone(),
         })
         .map_err(|error| target_failure("set-up", &error))?;
-    if prepare.disk.is_some() && (!target.processes().is_empty() || target.unobservable_work().is_some()) {
+    let out_of_reach = || {
+        let serves = !target.processes().is_empty() && !sync_collectors::is_holding();
+        serves || target.unobservable_work().is_some()
+    };
+    if prepare.disk.is_some() && out_of_reach() {
         return Err(failure(FailureKind::Unavailable, "set-up", SYNCS_ELSEWHERE));
     }
     let groups = target.groups();

@@ -135,7 +135,9 @@ impl Session<'_> {
     pub fn execute(mut self) -> Result<Finished, CliError> {
         if let Some(disk) = &self.trials.setup.disk {
             for (entry, _) in &mut self.scenarios {
-                entry.scenario.disk = disk.model().cloned();
+                entry.scenario.disk = disk.model(&entry.scenario).map_err(|why| {
+                    CliError::usage(why, "write one with `source = …`, or name a disk: `uplift list --disks`")
+                })?;
             }
         }
         let interrupt = Interrupt::install()

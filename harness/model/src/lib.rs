@@ -5,6 +5,7 @@
 //! `docs/GLOSSARY.md` has one line for each word.
 
 pub mod arrival;
+pub mod bandwidth;
 pub mod calibration;
 pub mod database_durability;
 pub mod disk;

@@ -36,7 +36,7 @@ pub fn document(rows: &[Row], runs: &[StoredRun<'_>]) -> String {
         let _ = writeln!(text, "## {source}\n");
         // Sentences stand at the left, figures at the right.
         text.push_str(
-            "| published | where | baseline | variant | change, with its interval | outcome | why |\n|---|---|---:|---:|---:|---|---|\n",
+            "| published | where | baseline | variant | change, with its interval | outcome | on the source's disk | why |\n|---|---|---:|---:|---:|---|---|---|\n",
         );
         for figure in own {
             row(&cells(figure), &mut text);
@@ -51,20 +51,27 @@ fn summary(rows: &[Row], sources: &BTreeSet<&str>, text: &mut String) {
     let mut head = vec!["source", "figures"];
     head.extend(OUTCOMES.map(outcome_word));
     header(&head, text);
-    for source in sources {
-        let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source && !row.echo).collect();
-        let mut cells = vec![(*source).to_owned(), own.len().to_string()];
+    let mut line = |name: String, own: &[&Row]| {
+        let mut cells = vec![name, own.len().to_string()];
         cells.extend(
             OUTCOMES.map(|outcome| own.iter().filter(|row| row.verdict.outcome == outcome).count().to_string()),
         );
         row(&cells, text);
+    };
+    for source in sources {
+        let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source && !row.echo).collect();
+        line((*source).to_owned(), &own);
+        let there: Vec<&Row> = own.iter().filter_map(|row| row.on_its_disk.as_deref()).collect();
+        if !there.is_empty() {
+            line(format!("{source}, on its disk"), &there);
+        }
     }
     text.push_str(
-        "\n**Reproduced**: our interval includes the published change; a share or a count lies in the published range. **Exceeded**: our interval lies beyond the published change, in its direction. **Not reproduced**: the published size is excluded. **Contradicted**: ours goes the other way. **Undecided**: our data allow both. **Not measured**: no run of those below. **Not comparable**: a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines: a baseline of ours that is faster than the published one is another machine, not a finding.\n\n",
+        "\n**Reproduced**: our interval includes the published change; a share or a count lies in the published range. **Exceeded**: our interval lies beyond the published change, in its direction. **Not reproduced**: the published size is excluded. **Contradicted**: ours goes the other way. **Undecided**: our data allow both. **Not measured**: no run of those below. **Not comparable**: a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines. **On the source's disk**: the outcome of a run on a model of the disk that the figures were published from (`--disk source`), which the scenario estimates from the figures themselves (`[claims_disk]`). A baseline of ours that is faster than the published one is another machine, not a finding.\n\n",
     );
 }
 
-fn cells(figure: &Row) -> [String; 7] {
+fn cells(figure: &Row) -> [String; 8] {
     let claim = &figure.claim;
     let place = match (&claim.against, claim.subject()) {
         (Some(against), subject) => format!("{}: {subject}, `{}` against `{against}`", figure.scenario, claim.variant),
@@ -95,8 +102,24 @@ fn cells(figure: &Row) -> [String; 7] {
         ours(&figure.candidate),
         measured,
         outcome,
+        figure.on_its_disk.as_ref().map_or_else(|| "–".to_owned(), |there| escape(&elsewhere(there))),
         escape(&reason),
     ]
+}
+
+/// What a run on the source's disk found: outcome, and change or value.
+fn elsewhere(there: &Row) -> String {
+    let outcome = outcome_word(there.verdict.outcome);
+    let class = there.kind.map_or(MetricClass::Time, |(_, class)| class);
+    let found = match change_with_interval(there.verdict.measured, there.verdict.ci, class) {
+        (Some(value), Some(ci)) => Some(format!("{value} {ci}")),
+        (Some(value), None) => Some(value),
+        _ => match (&there.candidate, there.kind) {
+            (Some(estimate), Some((unit, _))) => Some(with_range(estimate.median, estimate.ci, unit)),
+            _ => None,
+        },
+    };
+    found.map_or_else(|| outcome.to_owned(), |found| format!("{outcome}: {found}"))
 }
 
 /// The source's words; where the claim does not repeat them, its numbers in the metric's unit.
@@ -117,7 +140,8 @@ fn published(figure: &Row, class: MetricClass) -> String {
 
 fn list_of_runs(rows: &[Row], runs: &[StoredRun<'_>], text: &mut String) {
     text.push_str("## The runs\n\n");
-    let used: BTreeSet<&str> = rows.iter().filter_map(|row| row.run.as_deref()).collect();
+    let both = rows.iter().flat_map(|row| [Some(row), row.on_its_disk.as_deref()]).flatten();
+    let used: BTreeSet<&str> = both.filter_map(|row| row.run.as_deref()).collect();
     header(&["run", "machine", "revision", "trials", "command"], text);
     for stored in runs.iter().filter(|stored| used.contains(stored.run.id.as_str())) {
         let run = stored.run;

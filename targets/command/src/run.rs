@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use uplift_sdk::{clock, model::protocol::GUARD_NAME};
+use uplift_sdk::{clock, model::protocol::GUARD_NAME, sync_collectors};
 
 use crate::capture::Captured;
 
@@ -354,7 +354,7 @@ pub fn ending(status: i32) -> (Option<i32>, String) {
     (None, format!("signal {signal}{name}"))
 }
 
-/// Starts `command` in the calling thread.
-pub fn spawn(mut command: Command) -> io::Result<Child> {
-    command.spawn()
+/// Starts `command` in the calling thread; on a modelled disk, from the one whose programs are held to it.
+pub fn spawn(command: Command) -> io::Result<Child> {
+    sync_collectors::spawn(command)
 }

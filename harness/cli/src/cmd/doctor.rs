@@ -250,6 +250,8 @@ fn save_disk(args: &DoctorArgs, file: &Path, terminal: &Terminal) -> Result<u8, 
         sync_p99: None,
         quantiles: SAVED_SHARES.map(|share| Quantile { share, latency: at(share) }).to_vec(),
         queue: DiskQueue::default(),
+        bandwidth: None,
+        iops: None,
         source: Some(format!(
             "uplift doctor: {SAVED_SYNCS} fdatasync calls after 4 KiB each, one thread, on {}",
             environment.filesystem.as_deref().unwrap_or("an unknown file system")

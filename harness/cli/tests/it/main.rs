@@ -15,5 +15,6 @@ mod reference_runs;
 mod saturate;
 mod stored;
 mod strangers;
+mod throttled_disk;
 mod truth;
 mod usage;

@@ -65,6 +65,9 @@ pub struct Scenario {
     /// The disk that is modelled, the same for every variant; absent: the one that is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskModel>,
+    /// The disk that the published figures come from, estimated from the figures themselves; its `source` says how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_disk: Option<DiskModel>,
     /// What must hold for every variant: metric → rule.
     #[serde(deserialize_with = "metric_names::keys")]
     pub expect: BTreeMap<String, Bound>,
@@ -302,6 +305,9 @@ struct ScenarioFile {
     /// A disk to model: every sync takes at least so long, for every variant.
     #[serde(default)]
     disk: Option<DiskFile>,
+    /// The disk that the published figures come from, for `--disk source`; `source` says how it was estimated.
+    #[serde(default)]
+    claims_disk: Option<DiskFile>,
     /// Settings that every variant shares.
     #[serde(default)]
     settings: Table,
@@ -383,6 +389,18 @@ impl Scenario {
             .map(DiskFile::model)
             .transpose()
             .map_err(|(key, message, help)| at(&["disk", key], message, help))?;
+        let claims_disk = file
+            .claims_disk
+            .map(DiskFile::model)
+            .transpose()
+            .map_err(|(key, message, help)| at(&["claims_disk", key], message, help))?;
+        if claims_disk.as_ref().is_some_and(|disk| disk.source.is_none()) {
+            return Err(at(
+                &["claims_disk"],
+                "the disk of the claims does not say how it was estimated".to_owned(),
+                "write `source = \"…\"`: which of the published figures it follows from, and how",
+            ));
+        }
 
         let mut variants = Vec::new();
         for (variant, settings) in &file.variants {
@@ -469,6 +487,7 @@ impl Scenario {
             load,
             trial: file.trial,
             disk,
+            claims_disk,
             expect: file.expect,
             variants,
             gate: file.gate,
