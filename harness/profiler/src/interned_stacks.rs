@@ -302,6 +302,7 @@ mod tests {
             operations: 1,
             warnings: Vec::new(),
             tail: None,
+            not_sampled: None,
         }
     }
 
