@@ -42,8 +42,19 @@ fn compiled(bench: &Bench, name: &str, defines: &str) -> String {
 fn a_profile_of_a_program_shows_the_program() {
     let bench = Bench::new();
     let program = compiled(&bench, "work", "-DNDEBUG") + " 400";
-    let arguments =
-        ["profile", "--cmd", &program, "--sampling-window", "2s", "--sampling-frequency", "1999", "--format", "json"];
+    let arguments = [
+        "profile",
+        "--cmd",
+        &program,
+        "-n",
+        "work",
+        "--sampling-window",
+        "2s",
+        "--sampling-frequency",
+        "1999",
+        "--format",
+        "json",
+    ];
     let said = uplift(&bench, &arguments);
     if said.0.status.code() == Some(5) && said.err().contains("the programs cannot be sampled") {
         eprintln!("skipped: {}", said.err());
@@ -55,7 +66,7 @@ fn a_profile_of_a_program_shows_the_program() {
         (&variant["sampler"], &variant["not_sampled"]),
         (&"perf cpu-clock of the programs".into(), &Value::Null)
     );
-    let cpu = folded(&bench, "command-ad-hoc-work-400.cpu.folded");
+    let cpu = folded(&bench, "command-ad-hoc-work.cpu.folded");
     let whole = samples(&cpu, &["work;main;work_"]);
     assert!(whole > 100.0, "{cpu}");
     for (name, truth) in [("work_seventy", 0.7), ("work_twenty", 0.2), ("work_ten", 0.1)] {
@@ -63,7 +74,7 @@ fn a_profile_of_a_program_shows_the_program() {
         let slack = f64::max(0.03, 4.0 * (truth * (1.0 - truth) / whole).sqrt());
         assert!((share - truth).abs() < slack, "{name}: {share} of {whole}, {truth} ± {slack} expected");
     }
-    let waits = folded(&bench, "command-ad-hoc-work-400.off-cpu.folded");
+    let waits = folded(&bench, "command-ad-hoc-work.off-cpu.folded");
     assert!(samples(&waits, &["work;main;", "nanosleep"]) > 90_000.0, "{waits}");
 }
 
@@ -224,7 +235,7 @@ fn benchmarks_of_go_are_runs_that_can_be_put_side_by_side() {
 #[test]
 fn a_program_may_change_or_remove_its_folder() {
     let bench = Bench::new();
-    let program = "sh -c 'cd / && test ! -e work && cd {data} && touch file && cd / && rm -r {data}'";
+    let program = "sh -c 'cd / && cd {data} && touch file && cd / && rm -r {data}'";
     uplift(&bench, &["compare", "--cmd", program, "--cmd", "sh -c 'mv {data} {data}-away'", "--runs", "3"]).code(0);
     assert!(!bench.run_folder().join("data").exists(), "nothing is left");
 }
