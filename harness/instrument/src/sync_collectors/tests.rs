@@ -139,8 +139,10 @@ fn same_as_strace(what: &str, root: &Path, preloads: bool, program: impl Fn(&Pat
         assert!(collector.spawn(command).unwrap().wait().unwrap().success(), "{what} under {choice:?}");
         let record = collector.record();
         if choice == SyncCollectorChoice::Preload && !preloads {
-            assert_eq!(record.calls(), None, "{what}: {record:?}");
-            assert!(record.missing.unwrap().contains("seccomp"));
+            // A wrapper that became somebody else was seen, a program that loads nothing was not.
+            let said = record.missing.is_some_and(|missing| missing.contains("seccomp"))
+                || record.blind_spots.iter().any(|spot| spot.contains("another user"));
+            assert!(said, "{what}");
             continue;
         }
         for kind in [SyncKind::Fsync, SyncKind::Fdatasync, SyncKind::SyncFileRange, SyncKind::Syncfs] {
