@@ -184,7 +184,7 @@ impl Session<'_> {
                         profiled.warnings.push(message.to_owned());
                         profiled.tail = None;
                     }
-                    link.send(&Reply::Profiled(profiled))?;
+                    link.send(&Reply::Profiled(Box::new(profiled)))?;
                 }
                 Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
                 Request::Hello { .. } | Request::Prepare(_) => {

@@ -122,7 +122,7 @@ pub enum Reply {
         warnings: Vec<String>,
     },
     /// The folded stacks.
-    Profiled(Profiled),
+    Profiled(Box<Profiled>),
     /// Everything the trial measured.
     Finished(Box<Measured>),
     /// The request failed; the trial is over.
