@@ -15,7 +15,7 @@ use uplift_instrument::{
     external_processes::{ExternalProcesses, ExternalSyncs},
     latency_counts::SparseCounts,
     resources,
-    sampler::{RunningSampler, StackSampler},
+    sampler::{RunningSampler, SamplerOptions, StackSampler, Work},
     sync_probe,
     timeline::EventLog,
 };
@@ -152,8 +152,14 @@ impl Session<'_> {
                     let sampler = sampler.ok_or_else(|| {
                         failure(FailureKind::Unavailable, "profiling", "this agent was built without a profiler")
                     })?;
+                    let options = SamplerOptions {
+                        frequency_hz,
+                        off_cpu,
+                        moments: tail_percentile.is_some(),
+                        work: self.sampled_work(),
+                    };
                     let running = sampler
-                        .start(frequency_hz, off_cpu, tail_percentile.is_some())
+                        .start(&options)
                         .map_err(|message| failure(FailureKind::Unavailable, "profiling", message))?;
                     link.send(&Reply::Profiling { sampler: running.name(), warnings: running.warnings() })?;
                     profiling = Some((running, operations, tail_percentile));
@@ -172,7 +178,16 @@ impl Session<'_> {
                         .stop(tail.as_ref())
                         .map_err(|message| failure(FailureKind::Target, "profiling", message))?;
                     profiled.operations = operations - before;
-                    link.send(&Reply::Profiled(profiled))?;
+                    if let Some(reason) = self.target.unobservable_work() {
+                        profiled.not_sampled = Some(format!("what works for the target is out of reach: {reason}"));
+                    }
+                    if tail_percentile.is_some() && self.target.works_in_children() {
+                        let message = "the slowest calls are told apart by the threads that make them: of programs \
+                                       that are run there are none; leave --tail out";
+                        profiled.warnings.push(message.to_owned());
+                        profiled.tail = None;
+                    }
+                    link.send(&Reply::Profiled(Box::new(profiled)))?;
                 }
                 Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
                 Request::Hello { .. } | Request::Prepare(_) => {
@@ -293,6 +308,16 @@ impl Session<'_> {
     /// Whether every client is always within an operation while a turn lasts.
     const fn never_pauses(&self) -> bool {
         matches!(self.load, Load::Closed { think: None, .. })
+    }
+
+    /// Whose stacks a profile is of: of those who do the work.
+    fn sampled_work(&self) -> Work {
+        let processes = self.target.processes();
+        match (self.target.works_in_children(), processes.is_empty()) {
+            (true, _) => Work::Children,
+            (false, true) => Work::Own,
+            (false, false) => Work::OwnAnd(processes),
+        }
     }
 
     /// What the agent and those who work for it external have used so far.

@@ -58,7 +58,8 @@ const GROUPS: &[(&str, &[Page])] = &[
                        category and function, files for pprof and the Firefox Profiler.",
                 examples: "uplift profile docdb/crud --variant optimized\n\
                            uplift profile docdb/crud --variant optimized --against baseline\n\
-                           uplift profile docdb/crud --variant optimized --tail p99",
+                           uplift profile docdb/crud --variant optimized --tail p99\n\
+                           uplift profile --cmd './old --x' --cmd './new --x'      # any program, and what moved",
             },
             Page {
                 name: "calibrate",
@@ -113,6 +114,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                        junit.xml and gate.json, and exits with 0 (passed), 1 (regression) or, with --strict, 3 \
                        (inconclusive).",
                 examples: "uplift gate --base-ref main                  # this checkout against the branch main\n\
+                           uplift gate --base-ref main --build make --cmd './bin/app' --rule 'run_time <= +3%'\n\
                            uplift gate baseline optimized docdb --strict",
             },
             Page {
@@ -120,6 +122,14 @@ const GROUPS: &[(&str, &[Page])] = &[
                 does: "Prints a stored run in the format of another tool.",
                 examples: "uplift export latest --to csv > trials.csv\n\
                            uplift export latest --to benchfmt | benchstat -col /variant -",
+            },
+            Page {
+                name: "import",
+                does: "Reads hyperfine's --export-json, the output of `go test -bench`, and criterion's folder or lines, and \
+                       stores them as a run, for `show`, `report` and `diff`. Nothing in them was interleaved, and the \
+                       run says so.",
+                examples: "uplift import hyperfine.json\n\
+                           go test -bench . -count 10 | tee new.txt; uplift import new.txt",
             },
             Page {
                 name: "completions",

@@ -13,6 +13,7 @@ mod catalogue;
 mod cmd;
 mod error;
 mod help;
+mod import;
 mod launchers;
 mod output;
 mod overrides;
@@ -68,6 +69,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Command::Docker(args) => cmd::docker::run(args, &terminal),
         Command::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
         Command::History(args) => cmd::history::run(args, &terminal),
+        Command::Import(args) => cmd::import::run(args, targets, &terminal),
         Command::Diff(args) => cmd::diff::run(args, &terminal),
         Command::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
         Command::Crossover(args) => cmd::crossover::run(args, targets, &terminal),

@@ -163,7 +163,7 @@ impl AgentConnection {
     /// What the agent said.
     pub fn profile_stop(&mut self) -> Result<Profiled, Failure> {
         match self.ask("profiling", &Request::ProfileStop, self.timeout)? {
-            Reply::Profiled(profiled) => Ok(profiled),
+            Reply::Profiled(profiled) => Ok(*profiled),
             other => Err(self.unexpected("profiling", &other)),
         }
     }

@@ -122,7 +122,7 @@ pub enum Reply {
         warnings: Vec<String>,
     },
     /// The folded stacks.
-    Profiled(Profiled),
+    Profiled(Box<Profiled>),
     /// Everything the trial measured.
     Finished(Box<Measured>),
     /// The request failed; the trial is over.
@@ -192,6 +192,9 @@ pub struct Profiled {
     /// The slowest calls apart from all, where that was asked for and available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<TailProfile>,
+    /// Why what does the work is not in this profile, where that is so: what is in it then is the load generator alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_sampled: Option<String>,
 }
 
 /// The innermost frame of what stands for stacks that were too many to be told apart.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::PathBuf,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -187,7 +187,13 @@ impl Commands {
         }
         if self.wants_data() {
             let data = self.data_of(last);
-            fs::remove_dir_all(&data).map_err(|error| format!("`{}` could not be removed: {error}", data.display()))?;
+            // A program may remove its own folder, or move it.
+            match fs::remove_dir_all(&data) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("`{}` could not be removed: {error}", data.display()));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -67,11 +67,9 @@ pub struct GateArgs {
     /// Baseline, candidate and scenarios; with --base-ref scenarios only
     #[arg(value_name = "NAME")]
     pub variants_and_scenarios: Vec<String>,
-    /// Build this revision and compare with it
-    ///
-    /// The revision is built in a worktree of its own, and both builds run interleaved on this machine.
-    #[arg(long, value_name = "REVISION", conflicts_with = "baseline_bin")]
-    pub base_ref: Option<String>,
+    /// Programs instead of variants; with --base-ref one program in two revisions.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// The variant of both builds with --base-ref
     #[arg(long, value_name = "VARIANT", default_value = "optimized")]
     pub variant: String,
@@ -119,8 +117,17 @@ pub struct ProfileArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// The variant
-    #[arg(long, value_name = "VARIANT")]
+    #[arg(
+        long,
+        value_name = "VARIANT",
+        required_unless_present = "cmd",
+        conflicts_with = "cmd",
+        default_value_if("cmd", ArgPredicate::IsPresent, "")
+    )]
     pub variant: String,
+    /// Programs instead of a variant: of two what moved from the first to the second.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// Show what moved from this variant to the first
     #[arg(long, value_name = "VARIANT")]
     pub against: Option<String>,
@@ -131,7 +138,7 @@ pub struct ProfileArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     /// Measure what sampling costs instead: the variant against itself
-    #[arg(long, conflicts_with_all = ["against", "tail"])]
+    #[arg(long, conflicts_with_all = ["against", "tail", "cmd"])]
     pub cost: bool,
     /// Time for all scenarios together, with --cost
     #[arg(long, value_name = "DURATION", requires = "cost", value_parser = budget)]
@@ -215,8 +222,17 @@ pub struct SweepArgs {
     ///
     /// Names are those of --set: a bare key is a setting of the target. Where `{NAME}` stands in a setting it is filled
     /// in there.
-    #[arg(long = "param", value_name = "NAME=A,B,C", required = true)]
+    #[arg(long = "param", value_name = "NAME=A,B,C", required_unless_present_any = ["lists", "scans"])]
     pub parameters: Vec<String>,
+    /// The same as --param, in hyperfine's words
+    #[arg(short = 'L', long = "parameter-list", num_args = 2, value_names = ["NAME", "A,B,C"])]
+    pub lists: Vec<String>,
+    /// A parameter that goes from a number to another
+    #[arg(short = 'P', long = "parameter-scan", num_args = 3, value_names = ["NAME", "FROM", "TO"], allow_hyphen_values = true)]
+    pub scans: Vec<String>,
+    /// By how much it grows each time
+    #[arg(short = 'D', long = "parameter-step-size", value_name = "STEP", default_value_t = 1.0, value_parser = positive, requires = "scans")]
+    pub step: f64,
     /// The variant whose settings every point starts from
     #[arg(long, value_name = "VARIANT", default_value = "baseline")]
     pub variant: String,

@@ -16,7 +16,7 @@ pub use self::{
         CalibrateArgs, CompareArgs, ComparisonArgs, CrossoverArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs,
         SweepArgs, VerifyArgs,
     },
-    stored::{DiffArgs, Direction, ExportArgs, HistoryArgs, ReportArgs, RunArg, StoredArgs},
+    stored::{DiffArgs, Direction, ExportArgs, HistoryArgs, ImportArgs, ReportArgs, RunArg, StoredArgs},
     trials::{LaunchArgs, Launcher, PlaceArgs, ProfileMode, SelectionArgs, SetupArgs, TrialArgs},
 };
 
@@ -64,6 +64,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Show a metric over many runs, and where its level changed
     History(HistoryArgs),
+    /// Store what another tool measured as a run
+    Import(ImportArgs),
     /// Compare two stored runs as far as they are comparable
     Diff(DiffArgs),
     /// Measure a grid of settings in random order and find its best point

@@ -18,6 +18,7 @@ const LISTED: &str = "`uplift list` shows the variants of each scenario";
 
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    args.commands.check()?;
     let finished = measure(args, targets, terminal)?;
     let style = terminal.style(args.how.all_metrics);
     let text = render_with(

@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::json;
 use uplift_engine::{cpu_latency::CpuLatency, environment};
-use uplift_instrument::{sampler::StackSampler as _, sync_collectors, sync_probe};
+use uplift_instrument::{
+    sampler::{SamplerOptions, StackSampler as _, Work},
+    sync_collectors, sync_probe,
+};
 use uplift_model::trial::SyncCollectorChoice;
 use uplift_model::{
     disk::{DiskModel, DiskQueue, Quantile},
@@ -317,7 +320,8 @@ fn kernel_symbols() -> Finding {
 
 /// The sampler that profiles here, tried.
 fn profiler() -> Finding {
-    match uplift_profiler::Sampler.start(99, true, false) {
+    let options = SamplerOptions { frequency_hz: 99, off_cpu: true, moments: false, work: Work::Own };
+    match uplift_profiler::Sampler.start(&options) {
         Ok(running) => {
             let (name, warnings) = (running.name(), running.warnings());
             if let Err(error) = running.stop(None) {

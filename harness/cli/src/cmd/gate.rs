@@ -66,7 +66,22 @@ fn resolve(
     terminal: &Terminal,
 ) -> Result<CompareArgs, CliError> {
     let mut names = args.variants_and_scenarios.clone();
-    if let Some(reference) = &args.base_ref
+    let base_ref = &args.commands.base_ref;
+    if base_ref.is_some() && args.how.baseline_bin.is_some() {
+        return Err(CliError::usage("--base-ref builds the baseline, and --baseline-bin names it", "give one of them"));
+    }
+    if !args.commands.cmd.is_empty() {
+        let (baseline, mut scenarios) = (names.first().cloned().unwrap_or_default(), names);
+        scenarios.drain(..scenarios.len().min(2));
+        return Ok(CompareArgs {
+            candidate: baseline.clone(),
+            baseline,
+            commands: CommandArgs { gated: true, ..args.commands.clone() },
+            selection: SelectionArgs { scenarios, place: args.place.clone() },
+            how: args.how.clone(),
+        });
+    }
+    if let Some(reference) = base_ref
         && !names.is_empty()
     {
         let selection = SelectionArgs { scenarios: names.clone(), place: args.place.clone() };
@@ -81,7 +96,7 @@ fn resolve(
             });
         }
     }
-    let base = args.base_ref.as_deref().map(|reference| base_build::build(reference, terminal)).transpose()?;
+    let base = base_ref.as_deref().map(|reference| base_build::build(reference, terminal)).transpose()?;
     let (baseline, candidate) = match &base {
         Some(_) => (args.variant.clone(), args.variant.clone()),
         None if names.len() >= 2 => {

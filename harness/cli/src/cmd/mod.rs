@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod export;
 pub mod gate;
 pub mod history;
+pub mod import;
 pub mod ledger;
 pub mod list;
 pub mod profile;

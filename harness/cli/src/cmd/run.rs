@@ -19,6 +19,7 @@ use crate::{
 
 /// Measures the variants and prints what they did.
 pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    args.commands.check()?;
     if args.ledger {
         return super::ledger::run(args, targets, terminal);
     }

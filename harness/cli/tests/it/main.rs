@@ -1,6 +1,7 @@
 //! The built binary, used as users use it.
 
 mod accidents;
+mod any_program;
 mod bench;
 mod command;
 mod crossover;

@@ -93,6 +93,11 @@ impl<'a> Drawn<'a> {
             .collect()
     }
 
+    /// Why what does the work is not in it, where that is so.
+    pub fn not_sampled(&self) -> Option<&str> {
+        self.trials.iter().find_map(|one| one.not_sampled.as_deref())
+    }
+
     /// What sampled, and what it could see.
     pub fn sampler(&self) -> String {
         self.trials.first().map_or_else(String::new, |first| {

@@ -63,6 +63,9 @@ fn failures(profiles: &[&ProfileTrial], text: &mut String) {
 
 fn variant(drawn: &Drawn<'_>, text: &mut String) {
     let _ = writeln!(text, "#### Where `{}` spends its time\n\n{}.\n", drawn.variant, escape(&drawn.quality()));
+    if let Some(reason) = drawn.not_sampled() {
+        let _ = writeln!(text, "> ⚠ **This shows the load generator alone**: {}\n", escape(reason));
+    }
     let mut warnings: Vec<&String> = drawn.trials.iter().flat_map(|one| &one.warnings).collect();
     warnings.sort();
     warnings.dedup();
@@ -297,6 +300,9 @@ pub fn terminal(profiles: &[ProfileTrial], planned: &PlannedScenario) -> String 
     let mut text = String::new();
     let Ok(drawn) = Drawn::of_scenario(profiles, &planned.scenario.name, &planned.variants) else { return text };
     for one in &drawn {
+        if let Some(reason) = one.not_sampled() {
+            let _ = writeln!(text, "this shows the load generator alone: {reason}");
+        }
         let _ = writeln!(text, "{} {}\n  {}", one.scenario, one.variant, one.quality());
         for warning in one.trials.iter().flat_map(|trial| &trial.warnings) {
             let _ = writeln!(text, "  warning: {warning}");
@@ -371,6 +377,7 @@ pub fn json(profiles: &[ProfileTrial], planned: &PlannedScenario) -> serde_json:
                 "kernel": share(&kernel_share(&one.cpu)),
                 "syscall": share(&syscall_share(&one.cpu)),
                 "reading": reading(&one.cpu),
+                "not_sampled": one.not_sampled(),
                 "warnings": one.trials.iter().flat_map(|trial| &trial.warnings).collect::<Vec<_>>(),
                 "categories": categories(&one.cpu).iter().map(|row| serde_json::json!({
                     "category": row.category.name(), "share": share(&row.share), "ns_per_operation": row.ns_per_operation,
