@@ -34,6 +34,14 @@ pub trait TargetFactory: Sync {
         Vec::new()
     }
 
+    /// Everything about the target under this workload: [`TargetFactory::describe`] with the metrics of the workload, and
+    /// with its operations, where it names them.
+    fn describe_workload(&self, workload: &Table) -> Description {
+        let mut description = self.describe();
+        description.metrics.extend(self.workload_metrics(workload));
+        description
+    }
+
     /// Checks workload and settings without setting anything up.
     ///
     /// # Errors
