@@ -166,10 +166,9 @@ impl HttpConnection {
             self.body.extend_from_slice(self.stream.consume(length));
         } else {
             self.closing = true;
-            while self.stream.read_some()? > 0 {
-                let length = self.stream.unused().len();
-                self.body.extend_from_slice(self.stream.consume(length));
-            }
+            while self.stream.read_some()? > 0 {}
+            let length = self.stream.unused().len();
+            self.body.extend_from_slice(self.stream.consume(length));
         }
         Ok(head.status)
     }
