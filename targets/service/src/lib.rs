@@ -33,6 +33,14 @@ pub static FACTORY: &dyn TargetFactory = &ServiceFactory;
 
 struct ServiceFactory;
 
+/// The value of an expression of pgbench without variables, as text: for a test that holds it against the program.
+///
+/// # Errors
+/// A sentence.
+pub fn pgbench_value(expression: &str) -> Result<String, String> {
+    pgbench::value_of(expression)
+}
+
 /// Reads workload and variant, and holds both to their rules.
 fn read(workload: &Table, settings: &Table) -> Result<(Workload, Variant), SettingsError> {
     let workload: Workload = typed("workload", workload)?;

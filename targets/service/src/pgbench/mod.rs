@@ -9,6 +9,7 @@ pub mod script;
 
 use std::{collections::BTreeMap, fs};
 
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -284,10 +285,14 @@ pub fn evaluate(expr: &Expr, variables: &Variables, random: &mut ChaCha8Rng) -> 
     })
 }
 
+/// The value of an expression without variables, as text.
+pub fn value_of(expression: &str) -> Result<String, String> {
+    let mut random = ChaCha8Rng::seed_from_u64(0);
+    evaluate(&expr::parse(expression)?, &Variables::new(), &mut random).map(|value| value.to_string())
+}
+
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng as _;
-
     use super::*;
 
     fn value(text: &str) -> Result<String, String> {
