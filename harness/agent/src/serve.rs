@@ -231,7 +231,7 @@ fn serve_trial(
         outcome
     })?;
     if let Some(measured) = outcome {
-        drop(target);
+        target.close().map_err(|error| target_failure("stop", &error))?;
         link.send(&Reply::Finished(Box::new(measured)))?;
     }
     Ok(())

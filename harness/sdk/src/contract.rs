@@ -177,6 +177,15 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Called once at the very end, when everything is reported and all clients are gone: ends what must end in order, such as a
+    /// server. Where the trial failed before, the target is dropped without it.
+    ///
+    /// # Errors
+    /// Fails the trial.
+    fn close(self: Box<Self>) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Why what works for the target cannot be watched, where that is so (a server on another machine). Sync calls,
     /// CPU time and bytes are then absent with this reason: those of the agent alone would not be the target's.
     fn unobservable_work(&self) -> Option<String> {

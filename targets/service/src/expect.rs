@@ -80,7 +80,7 @@ impl Judge {
             AnswerKind::Conflict => return OutcomeKind::Failed(CONFLICT),
             AnswerKind::Status(status) if expect.status.is_empty() => match status {
                 200..300 => {}
-                404 => return OutcomeKind::NoOp(NOT_FOUND),
+                404 if !self.looks() => return OutcomeKind::NoOp(NOT_FOUND),
                 _ => return OutcomeKind::Failed(REFUSED),
             },
             AnswerKind::Status(status) if !expect.status.contains(&status) => return OutcomeKind::Failed(UNEXPECTED),
@@ -130,7 +130,8 @@ mod tests {
         let text = Expect { contains: Some("lo w".into()), matches: Some("^h".into()), ..plain() };
         assert_eq!(judged(text.clone(), AnswerKind::Ok, b"hello world", 0), Ok);
         assert_eq!(judged(text.clone(), AnswerKind::Ok, b"Hello world", 0), Failed(UNEXPECTED));
-        assert_eq!(judged(text, AnswerKind::Empty, b"", 0), Failed(UNEXPECTED), "what must be there is not");
+        assert_eq!(judged(text.clone(), AnswerKind::Empty, b"", 0), Failed(UNEXPECTED), "what must be there is not");
+        assert_eq!(judged(text, AnswerKind::Status(404), b"", 0), Failed(REFUSED));
         assert_eq!(judged(Expect { rows: Some(2), ..plain() }, AnswerKind::Ok, b"", 1), Failed(UNEXPECTED));
         assert!(Expect { matches: Some("(".into()), ..plain() }.check().is_err());
     }

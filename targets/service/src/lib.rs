@@ -46,7 +46,7 @@ fn read(workload: &Table, settings: &Table) -> Result<(Workload, Variant), Setti
     let workload: Workload = typed("workload", workload)?;
     workload.validate()?;
     let workload = workload.completed();
-    let variant = Variant::read(settings)?;
+    let variant = Variant::read(settings, workload.service)?;
     workload.check_with(&variant)?;
     Ok((workload, variant))
 }

@@ -279,19 +279,20 @@ pub struct Variant {
 }
 
 impl Variant {
-    /// Reads a variant.
+    /// Reads a variant; truth values become the words of its service.
     ///
     /// # Errors
     /// The key that does not fit.
-    pub fn read(table: &Table) -> Result<Self, SettingsError> {
+    pub fn read(table: &Table, service: Option<Known>) -> Result<Self, SettingsError> {
+        let (on, off) = if service == Some(Known::Redis) { ("yes", "no") } else { ("on", "off") };
         let (known, own): (Table, Table) = table.clone().into_iter().partition(|(key, _)| KEYS.contains(&key.as_str()));
         let settings: Settings = typed("settings", &known)?;
         let mut texts = BTreeMap::new();
         for (name, value) in own {
             let text = match value {
                 serde_json::Value::String(text) => text,
-                serde_json::Value::Bool(true) => "on".to_owned(),
-                serde_json::Value::Bool(false) => "off".to_owned(),
+                serde_json::Value::Bool(true) => on.to_owned(),
+                serde_json::Value::Bool(false) => off.to_owned(),
                 serde_json::Value::Number(number) => number.to_string(),
                 _ => {
                     let message = "a setting of the service is a text, a number or a truth value";
@@ -373,6 +374,10 @@ impl Workload {
                     return wrong(name, message);
                 }
             }
+        }
+        if self.snapshot && (managed || settings.url.is_some()) {
+            let message = "only the data of a service with `start` can be copied; leave `snapshot` out";
+            return Err(SettingsError::new("workload", "snapshot", message));
         }
         if let Some(init) = &settings.init {
             uplift_command::words::split(init).map_err(|message| SettingsError::new("settings", "init", message))?;

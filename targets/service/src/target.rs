@@ -246,14 +246,10 @@ impl Target for Running {
     }
 
     fn drain(&self) -> Result<Drain, TargetError> {
-        let mut detail = self.shared.failures.summary();
-        if let Some(why) = self.trouble() {
-            return Err(TargetError::engine("after the load", why));
+        match self.trouble() {
+            Some(why) => Err(TargetError::engine("after the load", why)),
+            None => Ok(Drain { owed: Some(0), detail: self.shared.failures.summary(), ..Drain::default() }),
         }
-        if detail.is_empty() {
-            detail = String::new();
-        }
-        Ok(Drain { owed: Some(0), detail, ..Drain::default() })
     }
 
     fn check(&self) -> Result<Check, TargetError> {
@@ -282,6 +278,12 @@ impl Target for Running {
         samples.absent("rss_peak_bytes", "that of the load generator is not the service's");
     }
 
+    fn close(mut self: Box<Self>) -> Result<(), TargetError> {
+        let Some(service) = self.service.take() else { return Ok(()) };
+        let stopped = service.stop();
+        stopped.map_err(|why| TargetError::engine("stopping the service", with_log(&why, &life::log_end(&self.home))))
+    }
+
     fn processes(&self) -> Vec<u32> {
         self.service.as_ref().map(Service::processes).unwrap_or_default()
     }
@@ -293,10 +295,8 @@ impl Target for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(service) = self.service.take() {
-            if let Err(why) = service.stop() {
-                eprintln!("{why}");
-            }
+        if let Some(Err(why)) = self.service.take().map(Service::stop) {
+            eprintln!("{why}");
         }
         self.keep_log();
     }

@@ -187,6 +187,7 @@ impl Ycsb {
         Binding {
             load: vec![
                 step("SET synchronous_commit = off".to_owned(), 1),
+                step("DROP TABLE IF EXISTS usertable".to_owned(), 1),
                 step(format!("CREATE TABLE usertable (ycsb_key varchar(255) PRIMARY KEY, {columns})"), 1),
                 step(insert("loaded_key"), self.records),
                 step("VACUUM ANALYZE usertable".to_owned(), 1),

@@ -2,6 +2,8 @@
 import argparse
 import json
 import os
+import signal
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,6 +11,8 @@ arguments = argparse.ArgumentParser()
 arguments.add_argument("port", type=int)
 arguments.add_argument("--greeting", default="")
 arguments.add_argument("--socket", default="")
+arguments.add_argument("--certificate", default="")
+arguments.add_argument("--deaf", action="store_true")
 arguments = arguments.parse_args()
 records = {}
 requests = 0
@@ -55,6 +59,12 @@ class Handler(BaseHTTPRequestHandler):
 
 server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Handler)
 server.daemon_threads = True
+if arguments.certificate:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(arguments.certificate, arguments.certificate.replace("certificate", "key"))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+if arguments.deaf:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("serving", flush=True)
 try:
     server.serve_forever()

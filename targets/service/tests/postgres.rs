@@ -90,7 +90,7 @@ fn scripts_of_pgbench_run_as_they_are() {
         let folder = TempDir::new().unwrap();
         let script = "\\set aid random(1, 100000 * :scale)\n\\if :aid > 0\n\
             SELECT abalance AS balance, 'x' AS word FROM pgbench_accounts WHERE aid = :aid \\gset my_\n\\endif\n\
-            SELECT :my_balance + :extra AS one, ':aid' AS two;\n";
+            SELECT :my_balance::int + :extra AS one, ':aid' AS two;\n";
         let workload = json!({
             "service": "postgres",
             "query_mode": mode,
@@ -139,13 +139,16 @@ fn balances_are_checked_and_pipelines_run() {
     });
     let target = opened(&folder.path().join("pipe"), workload, json!({ "fsync": "off" })).unwrap();
     let mut client = target.client(0, 3).unwrap();
-    (0..20).for_each(|_| assert_eq!(client.operate(Batch { operations: 1 }).result, OutcomeKind::Ok, "{:?}", target.drain()));
+    (0..20).for_each(|_| {
+        assert_eq!(client.operate(Batch { operations: 1 }).result, OutcomeKind::Ok, "{:?}", target.drain())
+    });
 }
 
 #[test]
 fn wrong_sql_is_said_with_its_line() {
     let folder = TempDir::new().unwrap();
-    let script = "\\set x 1\n\nBEGIN;\nSELECT 1;\nUPDATE pgbench_branches\n   SET bbalance = 1\n WHERE nosuch = :x;\nEND;\n";
+    let script =
+        "\\set x 1\n\nBEGIN;\nSELECT 1;\nUPDATE pgbench_branches\n   SET bbalance = 1\n WHERE nosuch = :x;\nEND;\n";
     let workload = json!({
         "service": "postgres",
         "pgbench": { "scripts": { "wrong": { "text": script } } },
@@ -214,12 +217,8 @@ fn expressions_are_those_of_pgbench() {
     let text: String = expressions.iter().map(|expression| format!("\\set x debug({expression})\n")).collect();
     let file = folder.path().join("script.sql");
     fs::write(&file, &text).unwrap();
-    let output = Command::new("pgbench")
-        .args(["-n", "-t", "1", "-f"])
-        .arg(&file)
-        .arg(server.connection())
-        .output()
-        .unwrap();
+    let output =
+        Command::new("pgbench").args(["-n", "-t", "1", "-f"]).arg(&file).arg(server.connection()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let theirs: Vec<&str> = said.lines().filter_map(|line| line.split_once("): ")).map(|(_, value)| value).collect();
     assert_eq!(theirs.len(), expressions.len(), "{said}");

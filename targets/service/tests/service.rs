@@ -281,6 +281,21 @@ fn a_service_that_dies_under_load_or_answers_garbage_ends_the_trial() {
 }
 
 #[test]
+fn a_service_that_does_not_stop_is_killed_and_said() {
+    let folder = TempDir::new().unwrap();
+    let workload = json!({
+        "protocol": "http",
+        "stop": { "grace": "200ms" },
+        "operations": { "get": { "send": "GET /health" } },
+    });
+    let start = format!("{} --deaf", http_server(folder.path()));
+    let target = opened(folder.path(), workload, json!({ "start": start }));
+    let said = target.close().unwrap_err().to_string();
+    assert!(said.contains("did not end within 200ms of SIGTERM") && said.contains("serving"), "{said}");
+    assert_eq!(processes(&folder.path().display().to_string()), Vec::<u32>::new());
+}
+
+#[test]
 fn settings_that_fit_nowhere_are_refused() {
     let redis = json!({ "service": "redis", "operations": { "get": { "send": "GET {key}" } } });
     let valid = json!({ "protocol": "http", "operations": { "get": { "send": "GET /" } } });
@@ -303,6 +318,44 @@ fn settings_that_fit_nowhere_are_refused() {
         let error = FACTORY.validate(&table(workload), &table(settings)).unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
+}
+
+#[test]
+fn certificates_must_be_trusted() {
+    let folder = TempDir::new().unwrap();
+    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext"])
+        .arg("subjectAltName=IP:127.0.0.1")
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no `openssl`");
+        return;
+    }
+    let start = format!("{} --certificate {}", http_server(folder.path()), certificate.display());
+    let workload = |tls: serde_json::Value| json!({ "protocol": "http", "tls": tls, "operations": { "get": { "send": "GET /health" } } });
+    let said = refused(&folder.path().join("untrusted"), workload(json!({ "on": true })), json!({ "start": start }));
+    assert!(said.contains("the certificate is not trusted") && said.contains("tls.ca"), "{said}");
+    let ca = certificate.display().to_string();
+    let misnamed = workload(json!({ "on": true, "ca": ca, "name": "other.example" }));
+    let said = refused(&folder.path().join("misnamed"), misnamed, json!({ "start": start }));
+    assert!(said.contains("not trusted for `other.example`"), "{said}");
+    for (name, tls) in [("ca", json!({ "on": true, "ca": ca })), ("insecure", json!({ "on": true, "insecure": true }))]
+    {
+        let target = opened(&folder.path().join(name), workload(tls), json!({ "start": start }));
+        assert!(operate(target.as_ref(), 20).iter().all(|outcome| outcome.result == OutcomeKind::Ok), "{name}");
+    }
+}
+
+/// The helper in the guide is the one that is tested.
+#[test]
+fn the_guide_shows_the_helper() {
+    assert!(include_str!("../../../docs/SERVICE.md").contains(HELPER));
 }
 
 /// The part of an agent in the test below: it opens a service, says so, and waits to be killed.

@@ -203,7 +203,7 @@ impl Service {
             if let Some(how) = process.has_ended() {
                 return Err(how);
             }
-            listening::belongs_to(*port, &process.members())?;
+            listening::belongs_to(*port, process.pid(), &process.members())?;
         }
         Ok(())
     }
@@ -264,6 +264,11 @@ impl Service {
             Kind::Given(_) | Kind::Postgres(_) => Ok(()),
         }
     }
+}
+
+/// The last lines of the log in a home.
+pub fn log_end(home: &Home) -> String {
+    files::log_end(&home.log)
 }
 
 /// A sentence with the end of a log.

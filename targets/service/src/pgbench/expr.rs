@@ -144,6 +144,9 @@ const NOT_LEVEL: u8 = 3;
 /// `IS` binds tighter than `NOT`, looser than comparisons.
 const IS_LEVEL: u8 = 4;
 
+/// Sums and differences.
+const SUM_LEVEL: u8 = 7;
+
 impl Parser {
     fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
@@ -238,7 +241,8 @@ impl Parser {
             return self.nested_unary();
         }
         if self.takes_symbol("~") {
-            let of = self.nested_unary()?;
+            // Looser than sums, as the grammar of pgbench has it.
+            let of = self.binary(SUM_LEVEL)?;
             return Ok(Expr::Call(Function::BitNot, vec![of]));
         }
         self.primary()
