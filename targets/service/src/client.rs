@@ -31,6 +31,14 @@ pub struct Shared {
     pub failures: Arc<Failures>,
 }
 
+/// An operation that was drawn.
+struct Drawn {
+    operation: usize,
+    alternative: usize,
+    /// The numbers that it took of sequences, with their parameter.
+    taken: Vec<(usize, u64)>,
+}
+
 /// A client that sends operations of a scenario.
 pub struct RequestClient<'a> {
     shared: &'a Shared,
@@ -40,8 +48,8 @@ pub struct RequestClient<'a> {
     values: Values,
     random: ChaCha8Rng,
     weights: f64,
-    /// Of the batch that is under way: operation, its alternative, and the numbers that it took of sequences.
-    batch: Vec<(usize, usize, Vec<(usize, u64)>)>,
+    /// The operations that are under way.
+    batch: Vec<Drawn>,
 }
 
 impl<'a> RequestClient<'a> {
@@ -90,7 +98,7 @@ impl<'a> RequestClient<'a> {
             1 => 0,
             several => self.random.random_range(0..several),
         };
-        self.batch.push((number, alternative, taken));
+        self.batch.push(Drawn { operation: number, alternative, taken });
         alternative
     }
 
@@ -120,8 +128,8 @@ impl<'a> RequestClient<'a> {
                 }
             }
         }
-        if let Some((_, _, taken)) = self.batch.first() {
-            Self::settle(&self.samplers, taken);
+        if let Some(drawn) = self.batch.first() {
+            Self::settle(&self.samplers, &drawn.taken);
         }
         Ok((number, result))
     }
@@ -144,9 +152,9 @@ impl<'a> RequestClient<'a> {
         let Some(connection) = &mut self.connection else { return Ok((first, OutcomeKind::Failed(CONNECTION))) };
         connection.flush().map_err(|fault| (first, fault))?;
         let mut worst = OutcomeKind::Ok;
-        for (number, alternative, taken) in &self.batch {
-            let operation = &self.shared.operations[*number];
-            for &request in &operation.alternatives[*alternative] {
+        for drawn in &self.batch {
+            let operation = &self.shared.operations[drawn.operation];
+            for &request in &operation.alternatives[drawn.alternative] {
                 let answer = connection.take().map_err(|fault| (first, fault))?;
                 let result = self.shared.judges[request].of(&answer);
                 if let OutcomeKind::Failed(category) = result {
@@ -154,7 +162,7 @@ impl<'a> RequestClient<'a> {
                     worst = result;
                 }
             }
-            Self::settle(&self.samplers, taken);
+            Self::settle(&self.samplers, &drawn.taken);
         }
         Ok((first, worst))
     }
@@ -190,8 +198,8 @@ impl Client for RequestClient<'_> {
             self.connection = None;
             self.shared.failures.note(&Trouble::of_fault(&fault));
             // What was taken of sequences will not be acknowledged, and must not hold up what comes after.
-            for (_, _, taken) in &self.batch {
-                Self::settle(&self.samplers, taken);
+            for drawn in &self.batch {
+                Self::settle(&self.samplers, &drawn.taken);
             }
             (number, OutcomeKind::Failed(fault.category()))
         });

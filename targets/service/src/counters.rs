@@ -133,7 +133,20 @@ impl CounterRule {
 pub struct Counters {
     rules: Vec<(String, CounterRule)>,
     /// What is asked, once for all rules that look at the same answer.
-    sources: Vec<(Protocol, String, Result<Box<dyn Connection>, String>)>,
+    sources: Vec<Source>,
+}
+
+/// A request and the connection for it, or why there is none.
+struct Source {
+    protocol: Protocol,
+    send: String,
+    connection: Result<Box<dyn Connection>, String>,
+}
+
+impl Source {
+    fn is(&self, protocol: Protocol, send: &str) -> bool {
+        self.protocol == protocol && self.send == send
+    }
 }
 
 impl Counters {
@@ -142,12 +155,12 @@ impl Counters {
         let mut counters = Self { rules: rules.collect(), sources: Vec::new() };
         for (_, rule) in &counters.rules {
             let (protocol, send) = rule.request();
-            if counters.sources.iter().any(|(known, text, _)| (*known, text) == (protocol, &send)) {
+            if counters.sources.iter().any(|source| source.is(protocol, &send)) {
                 continue;
             }
             let connection = driver::open(protocol, &[Request::plain(&send)], &[], options)
                 .and_then(|driver| driver.connect(0).map_err(|fault| fault.to_string()));
-            counters.sources.push((protocol, send, connection));
+            counters.sources.push(Source { protocol, send, connection });
         }
         counters
     }
@@ -157,7 +170,7 @@ impl Counters {
         let answers: Vec<Result<String, String>> = self
             .sources
             .iter_mut()
-            .map(|(_, send, connection)| match connection {
+            .map(|Source { send, connection, .. }| match connection {
                 Err(why) => Err(why.clone()),
                 Ok(open) => {
                     let answer =
@@ -174,7 +187,7 @@ impl Counters {
             .collect();
         for (name, rule) in &self.rules {
             let (protocol, send) = rule.request();
-            let source = self.sources.iter().position(|(known, text, _)| (*known, text) == (protocol, &send));
+            let source = self.sources.iter().position(|source| source.is(protocol, &send));
             let found = source.map_or_else(|| Err("nothing was asked".to_owned()), |at| answers[at].clone());
             match found.and_then(|text| rule.find(&text)) {
                 Ok(value) if rule.per == Per::Gauge => samples.gauge(name.clone(), value),

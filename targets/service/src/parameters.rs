@@ -357,11 +357,11 @@ mod tests {
         for _ in 0..draws {
             counts[law.draw(&mut random) as usize] += 1;
         }
-        for rank in 0..2 {
+        for (rank, &count) in counts.iter().enumerate().take(2) {
             let share = (rank as f64 + 1.0).powf(-0.99) / law.zeta;
             let deviation = (f64::from(draws) * share * (1.0 - share)).sqrt();
-            let difference = f64::from(counts[rank]) - f64::from(draws) * share;
-            assert!(difference.abs() < 5.0 * deviation, "rank {rank}: {} of {draws}, share {share}", counts[rank]);
+            let difference = f64::from(count) - f64::from(draws) * share;
+            assert!(difference.abs() < 5.0 * deviation, "rank {rank}: {count} of {draws}, share {share}");
         }
         // Beyond the first two the method approximates: the upper half has its share within a tenth.
         let wanted: f64 = (500..1_000).map(|rank| (f64::from(rank) + 1.0).powf(-0.99) / law.zeta).sum();

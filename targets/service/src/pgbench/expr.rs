@@ -183,14 +183,12 @@ impl Parser {
             self.unary()?
         };
         loop {
-            if level <= IS_LEVEL {
-                if let Some(test) = self.is_test()? {
-                    left = match test {
-                        (function, true) => Expr::Call(Function::Not, vec![Expr::Call(function, vec![left])]),
-                        (function, false) => Expr::Call(function, vec![left]),
-                    };
-                    continue;
-                }
+            if level <= IS_LEVEL
+                && let Some((function, turned)) = self.is_test()?
+            {
+                let test = Expr::Call(function, vec![left]);
+                left = if turned { Expr::Call(Function::Not, vec![test]) } else { test };
+                continue;
             }
             let Some((found, function)) = self.peek().and_then(binary_operator).filter(|(found, _)| *found >= level)
             else {
