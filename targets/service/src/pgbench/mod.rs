@@ -261,14 +261,11 @@ pub fn evaluate(expr: &Expr, variables: &Variables, random: &mut ChaCha8Rng) -> 
                 Value::Null => Ok(None),
                 other => other.truth().map(Some),
             };
-            let first = truth(evaluate(&operands[0], variables, random)?)?;
-            if first == Some(decides) {
-                return Ok(Value::Bool(decides));
-            }
-            match (first, truth(evaluate(&operands[1], variables, random)?)?) {
-                (_, Some(second)) if second == decides => Value::Bool(decides),
-                (None, _) | (_, None) => Value::Null,
-                _ => Value::Bool(!decides),
+            // Nor where it is NULL, which SQL would do.
+            match truth(evaluate(&operands[0], variables, random)?)? {
+                None => Value::Null,
+                Some(first) if first == decides => Value::Bool(decides),
+                Some(_) => truth(evaluate(&operands[1], variables, random)?)?.map_or(Value::Null, Value::Bool),
             }
         }
         Expr::Call(function, arguments) => {
@@ -313,7 +310,7 @@ mod tests {
             ("1 = 1 IS TRUE", "true"),
             ("NULL IS NOT NULL", "false"),
             ("5 NOTNULL", "true"),
-            ("NULL AND false", "false"),
+            ("NULL AND false", "NULL"),
             ("NULL OR false", "NULL"),
             ("1 | 2 # 3 & 1", "0"),
             ("~ 5", "-6"),
