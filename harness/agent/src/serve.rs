@@ -172,8 +172,7 @@ fn serve_trial(
     sampler: Option<&dyn StackSampler>,
 ) -> Result<(), Failure> {
     let setup_start_ns = clock::now_ns();
-    let mut description = factory.describe();
-    description.metrics.extend(factory.workload_metrics(&prepare.workload));
+    let description = factory.describe_workload(&prepare.workload);
     let events = EventLog::new(setup_start_ns);
     factory
         .validate(&prepare.workload, &prepare.settings)
@@ -236,7 +235,7 @@ fn serve_trial(
         outcome
     })?;
     if let Some(measured) = outcome {
-        drop(target);
+        target.close().map_err(|error| target_failure("stop", &error))?;
         link.send(&Reply::Finished(Box::new(measured)))?;
     }
     Ok(())

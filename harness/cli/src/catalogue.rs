@@ -264,8 +264,7 @@ pub fn parse(
             .validate(&scenario.workload, &variant.settings)
             .map_err(|error| pin(&error, &variant.name, path, text, sets))?;
     }
-    let mut description = factory.describe();
-    description.metrics.extend(factory.workload_metrics(&scenario.workload));
+    let description = factory.describe_workload(&scenario.workload);
     check_metrics(&scenario, &description, path, text)?;
     Ok(Entry { scenario, description })
 }

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
         uplift_pipeline::FACTORY,
         uplift_dataflow::FACTORY,
         uplift_command::FACTORY,
+        uplift_service::FACTORY,
         uplift_reference::FACTORY,
     ])
 }

@@ -127,7 +127,7 @@ fn was_required(required: &str, reason: &str) -> bool {
     required
         .split(',')
         .map(|word| word.trim().to_lowercase())
-        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && missing.contains(&word))
+        .any(|word| ["docker", "postgres", "redis"].contains(&word.as_str()) && missing.contains(&word))
 }
 
 impl Session<'_> {

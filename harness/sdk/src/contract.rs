@@ -34,6 +34,14 @@ pub trait TargetFactory: Sync {
         Vec::new()
     }
 
+    /// Everything about the target under this workload: [`TargetFactory::describe`] with the metrics of the workload, and
+    /// with its operations, where it names them.
+    fn describe_workload(&self, workload: &Table) -> Description {
+        let mut description = self.describe();
+        description.metrics.extend(self.workload_metrics(workload));
+        description
+    }
+
     /// Checks workload and settings without setting anything up.
     ///
     /// # Errors
@@ -167,6 +175,15 @@ pub trait Target: Send + Sync {
     /// What came of the work, where that must be equal for all variants. Asked once, at the end.
     fn result(&self) -> Option<String> {
         None
+    }
+
+    /// Called once at the very end, when everything is reported and all clients are gone: ends what must end in order, such as a
+    /// server. Where the trial failed before, the target is dropped without it.
+    ///
+    /// # Errors
+    /// Fails the trial.
+    fn close(self: Box<Self>) -> Result<(), TargetError> {
+        Ok(())
     }
 
     /// Why what works for the target cannot be watched, where that is so (a server on another machine). Sync calls,

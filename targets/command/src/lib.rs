@@ -5,18 +5,18 @@
 //! know what the program is about, or which of two is faster.
 
 mod callgrind;
-mod capture;
+pub mod capture;
 mod describe;
 mod empty_program;
 mod extract;
-mod invocation;
+pub mod invocation;
 mod outcome;
 mod own_metrics;
-mod run;
+pub mod run;
 mod settings;
 mod target;
 mod values;
-mod words;
+pub mod words;
 
 use uplift_sdk::{
     DerivedMetric, Description, OpenContext, SettingsError, Target, TargetError, TargetFactory,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::repository::Repository;
 
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 7] = [
     "uplift-command",
+    "uplift-service",
     "uplift-reference",
     "uplift-orchestration",
     "uplift-docdb",
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "uplift-profiler",
             "uplift-docker",
             "uplift-command",
+            "uplift-service",
             "uplift-reference",
             "uplift-orchestration",
             "uplift-docdb",
@@ -46,6 +48,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["uplift-postgres-service"],
     ),
     ("targets/command", &["uplift-sdk"], &[]),
+    // Words, files and ends of processes are those of any command.
+    ("targets/service", &["uplift-sdk", "uplift-command", "uplift-postgres-service"], &["uplift-agent"]),
     ("targets/reference", &["uplift-sdk"], &["uplift-agent"]),
     ("targets/orchestration", &["uplift-sdk", "uplift-postgres-service", "duroxide-grouped"], &["uplift-agent"]),
     ("targets/docdb", &["uplift-sdk", "docdb-engine", "docdb-peers", "engine-disk"], &["uplift-agent"]),

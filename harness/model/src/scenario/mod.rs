@@ -7,6 +7,7 @@
 mod bound;
 mod error;
 mod load;
+mod phases;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,6 +19,7 @@ pub use self::{
     bound::{Bound, Comparison},
     error::ScenarioError,
     load::{Arrival, Load, RATES},
+    phases::{Phase, Profile},
 };
 use crate::{
     Table,
