@@ -3,6 +3,7 @@
 mod accidents;
 mod bench;
 mod command;
+mod crash;
 mod crossover;
 mod docker;
 mod engines;
