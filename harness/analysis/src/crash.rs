@@ -178,7 +178,9 @@ fn demonstration(scenario: &str, variant: &str, cuts: &[&Cut]) -> Demonstration 
         one.recovery_ns = middle.zip(times.iter().max().copied());
     }
     // A store may well be the weaker for what a broken disk did to it.
-    let of = |mode| series.iter().find(|one| one.mode == Some(mode) && one.fault.is_none() && one.cuts > 0);
+    // Where nothing was acknowledged there was nothing to hold.
+    let tells = |one: &&Series| one.fault.is_none() && (one.verified > 0 || one.bad_cuts > 0);
+    let of = |mode| series.iter().filter(tells).find(|one| one.mode == Some(mode));
     let (kill, power) = (of(CutMode::Kill), of(CutMode::Power));
     let declared = cuts.iter().find_map(|cut| cut.declared);
     let kept_all_clean = || {
@@ -209,7 +211,7 @@ fn agreement(
     power: Option<&Series>,
 ) -> Agreement {
     let (Some(declared), Some(demonstrated)) = (declared, demonstrated) else {
-        return Agreement::Untried("no cut was carried out".to_owned());
+        return Agreement::Untried("nothing was acknowledged before any cut; lengthen --within".to_owned());
     };
     let tried = [
         (Durability::ProcessCrash, kill, "its processes were killed"),
@@ -317,6 +319,14 @@ mod tests {
         assert!(matches!(modest.agreement, Agreement::Stronger(_)));
         let wrong = found(&[cut(0, Kill, Buffered, Audit { wrong: 1, ..clean() })]);
         assert_eq!(wrong.demonstrated, Some(None));
+    }
+
+    #[test]
+    fn cuts_before_which_nothing_was_acknowledged_demonstrate_nothing() {
+        let empty = cut(0, CutMode::Power, Durability::PowerLoss, Audit::default());
+        let found = demonstrations(&[empty]).remove(0);
+        assert_eq!(found.demonstrated, None);
+        assert!(matches!(found.agreement, Agreement::Untried(_)));
     }
 
     #[test]
