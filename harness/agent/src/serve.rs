@@ -4,17 +4,20 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read as _, Write as _},
     os::fd::{AsRawFd as _, FromRawFd as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     thread,
 };
 
 use uplift_model::{
-    protocol::{AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Ready, Reply, Request},
+    crash::Audit,
+    protocol::{AgentHello, Audited, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, RECOVERY_PHASE, Ready, Reply, Request},
     trial::{Failure, FailureKind},
 };
 
-use uplift_instrument::{clock, disk_model, sampler::StackSampler, sync_collectors, sync_probe, timeline::EventLog};
+use uplift_instrument::{
+    clock, crash_ledger::Ledger, disk_model, sampler::StackSampler, sync_collectors, sync_probe, timeline::EventLog,
+};
 use uplift_sdk::{OpenContext, TargetError, TargetErrorKind, TargetFactory};
 
 use crate::{load::Pool, recorder::Recorder, session::Session};
@@ -151,8 +154,10 @@ fn converse(
         ));
     }
     let Some(second) = link.receive()? else { return Ok(()) };
-    let Request::Prepare(prepare) = second else {
-        return Err(failure(FailureKind::Protocol, "hello", "the second request must be prepare"));
+    let (prepare, audit) = match second {
+        Request::Prepare(prepare) => (*prepare, None),
+        Request::Audit(order) => (order.prepare, Some((order.ledger, order.cut_ns))),
+        _ => return Err(failure(FailureKind::Protocol, "hello", "the second request must be prepare or audit")),
     };
     let Some(factory) = factories.iter().find(|factory| factory.name() == prepare.target) else {
         let known: Vec<_> = factories.iter().map(|factory| factory.name()).collect();
@@ -162,7 +167,54 @@ fn converse(
             format!("this agent has no target `{}`; it has {}", prepare.target, known.join(", ")),
         ));
     };
-    serve_trial(link, *factory, &prepare, sampler)
+    match audit {
+        None => serve_trial(link, *factory, &prepare, sampler),
+        Some((ledger, cut_ns)) => serve_audit(link, *factory, &prepare, Path::new(&ledger), cut_ns),
+    }
+}
+
+/// What a target is told when it is opened.
+fn context(prepare: &Prepare, events: &EventLog) -> OpenContext {
+    OpenContext {
+        workload: prepare.workload.clone(),
+        settings: prepare.settings.clone(),
+        load: prepare.load.clone(),
+        data_dir: PathBuf::from(&prepare.data_dir),
+        seed: prepare.seed,
+        events: events.clone(),
+        ledger: prepare.ledger.as_ref().map(PathBuf::from),
+    }
+}
+
+/// Opens what is left of a target that died, and holds it against its ledger.
+fn serve_audit(
+    link: &mut HarnessConnection,
+    factory: &dyn TargetFactory,
+    prepare: &Prepare,
+    ledger: &Path,
+    cut_ns: u64,
+) -> Result<(), Failure> {
+    let ledger = Ledger::read(ledger, cut_ns).map_err(|error| {
+        failure(FailureKind::Target, "audit", format!("could not read the ledger `{}`: {error}", ledger.display()))
+    })?;
+    let begun_ns = clock::now_ns();
+    let reopened = factory.reopen(context(prepare, &EventLog::new(begun_ns)));
+    let recovery_ns = clock::now_ns() - begun_ns;
+    let audited = match reopened {
+        Ok(recovered) => {
+            let audit = recovered.audit(&ledger).map_err(|error| target_failure("audit", &error))?;
+            Audited { recovery_ns, audit, not_opened: None }
+        }
+        Err(error) => {
+            let failure = target_failure(RECOVERY_PHASE, &error);
+            if failure.kind != FailureKind::Target {
+                return Err(failure);
+            }
+            let audit = Audit { acknowledged: ledger.acknowledged(), in_flight: ledger.open(), ..Audit::default() };
+            Audited { recovery_ns, audit, not_opened: Some(failure.message) }
+        }
+    };
+    link.send(&Reply::Audited(audited))
 }
 
 fn serve_trial(
@@ -184,16 +236,7 @@ fn serve_trial(
         // Before the target starts threads: they inherit what precise waiting needs.
         disk_model::activate(disk, prepare.seed).map_err(|message| failure(FailureKind::Target, "set-up", message))?;
     }
-    let target = factory
-        .open(OpenContext {
-            workload: prepare.workload.clone(),
-            settings: prepare.settings.clone(),
-            load: prepare.load.clone(),
-            data_dir: PathBuf::from(&prepare.data_dir),
-            seed: prepare.seed,
-            events: events.clone(),
-        })
-        .map_err(|error| target_failure("set-up", &error))?;
+    let target = factory.open(context(prepare, &events)).map_err(|error| target_failure("set-up", &error))?;
     let out_of_reach = || {
         let serves = !target.processes().is_empty() && !sync_collectors::is_holding();
         serves || target.unobservable_work().is_some()

@@ -190,11 +190,11 @@ impl Session<'_> {
                     link.send(&Reply::Profiled(Box::new(profiled)))?;
                 }
                 Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
-                Request::Hello { .. } | Request::Prepare(_) => {
+                Request::Hello { .. } | Request::Prepare(_) | Request::Audit(_) => {
                     return Err(failure(
                         FailureKind::Protocol,
                         "trial",
-                        "hello and prepare come once, at the beginning",
+                        "hello, prepare and audit come once, at the beginning",
                     ));
                 }
             }

@@ -7,6 +7,7 @@ pub mod calibrate;
 pub mod change_points;
 pub mod claims;
 pub mod correction;
+pub mod crash;
 pub mod crossover;
 pub mod deterministic_counter;
 pub mod diff;

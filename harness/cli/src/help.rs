@@ -62,6 +62,15 @@ const GROUPS: &[(&str, &[Page])] = &[
                            uplift profile --cmd './old --x' --cmd './new --x'      # any program, and what moved",
             },
             Page {
+                name: "crash",
+                does: "Loads a variant, kills it or cuts the power of its disk at points drawn by the seed, opens what is left \
+                       with a fresh agent, and holds it against what was acknowledged. Exits with 5 where a variant does not \
+                       hold what it declares.",
+                examples: "uplift crash docdb/crud --variant fast --cuts 100\n\
+                           uplift crash docdb/crud --variant fast --mode power --every-sync 200 --cuts 500\n\
+                           uplift crash docdb/crud --variant fast --fault eio@sync:7",
+            },
+            Page {
                 name: "calibrate",
                 does: "Compares a variant with itself. The noise floor of each metric is kept for later comparisons on \
                        this machine, which take their margins from it.",

@@ -11,12 +11,14 @@ mod base_build;
 mod budget;
 mod catalogue;
 mod cmd;
+mod cuts;
 mod error;
 mod help;
 mod import;
 mod launchers;
 mod output;
 mod overrides;
+mod power;
 mod progress;
 mod quick;
 mod revisions;
@@ -60,6 +62,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Command::Gate(args) => cmd::gate::run(args, targets, &terminal),
         Command::Run(args) => cmd::run::run(args, targets, &terminal),
         Command::Profile(args) => cmd::profile::run(args, targets, &terminal),
+        Command::Crash(args) => cmd::crash::run(args, targets, &terminal),
         Command::Saturate(args) => cmd::saturate::run(args, targets, &terminal),
         Command::Verify(args) => cmd::verify::run(args, targets, &terminal),
         Command::List(args) => cmd::list::run(args, targets, &terminal),

@@ -9,12 +9,19 @@ use std::{
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
+use uplift_analysis::crash::{contradict, demonstrations};
 use uplift_engine::{
     optional_file::list_optional,
-    store::{load_profiles, write_whole},
+    store::{load_cuts, load_profiles, write_whole},
 };
-use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
-use uplift_report::{ReportInput, html, markdown, plots, printable::printable, profile, terminal, verdicts_json};
+use uplift_model::{
+    ProfileTrial, Trial, Verdicts,
+    crash::Cut,
+    run::{Intent, Run},
+};
+use uplift_report::{
+    ReportInput, crash, html, markdown, plots, printable::printable, profile, terminal, verdicts_json,
+};
 
 use crate::{
     args::{ColorChoice, Format, OutputArgs},
@@ -120,14 +127,17 @@ pub fn note(text: &str) {
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// The verdicts of a stored or finished run.
-pub fn verdicts_of(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
-    uplift_analysis::judge(run, trials)
+/// The verdicts of a stored or finished run. What its cuts contradict cannot be compared.
+pub fn verdicts_of(run: &Run, trials: &[Trial], cuts: &[Cut]) -> Option<Verdicts> {
+    let mut verdicts = uplift_analysis::judge(run, trials)?;
+    contradict(&mut verdicts, &demonstrations(cuts));
+    Some(verdicts)
 }
 
 /// Writes everything below `trials.jsonl`.
 pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<Option<Verdicts>, CliError> {
-    let verdicts = verdicts_of(run, trials);
+    let cuts = load_cuts(directory)?;
+    let verdicts = verdicts_of(run, trials, &cuts);
     let write = |name: &str, text: &str| {
         let path = directory.join(name);
         write_whole(&path, text.as_bytes())
@@ -152,7 +162,11 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     for plot in &plots {
         write(&plot.path, &plot.file())?;
     }
-    let text = markdown::document(&input);
+    let text = match run.intent {
+        Intent::Crash { .. } => crash::document(run, &cuts),
+        _ if cuts.is_empty() => markdown::document(&input),
+        _ => format!("{}\n# Durability, demonstrated\n\n{}", markdown::document(&input), crash::sections(&cuts)),
+    };
     write("report.md", &text)?;
     write("report.html", &html::document(&input, &text, &plots, &attachments(directory)?))?;
     Ok(verdicts)
@@ -194,6 +208,16 @@ fn write_profiles(directory: &Path, run: &Run, profiles: &[ProfileTrial]) -> Res
         write_whole(&path, &artifact.bytes).map_err(|error| unwritable(&path, &error))?;
     }
     Ok(())
+}
+
+/// The cuts of a run in the form that was asked for.
+pub fn render_cuts(run: &Run, cuts: &[Cut], format: Format) -> Result<String, CliError> {
+    Ok(match format {
+        Format::Markdown => crash::document(run, cuts),
+        Format::Table => crash::sections(cuts),
+        Format::Json => serde_json::to_string_pretty(&crash::json(cuts))
+            .map_err(|error| CliError::environment(format!("could not write the results: {error}"), ""))?,
+    })
 }
 
 /// The results of a run without profiles in the form that was asked for.

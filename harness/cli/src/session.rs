@@ -477,7 +477,7 @@ impl Judge for SequentialJudge {
 }
 
 /// The command line that redoes this run.
-fn command_line() -> Vec<String> {
+pub fn command_line() -> Vec<String> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or(&name).to_owned();

@@ -1,5 +1,7 @@
 //! The harness's end of the conversation with one agent: requests, replies, timeouts, and how it ended.
 
+mod cutting;
+
 use std::{
     io::{BufRead as _, BufReader, Read, Write},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},

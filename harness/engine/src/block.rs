@@ -308,6 +308,7 @@ fn prepare(
         longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
         slice_ns: if windowed { SLICE_NS } else { 0 },
         disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
+        ledger: None,
     })?;
     arrived(ready.check(), "set-up", link)
 }

@@ -7,6 +7,7 @@ pub mod agent_connection;
 pub mod binary;
 pub mod block;
 pub mod cpu_latency;
+pub mod crash;
 pub mod environment;
 pub mod interrupt;
 pub mod launch;

@@ -7,6 +7,7 @@
 pub mod arrival;
 pub mod bandwidth;
 pub mod calibration;
+pub mod crash;
 pub mod database_durability;
 pub mod disk;
 pub mod durability;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Durability, Table,
+    crash::Audit,
     disk::DiskModel,
     scenario::Load,
     trial::{Ceiling, Failure, Measured, TurnRecord},
@@ -50,6 +51,9 @@ pub enum Request {
     },
     /// Stop sampling and give the folded stacks; answered by [`Reply::Profiled`].
     ProfileStop,
+    /// Open what is there of a target that died, and hold it against a ledger; comes in the place of `prepare`, and is
+    /// answered by [`Reply::Audited`].
+    Audit(Box<AuditOrder>),
     /// Drain, check, tear down and report.
     Finish {
         /// How many turns at the beginning are warm-up and must be left out of everything summed.
@@ -80,7 +84,38 @@ pub struct Prepare {
     /// The disk to model; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskModel>,
+    /// The folder of a ledger in which every client notes what it was told; absent: none is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<String>,
 }
+
+/// What died and is to be opened again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditOrder {
+    /// As the one that died was prepared; its data directory holds what is left.
+    pub prepare: Prepare,
+    /// The folder of its ledger.
+    pub ledger: String,
+    /// When it died, by the monotonic clock of the machine.
+    pub cut_ns: u64,
+}
+
+/// What is left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audited {
+    /// How long opening took.
+    pub recovery_ns: u64,
+    /// What was found; where it does not open, how much had been acknowledged.
+    pub audit: Audit,
+    /// What it said where it does not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_opened: Option<String>,
+}
+
+/// The phase in which a target that died is opened: a failure of it says that it does not open.
+pub const RECOVERY_PHASE: &str = "recovery";
 
 /// One turn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,6 +158,8 @@ pub enum Reply {
     },
     /// The folded stacks.
     Profiled(Box<Profiled>),
+    /// What is left of a target that died.
+    Audited(Audited),
     /// Everything the trial measured.
     Finished(Box<Measured>),
     /// The request failed; the trial is over.

@@ -70,6 +70,11 @@ pub enum Intent {
         /// The variant.
         variant: String,
     },
+    /// Cuts only.
+    Crash {
+        /// The variants.
+        variants: Vec<String>,
+    },
     /// Profiles only.
     Profile {
         /// The variants.

@@ -4,6 +4,7 @@
 //! (merged histograms, counts by kind); nothing of it enters a verdict.
 
 pub mod calibration;
+pub mod crash;
 pub mod crossover;
 pub mod diff;
 mod events;

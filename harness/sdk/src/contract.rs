@@ -1,16 +1,25 @@
 //! The contract between the harness and a target.
 
-use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use uplift_model::{
     Durability, Histogram, Table,
+    crash::Audit,
     metric::DerivedMetric,
     scenario::Load,
     trial::{Ceiling, Check, Drain, StageRecord, SyncRecord},
 };
 
-use uplift_instrument::{stage::StageTable, timeline::EventLog};
+use uplift_instrument::{
+    crash_ledger::{Ledger, LedgerWriter},
+    stage::StageTable,
+    timeline::EventLog,
+};
 
 use crate::settings::SettingsError;
 
@@ -54,6 +63,37 @@ pub trait TargetFactory: Sync {
     /// [`TargetErrorKind::Unavailable`] where something outside is missing (the scenario is then skipped with the
     /// remedy); any other kind fails the trial.
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError>;
+
+    /// Whether [`TargetFactory::reopen`] can open what is left of a target of this kind that died, for `uplift crash`: or
+    /// why it cannot.
+    ///
+    /// # Errors
+    /// The reason, in a sentence.
+    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
+        let _ = (workload, settings);
+        Err("this target cannot be opened on data that are there".to_owned())
+    }
+
+    /// Opens what is there in the data directory of a target that was opened with the same context and died under load:
+    /// recovery and nothing else. How long it takes is recorded.
+    ///
+    /// # Errors
+    /// [`TargetErrorKind::Unavailable`] where something outside is missing; any other kind says that it does not open, which
+    /// is a finding.
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let why = self.can_reopen(&context.workload, &context.settings).err().unwrap_or_default();
+        let remedy = "implement `reopen` of its factory, as docs/CRASH.md shows".to_owned();
+        Err(TargetError::new("opening what is left", TargetErrorKind::Unavailable { state: why, remedy }))
+    }
+}
+
+/// What is left of a target that died, opened.
+pub trait Recovered {
+    /// Holds what is there against what was acknowledged.
+    ///
+    /// # Errors
+    /// When the audit could not be carried out. What is amiss is counted in the [`Audit`].
+    fn audit(&self, ledger: &Ledger) -> Result<Audit, TargetError>;
 }
 
 /// What a target needs to set itself up.
@@ -71,6 +111,30 @@ pub struct OpenContext {
     pub seed: u64,
     /// Where the target writes down what happened when. Cheap to clone.
     pub events: EventLog,
+    /// The folder of the ledger, where clients must note what they are told: [`OpenContext::ledger_of`].
+    pub ledger: Option<PathBuf>,
+}
+
+impl OpenContext {
+    /// The ledger of client `index`, where one is kept. The client begins an entry before each operation that changes
+    /// something, and ends it when it is answered.
+    ///
+    /// # Errors
+    /// Where its file cannot be created.
+    pub fn ledger_of(&self, index: usize) -> Result<Option<LedgerWriter>, TargetError> {
+        ledger_of(self.ledger.as_deref(), index)
+    }
+}
+
+/// The ledger of client `index` in `folder`, where one is kept.
+///
+/// # Errors
+/// Where its file cannot be created.
+pub fn ledger_of(folder: Option<&Path>, index: usize) -> Result<Option<LedgerWriter>, TargetError> {
+    folder
+        .map(|folder| LedgerWriter::create(folder, index))
+        .transpose()
+        .map_err(|error| TargetError::new(format!("creating the ledger of client {index}"), error))
 }
 
 /// A system under test, set up and ready.

@@ -1,6 +1,7 @@
 //! The command line as it is written. Resolution into something runnable is `session.rs`.
 
 mod commands;
+mod crash;
 pub mod disk;
 mod measuring;
 mod stored;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     commands::CommandArgs,
+    crash::{CrashArgs, Cutting, Mode},
     measuring::{
         CalibrateArgs, CompareArgs, ComparisonArgs, CrossoverArgs, GateArgs, ProfileArgs, RunArgs, SaturateArgs,
         SweepArgs, VerifyArgs,
@@ -46,6 +48,8 @@ pub enum Command {
     Run(RunArgs),
     /// Sample stacks: where the time goes, and what moved between two variants
     Profile(ProfileArgs),
+    /// Kill a variant or cut its power under load, open what is left, and count what was acknowledged and is gone
+    Crash(CrashArgs),
     /// Find the highest rate that an open load sustains
     Saturate(SaturateArgs),
     /// Run every scenario once at its smallest and check that it is correct

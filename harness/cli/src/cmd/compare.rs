@@ -1,14 +1,19 @@
 //! `uplift compare BASE CAND [SCENARIO…]`: the main job.
 
-use uplift_model::{run::Intent, scenario::Variant};
+use uplift_engine::store::load_cuts;
+use uplift_model::{
+    run::{Intent, RunState},
+    scenario::Variant,
+};
 use uplift_sdk::TargetFactory;
 
 use crate::{
     ad_hoc::{self, AdHoc},
-    args::{CompareArgs, ProfileMode},
+    args::{CompareArgs, Format, ProfileMode},
     catalogue::{Catalogue, Entry},
+    cuts::beside,
     error::{CliError, pointer, suggestion},
-    output::{Terminal, render_with},
+    output::{Terminal, render_cuts, render_with},
     revisions,
     session::{Finished, Profiling, Session},
 };
@@ -30,6 +35,10 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
         style,
     )?;
     terminal.print(&text);
+    let cuts = load_cuts(&finished.directory)?;
+    if !cuts.is_empty() && args.how.format == Format::Table {
+        terminal.print(&render_cuts(&finished.run, &cuts, args.how.format)?);
+    }
     terminal.say(&format!("report: {}", finished.directory.join("report.md").display()));
     Ok(finished.exit())
 }
@@ -56,7 +65,7 @@ pub fn measure(
     for (entry, variants) in &mut scenarios {
         revisions::prepare(entry, variants, terminal)?;
     }
-    Session {
+    let finished = Session {
         intent: Intent::Compare { baseline: args.baseline.clone(), candidate: candidate_name(args) },
         name: format!("compare-{}-{}", args.baseline, args.candidate),
         scenarios,
@@ -67,7 +76,13 @@ pub fn measure(
         profiling: profiling(args),
         terminal,
     }
-    .execute()
+    .execute()?;
+    match args.how.crash {
+        Some(count) if finished.run.state == RunState::Complete => {
+            beside(finished, &args.how, count, targets, terminal)
+        }
+        _ => Ok(finished),
+    }
 }
 
 /// Two programs of the command line.

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod calibrate;
 pub mod compare;
 pub mod completions;
+pub mod crash;
 pub mod crossover;
 pub mod diff;
 pub mod docker;

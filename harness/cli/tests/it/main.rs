@@ -4,6 +4,7 @@ mod accidents;
 mod any_program;
 mod bench;
 mod command;
+mod crash;
 mod crossover;
 mod docker;
 mod engines;

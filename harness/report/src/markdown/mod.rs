@@ -19,10 +19,11 @@ use uplift_model::{
     verdict::ScenarioVerdict,
 };
 
+pub(crate) use self::environment::{environment, reproduction};
 pub use self::validation::failure_lines;
 use self::{
     comparison::{claims_table, comparison_table, durability, settings_table},
-    environment::{configuration, environment, reproduction},
+    environment::configuration,
     internals::{distributions_table, ratios_table},
     operations::{groups_table, latency_table, operations_table, syncs_table},
 };
@@ -47,6 +48,7 @@ pub fn document(input: &ReportInput<'_>) -> String {
         Intent::Ledger { steps } => format!("sprint ledger, {}", steps.join(" → ")),
         Intent::Calibrate { variant } => format!("calibration: `{variant}` against itself"),
         Intent::Profile { variants } => format!("profiles of {}", variants.join(", ")),
+        Intent::Crash { variants } => format!("cuts of {}", variants.join(", ")),
     };
     let _ = writeln!(text, "# Performance results: {title}\n");
     if run.state != RunState::Complete {
