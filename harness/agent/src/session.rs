@@ -172,11 +172,11 @@ impl Session<'_> {
                     link.send(&Reply::Profiled(profiled))?;
                 }
                 Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
-                Request::Hello { .. } | Request::Prepare(_) => {
+                Request::Hello { .. } | Request::Describe | Request::Validate { .. } | Request::Prepare(_) => {
                     return Err(failure(
                         FailureKind::Protocol,
                         "trial",
-                        "hello and prepare come once, at the beginning",
+                        "hello, describe, validate and prepare come at the beginning",
                     ));
                 }
             }

@@ -7,6 +7,7 @@
 pub mod arrival;
 pub mod calibration;
 pub mod database_durability;
+pub mod description;
 pub mod disk;
 pub mod durability;
 pub mod duration;
