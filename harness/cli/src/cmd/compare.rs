@@ -1,12 +1,13 @@
 //! `uplift compare BASE CAND [SCENARIO…]`: the main job.
 
-use uplift_model::{run::Intent, scenario::Variant};
+use uplift_model::{duration::HumanDuration, run::Intent, scenario::Variant};
 use uplift_sdk::TargetFactory;
 
 use crate::{
     ad_hoc::{self, AdHoc},
     args::{CompareArgs, ProfileMode},
     catalogue::{Catalogue, Entry},
+    cmd::calibrate,
     error::{CliError, pointer, suggestion},
     output::{Terminal, render_with},
     revisions,
@@ -18,7 +19,13 @@ const LISTED: &str = "`uplift list` shows the variants of each scenario";
 
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    let finished = measure(args, targets, terminal)?;
+    if args.commands.base_ref.is_some() && args.commands.cmd.is_empty() {
+        return Err(CliError::usage(
+            "--base-ref is about a program, and no --cmd names one",
+            "write `uplift compare --base-ref main --build make --cmd ./program`; for builds of a target, `uplift gate --base-ref main`",
+        ));
+    }
+    let finished = measure(args, None, targets, terminal)?;
     let style = terminal.style(args.how.all_metrics);
     let text = render_with(
         &finished.run,
@@ -33,14 +40,15 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
     Ok(finished.exit())
 }
 
-/// Measures both variants interleaved and writes the documents.
+/// Measures both variants interleaved and writes the documents; `floor` is the time to compare the baseline with itself first.
 pub fn measure(
     args: &CompareArgs,
+    floor: Option<HumanDuration>,
     targets: &[&'static dyn TargetFactory],
     terminal: &Terminal,
 ) -> Result<Finished, CliError> {
     if let Some(found) = ad_hoc::resolve(&args.commands, &args.selection.place, &args.how.trials, targets, terminal)? {
-        return measure_commands(args, found, terminal);
+        return measure_commands(args, found, floor, terminal);
     }
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let mut scenarios = chosen(catalogue.entries, args)?;
@@ -54,6 +62,9 @@ pub fn measure(
     }
     for (entry, variants) in &mut scenarios {
         revisions::prepare(entry, variants, terminal)?;
+    }
+    if let Some(floor) = floor {
+        calibrate::floor(&scenarios, floor, &args.how, terminal)?;
     }
     Session {
         intent: Intent::Compare { baseline: args.baseline.clone(), candidate: candidate_name(args) },
@@ -70,7 +81,12 @@ pub fn measure(
 }
 
 /// Two programs of the command line.
-fn measure_commands(args: &CompareArgs, found: AdHoc, terminal: &Terminal) -> Result<Finished, CliError> {
+fn measure_commands(
+    args: &CompareArgs,
+    found: AdHoc,
+    floor: Option<HumanDuration>,
+    terminal: &Terminal,
+) -> Result<Finished, CliError> {
     if !args.baseline.is_empty() {
         return Err(CliError::usage(
             format!("`{}` is a variant, and --cmd names programs", args.baseline),
@@ -87,10 +103,14 @@ fn measure_commands(args: &CompareArgs, found: AdHoc, terminal: &Terminal) -> Re
     if let Some(metric) = &args.how.metric {
         entry.decide_by(metric)?;
     }
+    let scenarios = vec![(entry, variants.clone())];
+    if let Some(floor) = floor {
+        calibrate::floor(&scenarios, floor, &args.how, terminal)?;
+    }
     Session {
         intent: Intent::Compare { baseline: baseline.clone(), candidate: candidate.clone() },
         name: format!("compare-{baseline}-{candidate}"),
-        scenarios: vec![(entry, variants.clone())],
+        scenarios,
         trials: &trials,
         binaries: [args.how.baseline_bin.clone(), args.how.candidate_bin.clone()],
         blocks: None,

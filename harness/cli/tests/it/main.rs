@@ -1,12 +1,17 @@
 //! The built binary, used as users use it.
 
 mod accidents;
+mod action;
+mod agents;
 mod bench;
 mod command;
 mod crossover;
 mod docker;
+mod doctor_fix;
 mod engines;
 mod faults;
+mod installed;
+mod new_crate;
 mod own_engine;
 mod own_target;
 mod owner;
