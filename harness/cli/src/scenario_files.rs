@@ -89,13 +89,15 @@ impl Place {
     pub fn files(&self) -> Result<Vec<ScenarioFile>, CliError> {
         match self {
             Self::Folder(folder) => files(folder),
-            Self::Embedded(files) => Ok(files
-                .iter()
-                .filter_map(|(path, text)| {
+            Self::Embedded(files) => {
+                let scenario = |(path, text): &(&'static str, &'static str)| {
                     let name = path.strip_suffix(".toml").filter(|name| name.contains('/'))?;
                     Some(ScenarioFile { name: name.to_owned(), source: Source::Embedded(text) })
-                })
-                .collect()),
+                };
+                let mut found: Vec<ScenarioFile> = files.iter().filter_map(scenario).collect();
+                found.sort_by(|a, b| a.name.cmp(&b.name));
+                Ok(found)
+            }
         }
     }
 

@@ -74,7 +74,11 @@ fn mistakes_of_an_agent_are_named() {
             "time.sleep(0); return self.ready | {\"effective\": {},",
             "`effective` must be that of `ready`",
         ),
-        ("if key not in known:", "if False:", "it accepts the setting `no-such-key`"),
+        (
+            "if key not in KNOWN[table]:",
+            "if key not in KNOWN[table]: continue\n            if False:",
+            "it accepts the setting `no-such-key`",
+        ),
         ("self.sync_calls += self.sync", "pass", "survive a power loss, it says, without one sync call"),
         ("kept = self.kept[drop:]", "kept = self.kept", "`operations` must add up to"),
         ("        sys.exit(1)", "        pass", "it must end with another code than 0"),
