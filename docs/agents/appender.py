@@ -76,7 +76,7 @@ class Trial:
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
         spread, failed = sorted(times.elements()), failures.total()
-        record = {"index": request["index"], "start_ns": start - self.origin, "wall_ns": max(done) - start,
+        record = {"index": request["index"], "start_ns": start - self.origin, "wall_ns": max(done, default=start) - start,
                   "attempts": len(spread) + failed, "ok": len(spread), "nothing": 0, "failed": failed, "unsent": 0,
                   "cpu_ns": cpu_now() - cpu, "sync_calls": self.sync_calls - syncs, "quiesce_ns": 0}
         record |= {"response_p50_ns": spread[len(spread) // 2], "response_max_ns": spread[-1]} if spread else {}

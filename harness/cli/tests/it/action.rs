@@ -65,7 +65,7 @@ const CMD: (&str, &str) = ("CMD", "./app");
 #[test]
 fn a_regression_of_a_c_project_is_found_by_the_action() {
     let bench = Bench::new();
-    let folder = project(&bench, &[2_000, 6_000]);
+    let folder = project(&bench, &[1_000, 400_000]);
     let arguments = ("ARGUMENTS", "--runs\n12");
     let rules = ("RULES", "run_time <= +20%\n\nsuccess_rate >= 0.9\n");
     // `--runs` and a budget exclude each other, as they do for people.

@@ -59,3 +59,53 @@ fn a_new_crate_is_built_and_has_a_verdict() {
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("UPLIFT_BIN"));
 }
+
+/// A revision is built in a worktree, and what it depends on may lie beside its repository: `path = "../library"` was not
+/// found there. The binary lies where nobody knows how it was built, so that both sides are.
+#[test]
+fn a_base_revision_finds_what_lies_beside_its_repository() {
+    let bench = Bench::new();
+    let folder = bench.folder.path();
+    let write = |path: &str, text: &str| {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let package = "version = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+    write("library/Cargo.toml", &format!("[package]\nname = \"library\"\n{package}"));
+    write("library/src/lib.rs", "pub fn word() -> &'static str { \"beside\" }\n");
+    let dependency = "[dependencies]\nlibrary = { path = \"../library\" }\n";
+    write("app/Cargo.toml", &format!("[package]\nname = \"uplift\"\n{package}{dependency}"));
+    write("app/src/main.rs", "fn main() { println!(\"{}\", library::word()) }\n");
+    write("app/.gitignore", "/target\n/Cargo.lock\n");
+    let app = folder.join("app");
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(&app).args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]);
+        let output = git.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    git(&["init", "--quiet", "--initial-branch", "main"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "first"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    let elsewhere = folder.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::hard_link(env!("CARGO_BIN_EXE_uplift"), elsewhere.join("uplift")).unwrap();
+    let mut gate = Command::new(elsewhere.join("uplift"));
+    gate.args(["gate", "--base-ref", "main", "--variant", "baseline", "reference/steady", "--blocks", "1"]);
+    gate.current_dir(&app).env("NO_COLOR", "1").env("CARGO_NET_OFFLINE", "true");
+    let said = Said(gate.env("UPLIFT_SCENARIOS", repository().join("scenarios")).output().unwrap());
+    // What was built is no agent, so nothing is measured; but both sides were built.
+    said.code(5).says("is in no build folder of cargo");
+    let built = app.join(".git/uplift/base-ref");
+    for name in [format!("uplift-{}", &commit[..12]), "uplift-working-tree".to_owned()] {
+        let output = Command::new(built.join(&name)).output();
+        let words = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        assert_eq!(words.ok().as_deref(), Some("beside\n"), "{name}: {}", said.err());
+    }
+    assert_eq!(git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "no worktree is left");
+    assert!(!built.join(&commit[..12]).exists());
+    assert_eq!(git(&["status", "--porcelain"]), "", "the repository is as it was");
+}

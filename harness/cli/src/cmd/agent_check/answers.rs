@@ -69,9 +69,8 @@ pub fn turn(request: &TurnRequest, record: &TurnRecord, elapsed: Duration, befor
             attempts == ok + nothing + failed,
             format!("`attempts` must be ok + nothing + failed = {}, got {attempts}", ok + nothing + failed),
         ),
-        (ok > 0, "no operation succeeded".to_owned()),
         (
-            wall_ns > 0 && wall_ns <= elapsed_ns,
+            (wall_ns > 0 || attempts == 0) && wall_ns <= elapsed_ns,
             format!("`wall_ns` is {wall_ns}, and the answer came after {elapsed_ns}"),
         ),
         (start_ns >= over, format!("`start_ns` is {start_ns}, before the end of the last turn at {over}")),
@@ -86,12 +85,13 @@ pub fn turn(request: &TurnRequest, record: &TurnRecord, elapsed: Duration, befor
     ];
     match request.length {
         TurnLength::Nanoseconds(ns) => {
-            rules.push((
-                wall_ns >= ns / 2,
-                format!("a turn of {ns} ns in a closed loop must last as long, got {wall_ns}"),
-            ));
+            let rule =
+                format!("a turn of {ns} ns in a closed loop must last as long, and was answered after {elapsed_ns}");
+            rules.push((elapsed_ns >= ns, rule));
         }
+        // Within a time nothing need succeed: a busy machine may give the agent none of it.
         TurnLength::Operations(calls) => {
+            rules.push((ok > 0, "no operation succeeded".to_owned()));
             rules.push((
                 attempts >= calls,
                 format!("a turn of {calls} calls over all clients, got {attempts} attempts"),

@@ -19,7 +19,7 @@ use self::talk::{Talk, unexpected};
 use crate::{args::AgentCheckArgs, error::CliError, exit, external, output::Terminal, overrides::value_of};
 
 /// Length of the turns that are bounded by time.
-const TURN: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(100);
 /// Calls of the client in the turn that is bounded by them.
 const CALLS: u64 = 10;
 /// How long the variant must be quiet between two turns.

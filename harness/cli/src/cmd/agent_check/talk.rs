@@ -127,15 +127,13 @@ impl Talk {
     /// Hangs up, and waits for the end of the agent: the code that it ended with.
     pub fn end(mut self) -> Result<i32, String> {
         self.requests = None;
-        loop {
-            match self.replies.recv_timeout(self.timeout) {
-                Ok(Ok(Some(other))) => return Err(unexpected("nothing", &other)),
-                Ok(Ok(None)) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Err(message)) => return Err(message),
-                Err(RecvTimeoutError::Timeout) => {
-                    let limit = self.timeout.as_secs_f64();
-                    return Err(format!("it did not end within {limit:.1} s of the end of its standard input"));
-                }
+        match self.replies.recv_timeout(self.timeout) {
+            Ok(Ok(Some(other))) => return Err(unexpected("nothing", &other)),
+            Ok(Ok(None)) | Err(RecvTimeoutError::Disconnected) => {}
+            Ok(Err(message)) => return Err(message),
+            Err(RecvTimeoutError::Timeout) => {
+                let limit = self.timeout.as_secs_f64();
+                return Err(format!("it did not end within {limit:.1} s of the end of its standard input"));
             }
         }
         match self.handle.wait() {
