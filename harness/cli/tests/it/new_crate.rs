@@ -77,7 +77,7 @@ fn a_base_revision_finds_what_lies_beside_its_repository() {
     let dependency = "[dependencies]\nlibrary = { path = \"../library\" }\n";
     write("app/Cargo.toml", &format!("[package]\nname = \"uplift\"\n{package}{dependency}"));
     write("app/src/main.rs", "fn main() { println!(\"{}\", library::word()) }\n");
-    write("app/.gitignore", "/target\n/Cargo.lock\n");
+    write("app/.gitignore", "/target\n/Cargo.lock\n/results\n");
     let app = folder.join("app");
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
