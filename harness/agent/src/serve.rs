@@ -11,7 +11,10 @@ use std::{
 
 use uplift_model::{
     crash::Audit,
-    protocol::{AgentHello, Audited, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, RECOVERY_PHASE, Ready, Reply, Request},
+    description::DescribedTarget,
+    protocol::{
+        AgentHello, Audited, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, RECOVERY_PHASE, Ready, Reply, Request, Validated,
+    },
     trial::{Failure, FailureKind},
 };
 
@@ -153,24 +156,48 @@ fn converse(
             ),
         ));
     }
-    let Some(second) = link.receive()? else { return Ok(()) };
-    let (prepare, audit) = match second {
-        Request::Prepare(prepare) => (*prepare, None),
-        Request::Audit(order) => (order.prepare, Some((order.ledger, order.cut_ns))),
-        _ => return Err(failure(FailureKind::Protocol, "hello", "the second request must be prepare or audit")),
-    };
-    let Some(factory) = factories.iter().find(|factory| factory.name() == prepare.target) else {
-        let known: Vec<_> = factories.iter().map(|factory| factory.name()).collect();
-        return Err(failure(
-            FailureKind::Settings,
-            "set-up",
-            format!("this agent has no target `{}`; it has {}", prepare.target, known.join(", ")),
-        ));
-    };
-    match audit {
-        None => serve_trial(link, *factory, &prepare, sampler),
-        Some((ledger, cut_ns)) => serve_audit(link, *factory, &prepare, Path::new(&ledger), cut_ns),
+    loop {
+        let Some(request) = link.receive()? else { return Ok(()) };
+        match request {
+            Request::Describe => link.send(&Reply::Described { targets: described(factories) })?,
+            Request::Validate { target, workload, settings } => {
+                let factory = named(factories, &target, "validation")?;
+                let problem = factory.validate(&workload, &settings).err().map(Into::into);
+                // A workload that is wrong has no metrics.
+                let metrics = if problem.is_none() { factory.workload_metrics(&workload) } else { Vec::new() };
+                link.send(&Reply::Validated(Validated { problem, metrics }))?;
+            }
+            Request::Prepare(prepare) => {
+                let factory = named(factories, &prepare.target, "set-up")?;
+                return serve_trial(link, factory, &prepare, sampler);
+            }
+            Request::Audit(order) => {
+                let factory = named(factories, &order.prepare.target, "set-up")?;
+                return serve_audit(link, factory, &order.prepare, Path::new(&order.ledger), order.cut_ns);
+            }
+            _ => {
+                let rule = "after hello come describe and validate, or prepare, or audit";
+                return Err(failure(FailureKind::Protocol, "hello", rule));
+            }
+        }
     }
+}
+
+fn described(factories: &[&dyn TargetFactory]) -> Vec<DescribedTarget> {
+    let one = |factory: &&dyn TargetFactory| DescribedTarget {
+        name: factory.name().to_owned(),
+        about: factory.about().to_owned(),
+        description: factory.describe(),
+    };
+    factories.iter().map(one).collect()
+}
+
+fn named<'a>(factories: &[&'a dyn TargetFactory], name: &str, phase: &str) -> Result<&'a dyn TargetFactory, Failure> {
+    factories.iter().copied().find(|factory| factory.name() == name).ok_or_else(|| {
+        let known: Vec<_> = factories.iter().map(|factory| factory.name()).collect();
+        let message = format!("this agent has no target `{name}`; it has {}", known.join(", "));
+        failure(FailureKind::Settings, phase, message)
+    })
 }
 
 /// What a target is told when it is opened.

@@ -190,11 +190,15 @@ impl Session<'_> {
                     link.send(&Reply::Profiled(Box::new(profiled)))?;
                 }
                 Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
-                Request::Hello { .. } | Request::Prepare(_) | Request::Audit(_) => {
+                Request::Hello { .. }
+                | Request::Describe
+                | Request::Validate { .. }
+                | Request::Prepare(_)
+                | Request::Audit(_) => {
                     return Err(failure(
                         FailureKind::Protocol,
                         "trial",
-                        "hello, prepare and audit come once, at the beginning",
+                        "hello, describe, validate, prepare and audit come at the beginning",
                     ));
                 }
             }

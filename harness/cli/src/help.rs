@@ -141,6 +141,31 @@ const GROUPS: &[(&str, &[Page])] = &[
                            go test -bench . -count 10 | tee new.txt; uplift import new.txt",
             },
             Page {
+                name: "new",
+                does: "Writes a crate with a target, a scenario and a CI workflow. It builds and runs as it is, and depends \
+                       on the SDK only.",
+                examples: "uplift new my-bench\n\
+                           uplift new benches/kv --sdk ../uplift",
+            },
+            Page {
+                name: "agent-check",
+                does: "Goes through the conversation of a trial with a program in any language, right and wrong requests, \
+                       and says which rules of the protocol its answers break.",
+                examples: "uplift agent-check docs/agents/appender.py\n\
+                           uplift agent-check target/debug/my-bench --set sync=false",
+            },
+            Page {
+                name: "init",
+                does: "Writes the scenarios of this binary into a folder. Without one, they are used from the binary.",
+                examples: "uplift init\n\
+                           uplift init bench/scenarios",
+            },
+            Page {
+                name: "man",
+                does: "Writes a manual page for uplift and one for each command.",
+                examples: "uplift man ~/.local/share/man/man1",
+            },
+            Page {
                 name: "completions",
                 does: "Prints a completion script for a shell.",
                 examples: "uplift completions bash > ~/.local/share/bash-completion/completions/uplift",
@@ -155,7 +180,9 @@ const GROUPS: &[(&str, &[Page])] = &[
                 does: "Checks clocks, permissions, disk, CPUs and the Docker engine, and prints a fix for each thing \
                        that this machine cannot measure.",
                 examples: "uplift doctor\n\
-                           uplift doctor --data-dir /mnt/nvme",
+                           uplift doctor --data-dir /mnt/nvme\n\
+                           uplift doctor --fix\n\
+                           uplift doctor --restore",
             },
             Page {
                 name: "verify",
@@ -178,10 +205,21 @@ const GROUPS: &[(&str, &[Page])] = &[
 const SHARED: &[(&str, &[&str])] = &[
     ("Scenarios", &["scenario_dir", "overrides"]),
     ("Trials", &["budget", "quick", "blocks", "seed", "data_dir", "disk", "memory_max", "allow_debug"]),
-    ("Launch", &["launch", "swarm_labels", "docker_base", "cpus", "memory", "docker_args"]),
+    ("Launch", &["agent", "launch", "swarm_labels", "docker_base", "cpus", "memory", "docker_args"]),
     ("Profiles", &["frequency", "window", "repeats", "tail"]),
     ("Output", &["format", "all_metrics", "out", "color", "quiet", "verbose"]),
 ];
+
+/// What commands do, without colours: for pages that have styles of their own.
+pub fn dress_plain(mut command: Command) -> Command {
+    for page in GROUPS.iter().flat_map(|(_, pages)| *pages) {
+        command = command.mut_subcommand(page.name, |sub| {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            sub.long_about(format!("{about}. {}", page.does)).after_long_help(format!("Examples:\n{}", page.examples))
+        });
+    }
+    command
+}
 
 /// The command line with its commands in groups, headings over shared options, and the longer help.
 pub fn dress(command: Command) -> Command {

@@ -13,6 +13,7 @@ mod catalogue;
 mod cmd;
 mod cuts;
 mod error;
+mod external;
 mod help;
 mod import;
 mod launchers;
@@ -22,6 +23,7 @@ mod power;
 mod progress;
 mod quick;
 mod revisions;
+mod scenario_files;
 mod session;
 
 use std::process::ExitCode;
@@ -35,6 +37,15 @@ use crate::args::{Cli, Command};
 
 /// Executes the command line of the process for these targets.
 pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
+    main_with(targets, &[])
+}
+
+/// The same with scenarios for a folder that has none: files by their path within the scenario folder, with their text.
+pub fn main_with(
+    targets: &[&'static dyn TargetFactory],
+    scenarios: &'static [(&'static str, &'static str)],
+) -> ExitCode {
+    scenario_files::embed(scenarios);
     // A file that reaches `ulimit -f` is then an error with a sentence, here and in agents, and not a signal.
     // SAFETY: ignoring a signal takes no handler.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
@@ -57,6 +68,15 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         }
     };
     let terminal = output::Terminal::of(&cli.output);
+    let external = match cli.agent.as_deref().filter(|path| !path.as_os_str().is_empty()).map(external::take) {
+        None => None,
+        Some(Ok(targets)) => Some(targets),
+        Some(Err(error)) => {
+            terminal.complain(&error);
+            return ExitCode::from(error.exit);
+        }
+    };
+    let targets = external.as_deref().unwrap_or(targets);
     let outcome = match &cli.command {
         Command::Compare(args) => cmd::compare::run(args, targets, &terminal),
         Command::Gate(args) => cmd::gate::run(args, targets, &terminal),
@@ -77,6 +97,10 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Command::Sweep(args) => cmd::sweep::run(args, targets, &terminal),
         Command::Crossover(args) => cmd::crossover::run(args, targets, &terminal),
         Command::Doctor(args) => cmd::doctor::run(args, &terminal),
+        Command::Init(args) => cmd::init::run(args, &terminal),
+        Command::Man(args) => cmd::man::run(args, &terminal),
+        Command::New(args) => cmd::new::run(args, &terminal),
+        Command::AgentCheck(args) => cmd::agent_check::run(args, &terminal),
         Command::Completions(args) => cmd::completions::run(args, &terminal),
     };
     match outcome {

@@ -25,7 +25,7 @@ use crate::{
     budget::BudgetAllocator,
     catalogue::Entry,
     error::CliError,
-    exit,
+    exit, external,
     launchers::Launchers,
     output::{Terminal, write_documents},
     progress::ProgressReporter,
@@ -153,13 +153,14 @@ impl Session<'_> {
         }
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let pinned = self.pin()?;
+        let agent = external::agent().map(|path| pinned_at(path, "name the program with --agent")).transpose()?;
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
         let launchers = Launchers::resolve(&self.trials.setup.launch, &id, profiling, scenarios)?;
         let planned = self
             .scenarios
             .iter()
-            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &pinned, &allocator))
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers, (&pinned, agent.as_ref()), &allocator))
             .collect::<Result<Vec<_>, _>>()?;
         let mut run = Run {
             schema: RUN_SCHEMA,
@@ -176,6 +177,8 @@ impl Session<'_> {
             warnings: Vec::new(),
         };
         let mut store = RunStore::create(&self.trials.setup.out, &mut run)?;
+        let place = store.directory().canonicalize().unwrap_or_else(|_| store.directory().to_owned());
+        self.terminal.say(&format!("results: {}", place.display()));
         let data_root = match &self.trials.setup.data_dir {
             Some(shared) => own_folder(shared, &run.id),
             None => {
@@ -245,7 +248,7 @@ impl Session<'_> {
                 budget: allocator.share(spent, index as u32),
                 allow_overrun: allocator.may_overrun(spent),
                 stretch: allocator.stretch(),
-                ..self.order(&run.scenarios[index], index, &launchers, &pinned)
+                ..self.order(&run.scenarios[index], index, &launchers, (&pinned, agent.as_ref()))
             };
             let measured = match self.profiling {
                 Profiling::Only(_) => Ok(()),
@@ -284,7 +287,7 @@ impl Session<'_> {
                 budget,
                 allow_overrun: false,
                 resumed: Some((done, blocks_max)),
-                ..self.order(planned, index, &launchers, &pinned)
+                ..self.order(planned, index, &launchers, (&pinned, agent.as_ref()))
             };
             broken = engine.run_scenario(&mut run, &order, &mut trials).err();
         }
@@ -344,12 +347,14 @@ impl Session<'_> {
         planned: &PlannedScenario,
         index: usize,
         launchers: &'l Launchers,
-        pinned: &[Option<PinnedBinary>; 2],
+        (pinned, agent): (&[Option<PinnedBinary>; 2], Option<&PinnedBinary>),
     ) -> ScenarioOrder<'l> {
         ScenarioOrder {
             index,
             launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
-            binaries: pinned.to_vec(),
+            binaries: (0..planned.variants.len())
+                .map(|variant| pinned.get(variant).cloned().flatten().or_else(|| agent.cloned()))
+                .collect(),
             sampling: match self.profiling {
                 Profiling::Cost(sampling) => vec![None, Some(sampling)],
                 _ => Vec::new(),
@@ -381,12 +386,7 @@ impl Session<'_> {
         let mut pinned = [None, None];
         for (slot, path) in pinned.iter_mut().zip(&self.binaries) {
             if let Some(path) = path {
-                *slot = Some(PinnedBinary::of(path.clone()).map_err(|error| {
-                    CliError::usage(
-                        format!("could not read the binary `{}`: {error}", path.display()),
-                        "name an executable built from uplift",
-                    )
-                })?);
+                *slot = Some(pinned_at(path, "name an executable built from uplift")?);
             }
         }
         Ok(pinned)
@@ -397,7 +397,7 @@ impl Session<'_> {
         entry: &Entry,
         variants: &[String],
         launch: &Launchers,
-        pinned: &[Option<PinnedBinary>; 2],
+        (pinned, agent): (&[Option<PinnedBinary>; 2], Option<&PinnedBinary>),
         allocator: &BudgetAllocator,
     ) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
@@ -432,10 +432,16 @@ impl Session<'_> {
             stopped: None,
             decided_early: false,
             calibration: None,
+            agent: agent.map(PinnedBinary::record),
             binaries,
             launchers,
         })
     }
+}
+
+fn pinned_at(path: &Path, fix: &str) -> Result<PinnedBinary, CliError> {
+    PinnedBinary::of(path.to_owned())
+        .map_err(|error| CliError::usage(format!("could not read the binary `{}`: {error}", path.display()), fix))
 }
 
 /// Makes a folder of this run's own in a folder that other runs may use at the same time. Making it is the lock: of two

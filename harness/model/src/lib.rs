@@ -9,6 +9,7 @@ pub mod bandwidth;
 pub mod calibration;
 pub mod crash;
 pub mod database_durability;
+pub mod description;
 pub mod disk;
 pub mod durability;
 pub mod duration;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Durability, Table,
     crash::Audit,
+    description::DescribedTarget,
     disk::DiskModel,
+    metric::DerivedMetric,
     scenario::Load,
     trial::{Ceiling, Failure, Measured, TurnRecord},
 };
@@ -34,6 +36,19 @@ pub enum Request {
     Hello {
         /// [`PROTOCOL_VERSION`] of the harness.
         protocol: u32,
+    },
+    /// What can you drive? Comes before `prepare`, any number of times, and only to agents whose targets the harness does
+    /// not know; answered by [`Reply::Described`].
+    Describe,
+    /// Would you accept this? Comes before `prepare`, any number of times, and only to such agents; answered by
+    /// [`Reply::Validated`].
+    Validate {
+        /// The target's name.
+        target: String,
+        /// The scenario's workload table.
+        workload: Table,
+        /// The variant's settings.
+        settings: Table,
     },
     /// Set up the target; untimed.
     Prepare(Box<Prepare>),
@@ -145,6 +160,13 @@ pub enum TurnLength {
 pub enum Reply {
     /// I am.
     Hello(AgentHello),
+    /// These I can drive.
+    Described {
+        /// One for each name in the hello.
+        targets: Vec<DescribedTarget>,
+    },
+    /// Whether workload and settings are accepted.
+    Validated(Validated),
     /// The target is set up.
     Ready(Ready),
     /// The turn is over and the variant is quiet.
@@ -180,6 +202,50 @@ pub struct AgentHello {
     pub sync_probe_live: bool,
     /// The targets it can drive.
     pub targets: Vec<String>,
+}
+
+/// Whether workload and settings are accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validated {
+    /// The key that is wrong; absent: everything is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// Metrics that follow from the workload, beside those of the description.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<DerivedMetric>,
+}
+
+/// A key of a scenario's table that a target refuses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Problem {
+    /// Which table.
+    pub table: ProblemTable,
+    /// The key's path within it, outermost first; empty where the table as a whole is wrong.
+    pub keys: Vec<String>,
+    /// The rule that was broken, with the value.
+    pub message: String,
+}
+
+/// The tables of a scenario that only its target understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemTable {
+    /// `[workload]`
+    Workload,
+    /// `[settings]`, or the variant's own.
+    Settings,
+}
+
+impl ProblemTable {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Settings => "settings",
+        }
+    }
 }
 
 /// The target is set up.

@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
 use uplift_model::{
     Durability, Histogram, Table,
     crash::Audit,
@@ -21,10 +20,9 @@ use uplift_instrument::{
     timeline::EventLog,
 };
 
-use crate::settings::SettingsError;
+pub use uplift_model::description::{Description, REASONS_MAX};
 
-/// The most reasons for doing nothing, and the most failure categories, that a target may declare.
-pub const REASONS_MAX: usize = 16;
+use crate::settings::SettingsError;
 
 /// Makes targets of one kind. One static value for each target, registered with the command line.
 pub trait TargetFactory: Sync {
@@ -323,28 +321,6 @@ pub enum OutcomeKind {
     NoOp(u8),
     /// It failed: index into [`Description::failure_categories`].
     Failed(u8),
-}
-
-/// What the harness must know about a target. The indices that outcomes use point into these lists.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Description {
-    /// What one operation is called: "operation", "orchestration", "row".
-    pub unit_of_work: Cow<'static, str>,
-    /// The kinds of operation; at most 255.
-    pub operations: Vec<Cow<'static, str>>,
-    /// Those of them that write.
-    pub write_kinds: Vec<Cow<'static, str>>,
-    /// Why an operation may do nothing; at most [`REASONS_MAX`].
-    pub no_op_reasons: Vec<Cow<'static, str>>,
-    /// How an operation may fail; at most [`REASONS_MAX`].
-    pub failure_categories: Vec<Cow<'static, str>>,
-    /// The target's own metrics.
-    pub metrics: Vec<DerivedMetric>,
-    /// JSON Schema of the workload table.
-    pub workload_schema: serde_json::Value,
-    /// JSON Schema of the settings.
-    pub settings_schema: serde_json::Value,
 }
 
 /// Counters and gauges at one moment.

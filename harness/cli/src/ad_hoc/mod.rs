@@ -19,7 +19,7 @@ use crate::{
     catalogue::{self, Entry},
     error::CliError,
     output::Terminal,
-    revisions,
+    revisions, scenario_files,
 };
 
 /// The target that programs are for.
@@ -386,7 +386,7 @@ fn save(name: &str, place: &PlaceArgs, text: &str) -> Result<PathBuf, CliError> 
     let root = place
         .scenario_dir
         .clone()
-        .or_else(|| catalogue::folder(None).ok())
+        .or_else(|| scenario_files::folder(None).ok())
         .unwrap_or_else(|| Path::new("scenarios").to_owned());
     let folder = root.join(TARGET);
     let path = folder.join(format!("{name}.toml"));

@@ -95,7 +95,10 @@ pub struct CommandArgs {
     /// Count in one more run of each block: `instructions` by callgrind
     #[arg(long, value_name = "WHAT", value_parser = ["instructions"], requires = "cmd")]
     pub count: Vec<String>,
-    /// Compare this revision of the repository with another: give --cmd once
+    /// Build this revision of the repository and compare with it
+    ///
+    /// With --cmd, given once, that program is built by --build in a worktree of the revision and in the working tree.
+    /// Without it, for `gate`, the program that serves trials is.
     #[arg(long, value_name = "REVISION")]
     pub base_ref: Option<String>,
     /// The other revision [default: the working tree as it is]

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, builder::ArgPredicate};
-use uplift_model::{duration::HumanDuration, scenario::RATES};
+use uplift_model::{
+    duration::HumanDuration,
+    scenario::{Bound, RATES},
+};
 
 use super::{
     Format,
@@ -66,13 +69,23 @@ pub struct CompareArgs {
     pub how: ComparisonArgs,
 }
 
+/// `run_time<=+5%`: a metric and its bound.
+fn rule(text: &str) -> Result<(String, Bound), String> {
+    let at = text.find(['<', '>', '=']).ok_or("write a metric, a comparison and a number, such as `run_time<=+5%`")?;
+    let (metric, bound) = text.split_at(at);
+    if metric.trim().is_empty() {
+        return Err("it names no metric: write `run_time<=+5%`".to_owned());
+    }
+    Ok((uplift_model::metric_names::current(metric.trim()).to_owned(), bound.parse()?))
+}
+
 /// `gate`.
 #[derive(Clone, Debug, Args)]
 pub struct GateArgs {
     /// Baseline, candidate and scenarios; with --base-ref scenarios only
     #[arg(value_name = "NAME")]
     pub variants_and_scenarios: Vec<String>,
-    /// Programs instead of variants; with --base-ref one program in two revisions.
+    /// Programs instead of variants, and the revision to compare with.
     #[command(flatten)]
     pub commands: CommandArgs,
     /// The variant of both builds with --base-ref
@@ -84,6 +97,14 @@ pub struct GateArgs {
     /// How they are compared.
     #[command(flatten)]
     pub how: ComparisonArgs,
+    /// A rule for every scenario, as `run_time<=+5%`; instead of its own
+    #[arg(long = "rule", value_name = "RULE", value_parser = rule)]
+    pub rules: Vec<(String, Bound)>,
+    /// Compare the baseline with itself first, for so long: the A/A floor
+    ///
+    /// What it shows stands beside each change in the comment, and times that move less than it are not told apart.
+    #[arg(long, value_name = "DURATION", value_parser = budget)]
+    pub floor: Option<HumanDuration>,
     /// Exit 3 if any rule is inconclusive
     #[arg(long)]
     pub strict: bool,

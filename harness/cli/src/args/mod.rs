@@ -10,6 +10,7 @@ mod trials;
 use std::{convert::Infallible, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uplift_model::duration::HumanDuration;
 
 pub use self::{
     commands::CommandArgs,
@@ -32,6 +33,11 @@ pub struct Cli {
     /// How results are shown.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Measure the targets of this program, not those built in
+    ///
+    /// It is any program that speaks the protocol of `uplift agent`; its targets are then the only ones.
+    #[arg(long, global = true, value_name = "PROGRAM", env = "UPLIFT_AGENT", hide_env = true)]
+    pub agent: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -78,6 +84,14 @@ pub enum Command {
     Crossover(CrossoverArgs),
     /// Check what this machine can measure, and how to make it measure more
     Doctor(DoctorArgs),
+    /// Write the built-in scenarios out, to be read and changed
+    Init(InitArgs),
+    /// Write manual pages
+    Man(ManArgs),
+    /// Write a crate for a target of your own, ready to run
+    New(NewArgs),
+    /// Test whether a program speaks the protocol of an agent
+    AgentCheck(AgentCheckArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
 }
@@ -181,9 +195,66 @@ pub struct DoctorArgs {
     /// Measure that disk and save it for `--disk FILE` elsewhere
     #[arg(long, value_name = "FILE.toml")]
     pub save_disk: Option<PathBuf>,
+    /// Set governor, turbo and perf permissions so that it measures better
+    ///
+    /// What may not be changed is printed as a command for root. What was in force is written down first.
+    #[arg(long, conflicts_with = "save_disk")]
+    pub fix: bool,
+    /// Put back what --fix changed
+    #[arg(long, conflicts_with_all = ["fix", "save_disk"])]
+    pub restore: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// `init`.
+#[derive(Clone, Debug, Args)]
+pub struct InitArgs {
+    /// Where to
+    #[arg(value_name = "FOLDER", default_value = "scenarios")]
+    pub folder: PathBuf,
+}
+
+/// `man`.
+#[derive(Clone, Debug, Args)]
+pub struct ManArgs {
+    /// Where to
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+}
+
+/// `new`.
+#[derive(Clone, Debug, Args)]
+pub struct NewArgs {
+    /// The folder to create; its last part is the name of the crate
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Where the SDK comes from: a checkout of uplift, or its git address
+    ///
+    /// Without it, the checkout that this binary was built from where that is still there, else crates.io.
+    #[arg(long, value_name = "WHERE")]
+    pub sdk: Option<String>,
+}
+
+/// `agent-check`.
+#[derive(Clone, Debug, Args)]
+pub struct AgentCheckArgs {
+    /// The program
+    #[arg(value_name = "PROGRAM")]
+    pub program: PathBuf,
+    /// The target to try [default: the first that it describes]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// Its workload, as the scenario would have it
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub workload: Vec<String>,
+    /// Its settings, as a variant would have them
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// The longest that one answer may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = trials::budget)]
+    pub timeout: HumanDuration,
 }
 
 /// `completions`.

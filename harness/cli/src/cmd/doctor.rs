@@ -66,6 +66,12 @@ impl Finding {
 
 /// Looks at everything and prints it.
 pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    if args.fix {
+        return super::doctor_fix::fix(&args.data_dir, terminal);
+    }
+    if args.restore {
+        return super::doctor_fix::restore(terminal);
+    }
     if let Some(file) = &args.save_disk {
         return save_disk(args, file, terminal);
     }

@@ -314,8 +314,13 @@ fn a_base_revision_is_built_with_a_profile_of_ones_own() {
     assert!(config.contains("[profile.own]") && config.contains("inherits = \"release\""), "{config}");
     assert_eq!(git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "no worktree is left");
 
+    // Nobody knows how a binary was built that lies elsewhere: then both sides are built alike.
     let copied = folder.join("elsewhere");
     fs::create_dir(&copied).unwrap();
     fs::hard_link(&binary, copied.join("uplift")).unwrap();
-    gate(&copied.join("uplift")).code(2).says("is in no build folder of cargo");
+    gate(&copied.join("uplift")).code(5).says("name it with --baseline-bin");
+    let asked = fs::read_to_string(folder.join("asked")).unwrap();
+    assert!(asked.contains("/package: build --profile release --bin uplift"), "{asked}");
+    assert!(asked.contains("/.git/uplift/base-ref/"), "nothing is written into the repository: {asked}");
+    assert_eq!(git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "no worktree is left");
 }
