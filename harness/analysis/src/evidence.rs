@@ -24,8 +24,8 @@ pub const BLOCKS_MOST: usize = 10_000;
 pub struct Evidence {
     /// The estimate and its t statistics.
     pub location: Location,
-    /// Means of all pairs, sorted; kept from [`TRIM_FROM`] values on, where the trimmed mean is used.
-    walsh: Option<Vec<f64>>,
+    /// Means of all pairs; there from [`TRIM_FROM`] values on, where the trimmed mean is used.
+    walsh: Option<rank::WalshAverages>,
     rank_p: f64,
 }
 

@@ -7,6 +7,7 @@ mod crossover;
 mod docker;
 mod engines;
 mod faults;
+mod long_runs;
 mod own_engine;
 mod own_target;
 mod owner;
