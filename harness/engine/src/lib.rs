@@ -11,6 +11,7 @@ pub mod environment;
 pub mod interrupt;
 pub mod launch;
 pub mod optional_file;
+pub mod owner;
 pub mod plan;
 pub mod profile;
 pub mod runner;
