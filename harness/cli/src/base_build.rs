@@ -13,12 +13,18 @@ use std::{
     time::Duration,
 };
 
-use uplift_engine::{Interrupt, optional_file::read_optional};
+use uplift_engine::{
+    Interrupt,
+    optional_file::read_optional,
+    owner::{Liveness, Owner},
+};
 
 use crate::{error::CliError, exit, output::Terminal};
 
 /// How often a build that goes on is asked whether it is done.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
+/// The extension of the file that says whose a checkout is.
+const OWNER_EXTENSION: &str = "owner";
 /// Profiles that cargo knows without being told.
 const BUILT_IN: [&str; 4] = ["dev", "release", "test", "bench"];
 
@@ -172,6 +178,23 @@ fn profiles(package: &Path) -> Result<toml::Table, CliError> {
     Ok(all)
 }
 
+/// Checkouts that are there, of gates that go on or were killed.
+pub fn checkouts() -> Vec<PathBuf> {
+    // A binary that cargo did not put where it is has built none.
+    let Ok(running) = Running::find() else { return Vec::new() };
+    let owners = fs::read_dir(&running.builds).into_iter().flatten().flatten().map(|entry| entry.path());
+    owners
+        .filter(|path| path.extension() == Some(OsStr::new(OWNER_EXTENSION)))
+        .map(|path| path.with_extension(""))
+        .filter(|checkout| checkout.is_dir())
+        .collect()
+}
+
+/// The file that names the process whose checkout it is.
+pub fn owner_file(checkout: &Path) -> PathBuf {
+    checkout.with_extension(OWNER_EXTENSION)
+}
+
 /// A checkout that is taken away again, whatever comes of it.
 struct Worktree<'a> {
     root: &'a Path,
@@ -180,6 +203,14 @@ struct Worktree<'a> {
 
 impl<'a> Worktree<'a> {
     fn add(root: &'a Path, place: PathBuf, revision: &str) -> Result<Self, String> {
+        let owner = owner_file(&place);
+        if let Ok(Some(other)) = Owner::of_file(&owner)
+            && other != Owner::current()
+            && other.life() == Liveness::Alive
+        {
+            return Err(format!("process {} is building it in `{}`; wait for it", other.process, place.display()));
+        }
+        Owner::current().sign(&owner).map_err(|error| format!("could not write `{}`: {error}", owner.display()))?;
         let worktree = Self { root, place };
         // What a killed gate left behind.
         worktree.remove();
@@ -197,6 +228,7 @@ impl<'a> Worktree<'a> {
 impl Drop for Worktree<'_> {
     fn drop(&mut self) {
         self.remove();
+        let _ = fs::remove_file(owner_file(&self.place));
     }
 }
 

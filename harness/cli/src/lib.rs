@@ -8,9 +8,11 @@ mod ad_hoc;
 mod archive;
 mod args;
 mod base_build;
+mod budget;
 mod catalogue;
 mod cmd;
 mod error;
+mod finished;
 mod help;
 mod launchers;
 mod output;
@@ -64,6 +66,7 @@ pub fn main(targets: &[&'static dyn TargetFactory]) -> ExitCode {
         Command::Show(args) => cmd::show::run(args, &terminal),
         Command::Report(args) => cmd::report::run(args, targets, &terminal),
         Command::Export(args) => cmd::export::run(args, &terminal),
+        Command::Prune(args) => cmd::prune::run(args, &terminal),
         Command::Docker(args) => cmd::docker::run(args, &terminal),
         Command::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
         Command::History(args) => cmd::history::run(args, &terminal),

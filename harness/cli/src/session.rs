@@ -9,22 +9,24 @@ use std::{
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Look, PinnedBinary, ProfilePlan, RunStore, Sampling, cpu_latency, environment,
+    Engine, EngineError, Interrupt, Judge, Look, PinnedBinary, ProfilePlan, RunStore, Sampling, cpu_latency,
+    environment,
+    owner::{OWNER_FILE, Owner},
     runner::{BLOCKS_MIN, ScenarioOrder},
 };
 use uplift_model::{
-    ProfileTrial, Scenario, Trial, Verdicts,
+    ProfileTrial, Scenario, Trial,
     run::{Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
     trial::TurnRecord,
-    verdict::Status,
 };
 
 use crate::{
     archive,
     args::TrialArgs,
+    budget::BudgetAllocator,
     catalogue::Entry,
     error::CliError,
-    exit,
+    finished::Finished,
     launchers::Launchers,
     output::{Terminal, write_documents},
     progress::ProgressReporter,
@@ -69,67 +71,23 @@ pub enum Profiling {
     Cost(Sampling),
 }
 
-/// A run that was carried out.
-pub struct Finished {
-    /// Its folder.
-    pub directory: PathBuf,
-    /// Its record.
-    pub run: Run,
-    /// Its trials.
-    pub trials: Vec<Trial>,
-    /// Its profile trials.
-    pub profiles: Vec<ProfileTrial>,
-    /// What was decided.
-    pub verdicts: Option<Verdicts>,
+/// A run whose folder is there and of which nothing is measured yet.
+struct Prepared {
+    run: Run,
+    store: RunStore,
+    data_root: PathBuf,
+    launchers: Launchers,
+    pinned: [Option<PinnedBinary>; 2],
+    budget: Duration,
 }
 
-impl Finished {
-    /// The exit code: interrupted before failed before incomparable before fine.
-    pub fn exit(&self) -> u8 {
-        if self.run.state == RunState::Interrupted {
-            return exit::INTERRUPTED;
-        }
-        let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
-        let missing = self
-            .run
-            .scenarios
-            .iter()
-            .filter_map(|planned| planned.skipped.as_deref())
-            .any(|reason| was_required(&required, reason));
-        let statuses: Vec<Status> =
-            self.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).map(|scenario| scenario.status).collect();
-        let failed = match &self.verdicts {
-            Some(_) => statuses.contains(&Status::Failed),
-            // Each variant was asked for: one that never succeeded was not measured.
-            None => self.run.scenarios.iter().filter(|planned| planned.skipped.is_none()).any(|planned| {
-                let succeeded = |variant: &String| {
-                    let trials = self.trials.iter().chain(self.profiles.iter().map(|profile| &profile.trial));
-                    trials
-                        .filter(|trial| trial.scenario == planned.scenario.name && &trial.variant == variant)
-                        .any(Trial::succeeded)
-                };
-                !planned.variants.iter().all(succeeded)
-            }),
-        };
-        if missing || failed {
-            exit::FAILED
-        } else if statuses.contains(&Status::Incomparable) {
-            exit::INCOMPARABLE
-        } else {
-            exit::OK
-        }
-    }
-}
-
-/// Whether a variant was skipped because a service is missing that `UPLIFT_REQUIRE` lists: what is missing stands before the first
-/// semicolon of the reason, the fixes after it. The list has words for tests as well (`browser`, `go`), which no scenario
-/// can lack.
-fn was_required(required: &str, reason: &str) -> bool {
-    let missing = reason.split(';').next().unwrap_or_default().to_lowercase();
-    required
-        .split(',')
-        .map(|word| word.trim().to_lowercase())
-        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && missing.contains(&word))
+/// What was measured, as far as it came.
+#[derive(Default)]
+struct Measured {
+    trials: Vec<Trial>,
+    profiles: Vec<ProfileTrial>,
+    /// Why nothing more could be.
+    broken: Option<EngineError>,
 }
 
 impl Session<'_> {
@@ -142,6 +100,13 @@ impl Session<'_> {
         }
         let interrupt = Interrupt::install()
             .map_err(|error| CliError::environment(format!("could not catch Ctrl-C: {error}"), ""))?;
+        let mut prepared = self.prepare()?;
+        let measured = self.measure(&mut prepared, &interrupt);
+        self.publish(prepared, measured, &interrupt)
+    }
+
+    /// Everything that can be wrong before something is measured, and the folder with the record of what is to come.
+    fn prepare(&self) -> Result<Prepared, CliError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.scenarios.len().max(1) as u32;
         let budget = self.trials.budget.map(|budget| budget.0).unwrap_or(if self.trials.quick {
@@ -149,7 +114,6 @@ impl Session<'_> {
         } else {
             BUDGET_EACH * count
         });
-        let allocator = BudgetAllocator { total: budget, scenarios: count, hard: self.is_bare_quick() };
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
         let pinned = self.pin()?;
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
@@ -174,28 +138,40 @@ impl Session<'_> {
             scenarios: planned,
             warnings: Vec::new(),
         };
-        let mut store = RunStore::create(&self.trials.setup.out, &mut run)?;
-        let data_root = match &self.trials.setup.data_dir {
+        let store = RunStore::create(&self.trials.setup.out, &mut run)?;
+        let data_root = self.make_data_root(&store, &run)?;
+        run.environment = environment::read(&data_root);
+        let planned = run.scenarios.iter().map(|planned| &planned.scenario);
+        let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
+        for warning in known.into_iter().flatten() {
+            self.warn(&mut run, warning);
+        }
+        self.attach_calibrations(&mut run)?;
+        store.write_run(&run)?;
+        Ok(Prepared { run, store, data_root, launchers, pinned, budget })
+    }
+
+    /// The folder of this run's own for the data of trials, with the name of its owner.
+    fn make_data_root(&self, store: &RunStore, run: &Run) -> Result<PathBuf, CliError> {
+        match &self.trials.setup.data_dir {
             Some(shared) => own_folder(shared, &run.id),
             None => {
                 let own = store.directory().join("data");
                 fs::create_dir_all(&own).map(|()| own)
             }
         }
+        .and_then(|own| Owner::current().sign(&own.join(OWNER_FILE)).map(|()| own))
         .map_err(|error| {
             let wanted = self.trials.setup.data_dir.as_deref().unwrap_or(store.directory());
             CliError::environment(
                 format!("could not create a data directory in `{}`: {error}", wanted.display()),
                 "name a folder that can be written with --data-dir",
             )
-        })?;
-        run.environment = environment::read(&data_root);
-        let planned = run.scenarios.iter().map(|planned| &planned.scenario);
-        let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
-        for warning in known.into_iter().flatten() {
-            self.terminal.say(&format!("warning: {warning}"));
-            run.warnings.push(warning);
-        }
+        })
+    }
+
+    /// What is known about the noise of each scenario on this machine, for runs that compare.
+    fn attach_calibrations(&self, run: &mut Run) -> Result<(), CliError> {
         if matches!(run.intent, Intent::Compare { .. } | Intent::Ledger { .. }) {
             let known = archive::calibrations(&self.trials.setup.out)?;
             for planned in &mut run.scenarios {
@@ -204,10 +180,19 @@ impl Session<'_> {
                     archive::calibration_for(&known, planned, machine).map(|one| Box::new(one.clone()));
             }
         }
-        store.write_run(&run)?;
+        Ok(())
+    }
 
-        let (mut trials, mut profiles) = (Vec::new(), Vec::new());
-        let mut bars = ProgressReporter::new(self.terminal, budget);
+    /// Runs every scenario, and takes the data of their trials away.
+    fn measure(&self, prepared: &mut Prepared, interrupt: &Interrupt) -> Measured {
+        let Prepared { run, store, data_root, launchers, pinned, budget } = prepared;
+        let allocator = BudgetAllocator {
+            total: *budget,
+            scenarios: run.scenarios.len().max(1) as u32,
+            hard: self.is_bare_quick(),
+        };
+        let mut measured = Measured::default();
+        let mut bars = ProgressReporter::new(self.terminal, *budget);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
         let memory = self
             .trials
@@ -216,45 +201,20 @@ impl Session<'_> {
             .map(|mib| mib << 20)
             .or_else(|| environment::memory_bytes().map(|bytes| bytes / 4 * 3));
         let mut engine = Engine {
-            store: &mut store,
-            data_root: &data_root,
+            store,
+            data_root,
             interrupt: interrupt.clone(),
             judge: &mut judge,
             observer: &mut bars,
             memory_bytes_max: memory.unwrap_or(u64::MAX),
             allow_debug: self.trials.setup.allow_debug,
         };
-        let mut broken = None;
         let begun = Instant::now();
         for index in 0..run.scenarios.len() {
-            let planned = &run.scenarios[index];
-            let order = ScenarioOrder {
-                index,
-                launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
-                binaries: pinned.to_vec(),
-                sampling: match self.profiling {
-                    Profiling::Cost(sampling) => vec![None, Some(sampling)],
-                    _ => Vec::new(),
-                },
-                budget: allocator.share(begun.elapsed(), index as u32),
-                allow_overrun: !allocator.hard,
-                blocks: self.blocks(),
-                // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
-                blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
-            };
-            let measured = match self.profiling {
-                Profiling::Only(_) => Ok(()),
-                _ => engine.run_scenario(&mut run, &order, &mut trials),
-            };
-            let skipped = run.scenarios[index].skipped.is_some();
-            let outcome = measured.and_then(|()| match &self.profiling {
-                Profiling::After(plan) | Profiling::Only(plan) if !skipped && !interrupt.is_set() => {
-                    engine.profile_scenario(&mut run, &order, plan, &mut profiles)
-                }
-                _ => Ok(()),
-            });
-            if let Err(error) = outcome {
-                broken = Some(error);
+            let budget = allocator.share(begun.elapsed(), index as u32);
+            let order = self.order(&run.scenarios[index], index, launchers, pinned, budget, !allocator.hard);
+            if let Err(error) = self.measure_scenario(&mut engine, run, &order, &mut measured, interrupt) {
+                measured.broken = Some(error);
                 break;
             }
             if interrupt.is_set() {
@@ -264,15 +224,65 @@ impl Session<'_> {
         bars.done();
         run.warnings.append(&mut bars.left);
         for warning in launchers.warnings() {
-            self.terminal.say(&format!("warning: {warning}"));
-            run.warnings.push(warning);
+            self.warn(run, warning);
         }
         // It is this run's own, in the run's folder or in the one that was named.
-        if let Err(error) = fs::remove_dir_all(&data_root) {
-            let warning = format!("could not remove the data directory `{}`: {error}", data_root.display());
-            self.terminal.say(&format!("warning: {warning}"));
-            run.warnings.push(warning);
+        if let Err(error) = fs::remove_dir_all(&*data_root) {
+            self.warn(run, format!("could not remove the data directory `{}`: {error}", data_root.display()));
         }
+        measured
+    }
+
+    /// How one scenario is to be run.
+    fn order<'l>(
+        &self,
+        planned: &PlannedScenario,
+        index: usize,
+        launchers: &'l Launchers,
+        pinned: &[Option<PinnedBinary>; 2],
+        budget: Duration,
+        allow_overrun: bool,
+    ) -> ScenarioOrder<'l> {
+        ScenarioOrder {
+            index,
+            launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
+            binaries: pinned.to_vec(),
+            sampling: match self.profiling {
+                Profiling::Cost(sampling) => vec![None, Some(sampling)],
+                _ => Vec::new(),
+            },
+            budget,
+            allow_overrun,
+            blocks: self.blocks(),
+            // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
+            blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
+        }
+    }
+
+    fn measure_scenario(
+        &self,
+        engine: &mut Engine<'_>,
+        run: &mut Run,
+        order: &ScenarioOrder<'_>,
+        measured: &mut Measured,
+        interrupt: &Interrupt,
+    ) -> Result<(), EngineError> {
+        if !matches!(self.profiling, Profiling::Only(_)) {
+            engine.run_scenario(run, order, &mut measured.trials)?;
+        }
+        let skipped = run.scenarios[order.index].skipped.is_some();
+        match &self.profiling {
+            Profiling::After(plan) | Profiling::Only(plan) if !skipped && !interrupt.is_set() => {
+                engine.profile_scenario(run, order, plan, &mut measured.profiles)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down how the run ended, its documents, and what is kept across runs.
+    fn publish(&self, prepared: Prepared, measured: Measured, interrupt: &Interrupt) -> Result<Finished, CliError> {
+        let Prepared { mut run, store, .. } = prepared;
+        let Measured { trials, profiles, broken } = measured;
         run.state = match (&broken, interrupt.is_set()) {
             (Some(error), _) => {
                 run.warnings.push(error.to_string());
@@ -309,6 +319,12 @@ impl Session<'_> {
             }
             None => Ok(finished),
         }
+    }
+
+    /// Says a warning now, and in every document of the run.
+    fn warn(&self, run: &mut Run, warning: String) {
+        self.terminal.say(&format!("warning: {warning}"));
+        run.warnings.push(warning);
     }
 
     /// Whether `--quick` alone says how long to measure.
@@ -398,23 +414,6 @@ fn own_folder(shared: &Path, id: &str) -> io::Result<PathBuf> {
     }
 }
 
-/// Shares the budget of a run among its scenarios.
-struct BudgetAllocator {
-    total: Duration,
-    scenarios: u32,
-    /// Whether the total must hold: then a scenario that took too long is paid for by those after it.
-    hard: bool,
-}
-
-impl BudgetAllocator {
-    /// The share of scenario `index` when `spent` is gone: what a scenario that was decided early left over goes to
-    /// those after it.
-    fn share(&self, spent: Duration, index: u32) -> Duration {
-        let left = self.total.saturating_sub(spent) / self.scenarios.saturating_sub(index).max(1);
-        if self.hard { left } else { left.max(self.total / self.scenarios.max(1)) }
-    }
-}
-
 /// Looks at a comparison under way; a run that compares nothing is never decided early.
 struct SequentialJudge {
     run: Run,
@@ -455,32 +454,7 @@ pub fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{BudgetAllocator, utc, was_required};
-
-    #[test]
-    fn only_services_that_were_asked_for_are_required() {
-        assert!(was_required("browser, Postgres", "PostgreSQL: no server on this machine"));
-        assert!(was_required("docker", "docker: connecting to unix:///nowhere/docker.sock"));
-        assert!(!was_required("", "docker: no engine"));
-        assert!(!was_required("postgres,go", "build it in with `cargo run --features sql`"), "`go` is for a test");
-        let remedies =
-            "built without the crate duroxide-pg; build it; a server is reached with --docker-arg=volume=/postgresql";
-        assert!(!was_required("docker,postgres", remedies));
-    }
-
-    #[test]
-    fn time_left_over_goes_to_those_that_follow() {
-        let seconds = Duration::from_secs;
-        let soft = BudgetAllocator { total: seconds(100), scenarios: 5, hard: false };
-        assert_eq!(soft.share(seconds(0), 0), seconds(20));
-        assert_eq!(soft.share(seconds(4), 1), seconds(24));
-        assert_eq!(soft.share(seconds(90), 4), seconds(20), "an overdraft is not taken from the next");
-        let hard = BudgetAllocator { hard: true, ..soft };
-        assert_eq!(hard.share(seconds(90), 4), seconds(10));
-        assert_eq!(hard.share(seconds(120), 4), seconds(0));
-    }
+    use super::utc;
 
     #[test]
     fn dates_are_those_of_the_calendar() {

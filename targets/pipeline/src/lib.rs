@@ -11,10 +11,7 @@ mod target;
 use pipeline_engine::error::CATEGORIES;
 use uplift_sdk::{Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, model::Table};
 
-use crate::{
-    settings::{Settings, Workload, read},
-    target::Pipeline,
-};
+use crate::{settings::read, target::Pipeline};
 
 /// The pipeline target's factory.
 pub static FACTORY: &dyn TargetFactory = &Factory;
@@ -38,8 +35,8 @@ impl TargetFactory for Factory {
             no_op_reasons: Vec::new(),
             failure_categories: CATEGORIES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics::all(),
-            workload_schema: schemars::schema_for!(Workload).to_value(),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+            workload_schema: schemars::schema_for!(pipeline_engine::Workload).to_value(),
+            settings_schema: schemars::schema_for!(pipeline_engine::Settings).to_value(),
         }
     }
 

@@ -8,9 +8,10 @@ use crate::{
     args::{CompareArgs, ProfileMode},
     catalogue::{Catalogue, Entry},
     error::{CliError, pointer, suggestion},
+    finished::Finished,
     output::{Terminal, render_with},
     revisions,
-    session::{Finished, Profiling, Session},
+    session::{Profiling, Session},
 };
 
 /// Where variants are to be seen.

@@ -14,6 +14,7 @@ pub mod history;
 pub mod ledger;
 pub mod list;
 pub mod profile;
+pub mod prune;
 pub mod report;
 pub mod run;
 pub mod saturate;
