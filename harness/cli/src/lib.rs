@@ -1,6 +1,7 @@
 //! The command line of uplift, for the targets that a binary registers.
 //!
-//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every command.
+//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every command. This crate knows
+//! every part of the harness and wires them; it knows targets by their factories only, and computes no result itself.
 
 pub mod exit;
 

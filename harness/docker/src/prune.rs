@@ -28,7 +28,7 @@ pub enum Unknown {
 pub struct Leftover {
     /// "service", "container", "volume", "image".
     pub kind: &'static str,
-    /// Its name.
+    /// As the Engine lists it, without the leading slash.
     pub name: String,
     /// The run that it belongs to; images belong to none.
     pub run: Option<String>,

@@ -3,6 +3,8 @@
 //! One operation copies a whole table; its unit of work is a row of the source. Before each turn the destination is
 //! emptied, and every finished copy is read back and compared with the rows that the generator and the native transform
 //! make without any pipeline.
+//!
+//! This crate binds the engine `pipeline-engine` to the sdk. It does not know how trials are planned, timed or judged.
 
 mod metrics;
 pub mod settings;

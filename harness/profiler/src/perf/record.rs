@@ -15,7 +15,7 @@ pub enum Record<'a> {
         pid: u32,
         /// The thread.
         tid: u32,
-        /// Its name.
+        /// What it is called from now on, at most 15 bytes.
         name: String,
     },
     /// A thread came to a CPU or left it.
