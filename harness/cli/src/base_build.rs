@@ -19,7 +19,7 @@ use crate::{
     error::CliError,
     exit, external,
     output::Terminal,
-    revisions::repository::{Repository, Temporary, build_command, short},
+    revisions::repository::{OWNER_EXTENSION, Repository, Temporary, build_command, short},
 };
 
 /// How often a build that goes on is asked whether it is done.
@@ -198,6 +198,18 @@ fn profiles(package: &Path) -> Result<toml::Table, CliError> {
         }
     }
     Ok(all)
+}
+
+/// Checkouts that are there, of gates that go on or were killed.
+pub fn checkouts() -> Vec<PathBuf> {
+    // Outside a repository none was made.
+    let Ok(program) = Repository::here().and_then(|repository| Program::find(&repository)) else { return Vec::new() };
+    let owners = fs::read_dir(&program.builds).into_iter().flatten().flatten().map(|entry| entry.path());
+    owners
+        .filter(|path| path.extension() == Some(OsStr::new(OWNER_EXTENSION)))
+        .map(|path| path.with_extension(""))
+        .filter(|checkout| checkout.is_dir())
+        .collect()
 }
 
 /// Runs a command to its end, or until the user has had enough.

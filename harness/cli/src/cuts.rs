@@ -26,7 +26,7 @@ use crate::{
     launchers::Launchers,
     output::{Terminal, write_documents},
     power,
-    session::Finished,
+    finished::Finished,
 };
 
 /// After so many cuts in a row that could not be carried out, the variant is given up.

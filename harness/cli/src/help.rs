@@ -191,6 +191,13 @@ const GROUPS: &[(&str, &[Page])] = &[
                            uplift verify docdb/crud --launch docker",
             },
             Page {
+                name: "prune",
+                does: "Removes the data of runs that were killed, and checkouts that gate --base-ref left. What belongs \
+                       to a run that is alive stays. For containers: uplift docker prune.",
+                examples: "uplift prune --dry-run\n\
+                           uplift prune --data-dir /mnt/nvme",
+            },
+            Page {
                 name: "docker",
                 does: "Finds what killed runs left on a Docker engine.",
                 examples: "uplift docker prune --dry-run\n\

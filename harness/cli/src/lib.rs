@@ -1,6 +1,7 @@
 //! The command line of uplift, for the targets that a binary registers.
 //!
-//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every command.
+//! A crate that implements [`uplift_sdk::TargetFactory`] and a `main` that calls [`main`] has every command. This crate knows
+//! every part of the harness and wires them; it knows targets by their factories only, and computes no result itself.
 
 pub mod exit;
 
@@ -14,6 +15,7 @@ mod cmd;
 mod cuts;
 mod error;
 mod external;
+mod finished;
 mod help;
 mod import;
 mod launchers;
@@ -89,6 +91,7 @@ pub fn main_with(
         Command::Show(args) => cmd::show::run(args, &terminal),
         Command::Report(args) => cmd::report::run(args, targets, &terminal),
         Command::Export(args) => cmd::export::run(args, &terminal),
+        Command::Prune(args) => cmd::prune::run(args, &terminal),
         Command::Docker(args) => cmd::docker::run(args, &terminal),
         Command::Calibrate(args) => cmd::calibrate::run(args, targets, &terminal),
         Command::History(args) => cmd::history::run(args, &terminal),

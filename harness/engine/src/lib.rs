@@ -12,6 +12,7 @@ pub mod environment;
 pub mod interrupt;
 pub mod launch;
 pub mod optional_file;
+pub mod owner;
 pub mod plan;
 pub mod profile;
 pub mod runner;

@@ -59,7 +59,7 @@ pub enum Progress<'a> {
         index: usize,
         /// How many there are.
         of: usize,
-        /// Its name.
+        /// As it is selected on the command line, `target/scenario`.
         name: &'a str,
         /// Its share of the budget.
         budget: Duration,
@@ -86,7 +86,7 @@ pub enum Progress<'a> {
     },
     /// The profile trials of a scenario begin.
     ProfilingStarted {
-        /// Its name.
+        /// As it is selected on the command line, `target/scenario`.
         name: &'a str,
         /// How they are run.
         plan: &'a ProfilePlan,
@@ -97,7 +97,7 @@ pub enum Progress<'a> {
     TrialFailed(&'a Trial),
     /// A scenario is done.
     ScenarioFinished {
-        /// Its name.
+        /// As it is selected on the command line, `target/scenario`.
         name: &'a str,
         /// Why it ended.
         stopped: &'a str,

@@ -19,6 +19,8 @@ use uplift_model::{
     trial::TRIAL_SCHEMA,
 };
 
+use crate::optional_file::read_optional_bytes;
+
 /// The file with the run's record.
 pub const RUN_FILE: &str = "run.json";
 /// The file with one line for each trial.
@@ -235,13 +237,12 @@ impl StoredRun {
 /// The file, the line, and what is wrong with it.
 pub fn load_profiles(directory: &Path) -> Result<Vec<ProfileTrial>, StoreError> {
     let path = directory.join(PROFILES_FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match unpacked(directory)? {
+    let bytes = match read_optional_bytes(&path).map_err(|error| at(&path, error))? {
+        Some(bytes) => bytes,
+        None => match unpacked(directory)? {
             Some(text) => text.into_bytes(),
             None => return Ok(Vec::new()),
         },
-        Err(error) => return Err(at(&path, error)),
     };
     parse_lines(&path, &bytes, PROFILE_SCHEMA, "profile trial")
 }
@@ -280,11 +281,7 @@ pub fn load_cuts(directory: &Path) -> Result<Vec<Cut>, StoreError> {
 /// The profile trials of a run that keeps them packed: stacks repeat each other and shrink to a twentieth.
 fn unpacked(directory: &Path) -> Result<Option<String>, StoreError> {
     let path = directory.join(PACKED_PROFILES_FILE);
-    let packed = match fs::read(&path) {
-        Ok(packed) => packed,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(&path, error)),
-    };
+    let Some(packed) = read_optional_bytes(&path).map_err(|error| at(&path, error))? else { return Ok(None) };
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(packed.as_slice())
         .read_to_string(&mut text)
@@ -367,6 +364,18 @@ mod tests {
             }),
             sentinels: Sentinels::default(),
             measured: None,
+        }
+    }
+
+    /// Links to a disk that is not there: stacks that cannot be read are not no stacks.
+    #[test]
+    fn profiles_that_cannot_be_read_are_not_no_profiles() {
+        for name in [PROFILES_FILE, PACKED_PROFILES_FILE] {
+            let folder = tempfile::tempdir().unwrap();
+            assert!(load_profiles(folder.path()).unwrap().is_empty());
+            std::os::unix::fs::symlink(folder.path().join("nowhere"), folder.path().join(name)).unwrap();
+            let said = load_profiles(folder.path()).unwrap_err().to_string();
+            assert!(said.contains(name) && said.contains("a link to something that is not there"), "{said}");
         }
     }
 

@@ -4,6 +4,8 @@
 //! their vote counts. Packets of rows are merged, made durable, acknowledged, and then run through the graph to the
 //! view. The subject is what stands between a packet and its acknowledgement.
 //! Clients vote and read; what each was told is compared with a recount when the load is over.
+//!
+//! This crate binds the engine `dataflow-engine` to the sdk. It does not know how trials are planned, timed or judged.
 
 mod audit;
 mod client;

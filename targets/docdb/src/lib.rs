@@ -2,6 +2,8 @@
 //!
 //! Each id belongs to one client, which knows what was acknowledged to it: every answer is checked as it comes, and the
 //! whole store when the load is over.
+//!
+//! This crate binds `docdb-engine` and its peers to the sdk. It does not know how trials are planned, timed or judged.
 
 mod audit;
 mod client;

@@ -3,6 +3,8 @@
 //! One operation starts an orchestration and waits for its end as duroxide's users do (`start_orchestration`, then
 //! `wait_for_orchestration`, which polls after 5 ms and then with back-off, up to 100 ms). The baseline is the
 //! bundled SQLite provider with the settings that its authors began with; each setting is a setting here.
+//!
+//! This crate binds providers of duroxide to the sdk. It does not know how trials are planned, timed or judged.
 
 mod audit;
 mod bundled;

@@ -3,6 +3,8 @@
 //! One operation copies a whole table; its unit of work is a row of the source. Before each turn the destination is
 //! emptied, and every finished copy is read back and compared with the rows that the generator and the native transform
 //! make without any pipeline.
+//!
+//! This crate binds the engine `pipeline-engine` to the sdk. It does not know how trials are planned, timed or judged.
 
 mod audit;
 mod metrics;
@@ -14,11 +16,7 @@ use uplift_sdk::{
     Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory, model::Table,
 };
 
-use crate::{
-    audit::RecoveredJob,
-    settings::{Settings, Workload, read},
-    target::Pipeline,
-};
+use crate::{audit::RecoveredJob, settings::read, target::Pipeline};
 
 /// The pipeline target's factory.
 pub static FACTORY: &dyn TargetFactory = &Factory;
@@ -42,8 +40,8 @@ impl TargetFactory for Factory {
             no_op_reasons: Vec::new(),
             failure_categories: CATEGORIES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics::all(),
-            workload_schema: schemars::schema_for!(Workload).to_value(),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+            workload_schema: schemars::schema_for!(pipeline_engine::Workload).to_value(),
+            settings_schema: schemars::schema_for!(pipeline_engine::Settings).to_value(),
         }
     }
 

@@ -68,6 +68,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Print a stored run in the format of another tool
     Export(ExportArgs),
+    /// Remove what killed runs left on this machine
+    Prune(LeftoverArgs),
     /// Manage what uplift keeps on a Docker engine
     Docker(DockerArgs),
     /// Measure a variant against itself: the noise floor of this machine
@@ -178,6 +180,25 @@ pub enum DockerCommand {
 /// `docker prune`.
 #[derive(Clone, Debug, Args)]
 pub struct PruneArgs {
+    /// Only print what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also remove what belongs to runs that may be alive elsewhere
+    #[arg(long)]
+    pub unknown: bool,
+}
+
+/// `prune`.
+#[derive(Clone, Debug, Args)]
+pub struct LeftoverArgs {
+    /// Folder with results, whose runs may have left data
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Look in this folder for trial data too
+    ///
+    /// The folder that runs were given as `--data-dir`. Only folders that name the run that made them are looked at.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Only print what would be removed
     #[arg(long)]
     pub dry_run: bool,

@@ -15,9 +15,10 @@ use crate::{
     cmd::calibrate,
     cuts::beside,
     error::{CliError, pointer, suggestion},
+    finished::Finished,
     output::{Terminal, render_cuts, render_with},
     revisions,
-    session::{Finished, Profiling, Session},
+    session::{Profiling, Session},
 };
 
 /// Where variants are to be seen.

@@ -21,9 +21,10 @@ use crate::{
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     exit,
+    finished::Finished,
     output::Terminal,
     overrides,
-    session::{Finished, Profiling, Session, utc},
+    session::{Profiling, Session, utc},
 };
 
 /// Points at the beginning, evenly spaced on a logarithmic scale.

@@ -26,7 +26,7 @@ use crate::{
     exit,
     output::{Terminal, note, render},
     revisions,
-    session::Finished,
+    finished::Finished,
 };
 
 /// How much worse a metric may be where nobody says so.

@@ -21,6 +21,7 @@ pub mod list;
 pub mod man;
 pub mod new;
 pub mod profile;
+pub mod prune;
 pub mod report;
 pub mod run;
 pub mod saturate;

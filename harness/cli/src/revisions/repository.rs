@@ -9,10 +9,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+use uplift_engine::owner::{Liveness, Owner};
+
 use crate::error::CliError;
 
 /// The folder of the worktrees, within the git folder that all worktrees of a repository share.
 const FOLDER: &str = "uplift";
+/// The extension of the file that says whose a checkout is.
+pub const OWNER_EXTENSION: &str = "owner";
 /// How much of a failed build's words is shown.
 const LAST_LINES: usize = 12;
 /// The most changed files that are named.
@@ -131,6 +135,14 @@ pub struct Temporary<'a> {
 impl<'a> Temporary<'a> {
     /// Checks `commit` out in `place`, where a killed process may have left one.
     pub fn check_out(repository: &'a Repository, place: PathBuf, commit: &str) -> Result<Self, String> {
+        let owner = owner_file(&place);
+        if let Ok(Some(other)) = Owner::of_file(&owner)
+            && other != Owner::current()
+            && other.life() == Liveness::Alive
+        {
+            return Err(format!("process {} is building it in `{}`; wait for it", other.process, place.display()));
+        }
+        Owner::current().sign(&owner).map_err(|error| format!("could not write `{}`: {error}", owner.display()))?;
         let worktree = repository.worktree(&place);
         let temporary = Self { repository, place, worktree };
         repository.check_out(&temporary.place, commit)?;
@@ -141,7 +153,13 @@ impl<'a> Temporary<'a> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         self.repository.remove(&self.place);
+        let _ = fs::remove_file(owner_file(&self.place));
     }
+}
+
+/// The file that names the process whose checkout it is.
+pub fn owner_file(checkout: &Path) -> PathBuf {
+    checkout.with_extension(OWNER_EXTENSION)
 }
 
 /// A path from the root of the file system, without that root.

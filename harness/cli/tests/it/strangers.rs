@@ -112,14 +112,16 @@ fn runs_at_the_same_time_share_a_data_directory() {
 
 #[test]
 fn a_binary_that_is_replaced_ends_the_run() {
-    let bench = Bench::new();
     let body = "echo x >> \"$here/starts\"\n\
                 if [ $(wc -l < \"$here/starts\") = 2 ]; then cp \"$0\" \"$0.new\"; echo '# rebuilt' >> \"$0.new\"; mv \"$0.new\" \"$0\"; fi\n\
                 exec \"$uplift\" agent";
-    let said =
-        with_agent(&bench, body, &["compare", "baseline", "same", "reference/steady", "--blocks", "6"], &QUICK[..4]);
-    said.code(5).says("was replaced while the run went on");
-    assert_eq!(bench.trials().len(), 2, "the block before is kept");
+    for interleave in ["turns", "trials"] {
+        let bench = Bench::new();
+        let mode = format!("trial.interleave={interleave}");
+        let arguments = ["compare", "baseline", "same", "reference/steady", "--blocks", "6", "--set", &mode];
+        with_agent(&bench, body, &arguments, &QUICK[..4]).code(5).says("was replaced while the run went on");
+        assert_eq!(bench.trials().len(), 2, "the block before is kept");
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
-    /// Its name.
+    /// How the command line, records and reports refer to it; unique in its scenario.
     pub name: String,
     /// The target's settings, those that all variants share included.
     pub settings: Table,

@@ -16,7 +16,7 @@ pub enum Record<'a> {
         pid: u32,
         /// The thread.
         tid: u32,
-        /// Its name.
+        /// What it is called from now on, at most 15 bytes.
         name: String,
         /// Whether it took it because its process runs another program from now on.
         exec: bool,

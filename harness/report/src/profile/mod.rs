@@ -54,9 +54,9 @@ impl From<serde_json::Error> for DrawError {
 /// A file that belongs into the folder `profiles` of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// Its name.
+    /// Within that folder.
     pub name: String,
-    /// Its content.
+    /// The whole file.
     pub bytes: Vec<u8>,
 }
 
