@@ -60,10 +60,12 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("engines/disk", &[], &[]),
     ("engines/docdb", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     ("engines/docdb-peers", &["docdb-engine"], &[]),
-    ("engines/grouped", &[], &[]),
+    // Its own tests want its feature `measurement`.
+    ("engines/grouped", &[], &["duroxide-grouped"]),
     ("engines/dataflow", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     ("engines/pipeline", &["uplift-instrument", "uplift-model", "uplift-postgres-service"], &[]),
-    ("engines/postgres-service", &[], &[]),
+    // Whoever starts a server starts it so that a modelled disk holds it.
+    ("engines/postgres-service", &["uplift-instrument"], &[]),
     ("xtask", &[], &[]),
 ];
 
