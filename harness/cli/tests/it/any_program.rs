@@ -141,14 +141,14 @@ fn the_gate_takes_two_programs() {
     let gate = |arguments: &[&str]| {
         let bench = Bench::new();
         let mut all =
-            vec!["gate", "--cmd", "sleep 0.01", "--cmd", "sleep 0.03", "-n", "old", "-n", "new", "--runs", "6"];
+            vec!["gate", "--cmd", "sleep 0.01", "--cmd", "sleep 0.3", "-n", "old", "-n", "new", "--runs", "6"];
         all.extend(arguments);
         uplift(&bench, &all)
     };
     let said = gate(&[]);
     said.code(1);
     assert!(said.out().contains("gate broken  command/ad-hoc run_time <= +5%"), "{}", said.out());
-    gate(&["--rule", "run_time <= +900%"]).code(0);
+    gate(&["--rule", "run_time <= +90000%"]).code(0);
     gate(&["--rule", "run_time"]).code(2).says("write for instance --rule 'run_time <= +5%'");
     gate(&["--rule", "run_tme <= +5%"]).code(2);
     gate(&["--base-ref", "HEAD", "--baseline-bin", "x"]).code(2).says("give one of them");
