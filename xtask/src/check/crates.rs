@@ -51,7 +51,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("targets/command", &["uplift-sdk"], &[]),
     // Words, files and ends of processes are those of any command.
-    ("targets/service", &["uplift-sdk", "uplift-command", "uplift-postgres-service"], &["uplift-agent"]),
+    ("targets/service", &["uplift-sdk", "uplift-command", "uplift-postgres-service"], &[]),
     ("targets/reference", &["uplift-sdk"], &["uplift-agent"]),
     ("targets/orchestration", &["uplift-sdk", "uplift-postgres-service", "duroxide-grouped"], &["uplift-agent"]),
     ("targets/docdb", &["uplift-sdk", "docdb-engine", "docdb-peers", "engine-disk"], &["uplift-agent"]),
