@@ -6,7 +6,7 @@ use uplift_model::{
     verdict::Status,
 };
 
-use crate::{estimate::median, proportion::rule_of_three};
+use crate::estimate::median;
 
 /// The cuts of one variant of a scenario.
 #[derive(Clone, Debug, PartialEq)]
@@ -251,6 +251,12 @@ pub fn contradict(verdicts: &mut Verdicts, demonstrations: &[Demonstration]) {
             }
         }
     }
+}
+
+/// The upper bound of a rate at 95 % when nothing was seen in `n` independent tries: the rule of three (Hanley and
+/// Lippman-Hand 1983).
+fn rule_of_three(n: u64) -> f64 {
+    if n == 0 { 1.0 } else { (3.0 / n as f64).min(1.0) }
 }
 
 #[cfg(test)]
