@@ -513,6 +513,9 @@ fn a_build_that_fails_says_its_last_words_and_leaves_nothing() {
 fn the_gate_builds_the_base_of_a_scenario_that_builds() {
     let bench = Bench::new();
     let folder = repository(&bench);
+    // So much slower that a loaded machine tells it too.
+    fs::write(folder.join("tools/app.in"), "#!/bin/sh\nsleep 0.3\n").unwrap();
+    git(&folder, &["commit", "-q", "-a", "-m", "third"]);
     let scenarios = folder.join("tools/scenarios/command");
     fs::create_dir_all(&scenarios).unwrap();
     let text = format!(
