@@ -108,7 +108,9 @@ impl Session<'_> {
     pub fn execute(mut self) -> Result<Finished, CliError> {
         if let Some(disk) = &self.trials.setup.disk {
             for (entry, _) in &mut self.scenarios {
-                entry.scenario.disk = disk.model().cloned();
+                entry.scenario.disk = disk.model(&entry.scenario).map_err(|why| {
+                    CliError::usage(why, "write one with `source = …`, or name a disk: `uplift list --disks`")
+                })?;
             }
         }
         let interrupt = Interrupt::install()
@@ -495,7 +497,7 @@ impl Judge for SequentialJudge {
 }
 
 /// The command line that redoes this run.
-fn command_line() -> Vec<String> {
+pub fn command_line() -> Vec<String> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or(&name).to_owned();

@@ -25,6 +25,7 @@ fn opened(folder: &Path, workload: serde_json::Value, settings: serde_json::Valu
         data_dir,
         seed: 7,
         events: EventLog::default(),
+        ledger: None,
     };
     match FACTORY.open(context) {
         Ok(target) => Some(target),

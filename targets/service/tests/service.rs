@@ -34,6 +34,7 @@ fn context(folder: &Path, workload: serde_json::Value, settings: serde_json::Val
         data_dir,
         seed: 7,
         events: EventLog::default(),
+        ledger: None,
     }
 }
 

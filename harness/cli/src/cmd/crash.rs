@@ -149,6 +149,7 @@ fn planned(entry: &Entry, variants: &[String]) -> PlannedScenario {
         decided_early: false,
         binaries: Default::default(),
         calibration: None,
+        agent: None,
         launchers: variants.iter().map(|variant| (variant.clone(), "process".to_owned())).collect(),
     }
 }

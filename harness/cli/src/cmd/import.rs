@@ -21,7 +21,7 @@ pub fn run(args: &ImportArgs, targets: &[&'static dyn TargetFactory], terminal: 
     let (store, run, trials) = import::store(&imported, &args.file, args.variant.as_deref(), &args.out, targets)?;
     write_documents(store.directory(), &run, &trials)?;
     let style = terminal.style(args.all_metrics);
-    terminal.print(&render(&run, &trials, verdicts_of(&run, &trials).as_ref(), args.format, style)?);
+    terminal.print(&render(&run, &trials, verdicts_of(&run, &trials, &[]).as_ref(), args.format, style)?);
     for warning in &run.warnings {
         terminal.say(&format!("warning: {warning}"));
     }

@@ -134,6 +134,7 @@ fn planned(
         blocks_max: None,
         stopped: Some(format!("measured by {tool}")),
         decided_early: false,
+        agent: None,
         binaries: BTreeMap::new(),
         calibration: None,
         launchers: BTreeMap::new(),
@@ -163,6 +164,10 @@ fn trial(scenario: &str, variant: &str, command: &str, sample: &Sample, index: u
         response_max_ns: None,
         cpu_ns: 0,
         sync_calls: 0,
+        busy_ns: None,
+        clients: None,
+        window_ns: None,
+        steal_ns: None,
         quiesce_ns: 0,
         ratios: BTreeMap::from([("run_time".to_owned(), each_ns)]),
     };

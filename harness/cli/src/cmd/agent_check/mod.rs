@@ -197,6 +197,7 @@ impl Subject<'_> {
             longest_turn_ns: TURN.as_nanos() as u64,
             slice_ns: 0,
             disk: None,
+            ledger: None,
         }))
     }
 }
