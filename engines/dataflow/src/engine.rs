@@ -86,7 +86,7 @@ pub enum EngineError {
 pub struct Engine {
     shards: Vec<Shard>,
     /// Prepares memory as long as the engine is open.
-    _memory: Option<Preparer>,
+    memory: Option<Preparer>,
     view: Arc<View>,
     counters: Arc<Counters>,
     stages: StageTable,
@@ -155,7 +155,7 @@ impl Engine {
             // Chunks are whole: there may be room for some more.
             in_force.insert("reserve_votes".to_owned(), votes.min(ready_votes).to_string());
         }
-        Ok((Self { shards, _memory: memory, view, counters, stages, in_force, survives, _lock: lock }, found))
+        Ok((Self { shards, memory, view, counters, stages, in_force, survives, _lock: lock }, found))
     }
 
     /// The shard that holds `article`.
@@ -227,7 +227,11 @@ impl Engine {
     /// # Errors
     /// A shard has failed.
     pub fn quiesce(&self) -> Result<(), EngineError> {
-        self.on_each(|writer| writer.persist.quiesce()).map(drop)
+        self.on_each(|writer| writer.persist.quiesce())?;
+        if let Some(memory) = &self.memory {
+            memory.catch_up();
+        }
+        Ok(())
     }
 
     /// Does what is still owed for acknowledged rows; for how many rows something was.

@@ -75,6 +75,8 @@ pub struct Chunks(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// As many are ready as shall be.
+    caught_up: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +84,13 @@ struct State {
     ready: Vec<Chunk>,
     taken: usize,
     closed: bool,
+}
+
+impl State {
+    /// Whether as many are ready as shall be: never more than are in use, so that small tables stay small.
+    fn is_caught_up(&self) -> bool {
+        self.ready.len() >= self.taken.min(AHEAD_MAX)
+    }
 }
 
 impl Shared {
@@ -111,11 +120,13 @@ impl Chunks {
     }
 
     fn prepare(&self) {
+        // A thread that the system gave no memory is no more: nobody may wait for it.
+        let _closes = Closes(&self.0);
         scheduling::can_wait();
         loop {
             let mut state = self.0.lock();
-            // Never more than is in use, so that small tables stay small.
-            while !state.closed && state.ready.len() >= state.taken.min(AHEAD_MAX) {
+            while !state.closed && state.is_caught_up() {
+                self.0.caught_up.notify_all();
                 state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             if state.closed {
@@ -125,6 +136,16 @@ impl Chunks {
             let chunk = Chunk::prepared();
             self.0.lock().ready.push(chunk);
         }
+    }
+}
+
+/// Says that nothing more will be prepared, when it is dropped.
+struct Closes<'a>(&'a Shared);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = true;
+        self.0.caught_up.notify_all();
     }
 }
 
@@ -152,6 +173,15 @@ impl Preparer {
     pub const fn chunks(&self) -> &Chunks {
         &self.chunks
     }
+
+    /// Waits until it has prepared what it will while nothing is taken. Whoever calls an engine quiet before would have it
+    /// fault in up to 32 MiB afterwards, on somebody else's time.
+    pub fn catch_up(&self) {
+        let mut state = self.chunks.0.lock();
+        while !state.is_caught_up() && !state.closed {
+            state = self.chunks.0.caught_up.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 impl Drop for Preparer {
@@ -175,9 +205,8 @@ mod tests {
         let mut taken: Vec<Chunk> = Vec::new();
         for number in 1..=AHEAD_MAX + 4 {
             taken.push(preparer.chunks().take());
-            while preparer.chunks().counts() != (number, number.min(AHEAD_MAX)) {
-                thread::yield_now();
-            }
+            preparer.catch_up();
+            assert_eq!(preparer.chunks().counts(), (number, number.min(AHEAD_MAX)));
         }
         for (chunk, number) in taken.iter_mut().zip(1..) {
             assert_eq!(chunk.bytes().len(), CHUNK_BYTES);

@@ -3,6 +3,8 @@
 //! Each is used as its documentation advises for a write that must survive a loss of power before it is acknowledged: one
 //! transaction for each write, synced. A peer whose name ends in `-grouped` is the same engine, tuned, with a leader before it
 //! that commits the writes of many threads at once, as `docdb`'s own `fast` does. Settings that the engine can tell are read back.
+//!
+//! This crate knows the trait of `docdb-engine` and the engines that others made, and nothing of benchmarks.
 
 mod fjall;
 mod grouped;

@@ -39,7 +39,13 @@ fn failed(error: rusqlite::Error) -> StoreError {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // To its end: SQLite answers with the new mode first and commits it to the file afterwards; an error of that would not
+    // be heard, and the mode read back while the file has the one before.
+    let mut set = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = set.query([])?;
+    while rows.next()?.is_some() {}
+    drop(rows);
+    drop(set);
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -((CACHE_BYTES >> 10) as i64))?;
     connection.set_prepared_statement_cache_capacity(16);

@@ -69,7 +69,7 @@ impl Database {
                 Found::Ready => {}
                 Found::Foreign(state) => return Err(OpenError::Foreign { directory: name(), state }),
             }
-            let others = (1..options.writers).map(|_| open()).collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
+            let others = (1..options.writers()).map(|_| open()).collect::<Result<Vec<_>, _>>().map_err(sqlite)?;
             stores.push(std::iter::once(first).chain(others).collect());
         }
         forget_settled(&mut stores).map_err(sqlite)?;
@@ -130,6 +130,7 @@ impl Database {
     }
 
     /// Forgets everything that could also be read from the files.
+    #[cfg(feature = "measurement")]
     pub fn forget_kept(&self) {
         for recent in &self.recent {
             recent.clear();
@@ -301,8 +302,8 @@ fn read_back(stores: &[Vec<Store>], options: &Options, directory: &Path) -> Resu
         max_delay: options.max_delay,
         max_turn_delay: options.max_turn_delay,
         shards: stores.len(),
-        writers: options.writers,
-        immediate: options.immediate,
+        writers: options.writers(),
+        immediate: options.is_immediate(),
         long_poll: options.long_poll,
         hand_ahead: options.hand_ahead && options.long_poll,
         sync_fetches: options.sync_fetches,

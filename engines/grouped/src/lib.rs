@@ -35,6 +35,11 @@
 //! can be fetched as soon as the database is opened again. A database has one owner at a time: a second one is told so
 //! when it opens it.
 //!
+//! # Coming from duroxide's own provider
+//!
+//! [`import`] makes a database of one that duroxide's SQLite provider has written: what runs goes on, what ended can be
+//! read.
+//!
 //! # Shards
 //!
 //! With [`Options::shards`] instances are spread over several files, each with a thread of its own. An instance, with
@@ -52,6 +57,7 @@ mod convert;
 mod database;
 mod error;
 mod fetch;
+mod import;
 mod options;
 mod pending;
 mod provider;
@@ -75,7 +81,9 @@ use std::{
 use duroxide::providers::ProviderError;
 
 pub use completion::Finished;
+pub use import::{ImportError, Imported, import};
 pub use options::{InForce, OpenError, Options, Synchronous};
+#[cfg(feature = "measurement")]
 pub use watch::{WriterPhase, watch_writers};
 
 use database::Database;
@@ -125,6 +133,7 @@ impl GroupedProvider {
 
     /// Forgets the histories of running instances that are kept in memory, so that they are read from the files again.
     /// Only somebody who changes a file behind the provider's back needs this.
+    #[cfg(feature = "measurement")]
     pub fn forget_kept(&self) {
         self.database.forget_kept();
     }

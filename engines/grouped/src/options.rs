@@ -52,10 +52,12 @@ pub struct Options {
     pub shards: usize,
     /// Threads that write to each file; at least 1. More than one only makes them compete for SQLite's one write lock:
     /// it is there to measure that, and excludes `long_poll`.
+    #[cfg(feature = "measurement")]
     pub writers: usize,
     /// Whether a transaction takes SQLite's write lock when it begins (`BEGIN IMMEDIATE`), or when it first writes, which
     /// fails where somebody else has written since it first read. False is there to measure what that costs several
     /// writers.
+    #[cfg(feature = "measurement")]
     pub immediate: bool,
     /// Whether a fetch that finds nothing waits for work, up to the time it was given, or answers at once.
     pub long_poll: bool,
@@ -81,7 +83,9 @@ impl Default for Options {
             max_delay: Duration::ZERO,
             max_turn_delay: Duration::ZERO,
             shards: 1,
+            #[cfg(feature = "measurement")]
             writers: 1,
+            #[cfg(feature = "measurement")]
             immediate: true,
             long_poll: true,
             hand_ahead: true,
@@ -96,11 +100,33 @@ impl Default for Options {
 impl Options {
     /// The statement that begins a transaction.
     pub(crate) fn begin(&self) -> &'static str {
-        if self.immediate { "BEGIN IMMEDIATE" } else { "BEGIN DEFERRED" }
+        if self.is_immediate() { "BEGIN IMMEDIATE" } else { "BEGIN DEFERRED" }
+    }
+
+    #[cfg(feature = "measurement")]
+    pub(crate) const fn writers(&self) -> usize {
+        self.writers
+    }
+
+    #[cfg(not(feature = "measurement"))]
+    #[expect(clippy::unused_self, reason = "the feature makes it a setting")]
+    pub(crate) const fn writers(&self) -> usize {
+        1
+    }
+
+    #[cfg(feature = "measurement")]
+    pub(crate) const fn is_immediate(&self) -> bool {
+        self.immediate
+    }
+
+    #[cfg(not(feature = "measurement"))]
+    #[expect(clippy::unused_self, reason = "the feature makes it a setting")]
+    pub(crate) const fn is_immediate(&self) -> bool {
+        true
     }
 
     pub(crate) fn validate(&self) -> Result<(), OpenError> {
-        for (name, value) in [("max_batch", self.max_batch), ("shards", self.shards), ("writers", self.writers)] {
+        for (name, value) in [("max_batch", self.max_batch), ("shards", self.shards), ("writers", self.writers())] {
             if value == 0 {
                 return Err(OpenError::Option { name, rule: "must be at least 1" });
             }
@@ -111,7 +137,7 @@ impl Options {
         if self.recheck_interval.is_zero() {
             return Err(OpenError::Option { name: "recheck_interval", rule: "must be more than 0" });
         }
-        if self.writers > 1 && self.long_poll {
+        if self.writers() > 1 && self.long_poll {
             return Err(OpenError::Option { name: "writers", rule: "must be 1 with long_poll" });
         }
         Ok(())

@@ -102,7 +102,7 @@ pub fn open_writer(path: &Path, options: &Options) -> rusqlite::Result<Connectio
     let connection = Connection::open(path)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MS)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    set_to_the_end(&connection, "journal_mode", "WAL")?;
     // SQLite answers a change of it that failed with the one that stays in force, and that one promises something else.
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     if mode != "wal" {
@@ -118,6 +118,16 @@ pub fn open_writer(path: &Path, options: &Options) -> rusqlite::Result<Connectio
     // A savepoint keeps the pages it changes until it is released; they must not go through a temporary file.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
+}
+
+/// Sets a pragma, and takes its statement to its end. SQLite answers with the new journal mode first and commits it to the
+/// file afterwards: who stops at the answer does not hear that the commit failed, and reads the new mode back while the file
+/// has the one before, which promises something else.
+fn set_to_the_end(connection: &Connection, pragma: &str, value: &str) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma} = {value}"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
 }
 
 /// Opens a connection that only reads.

@@ -24,7 +24,7 @@ pub enum Profile {
 /// A column of a profile.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
-    /// Its name.
+    /// In every schema and in SQL.
     pub name: &'static str,
     /// What it holds.
     pub content: Content,

@@ -25,6 +25,8 @@ use std::{
     time::Duration,
 };
 
+use uplift_instrument::sync_collectors;
+
 use crate::{ServiceError, binaries::Binaries};
 
 /// The longest path of a Unix socket (`sun_path` of 108 bytes with its final zero).
@@ -199,7 +201,7 @@ impl Cluster {
         let (started, starting) = mpsc::channel();
         let keeper = thread::Builder::new()
             .name("postgres-keeper".to_owned())
-            .spawn(move || match command.spawn() {
+            .spawn(move || match sync_collectors::spawn(command) {
                 Ok(child) => {
                     let _ = started.send(Ok(child.id()));
                     let _ = stopped.recv();

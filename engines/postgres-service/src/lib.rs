@@ -1,10 +1,12 @@
-//! A PostgreSQL server for the time of one trial.
+//! A PostgreSQL server for as long as a value lives.
 //!
 //! [`Server::start`] takes the server that `UPLIFT_POSTGRES_URL` names; where it names none, it makes a cluster of its own
 //! from the binaries of this machine, as an unprivileged user; where there are none, in a container. A server of its own is
 //! reachable only through a Unix socket in a directory of its own, and it is stopped and removed when the [`Server`] is
 //! dropped, and also when the process that started it is killed. What must not happen here: any setting that makes a server
 //! faster without being asked for, and any download.
+//!
+//! It knows processes, sockets and the `docker` program, and nothing of the harness or of what is measured.
 
 mod binaries;
 mod cluster;

@@ -1,14 +1,17 @@
 //! What the harness itself costs: recording one operation, the closed loop, the sync probe.
 //!
 //! To reach: recording at most 60 ns on one thread, at least 10 million empty operations a second and core, at most
-//! 120 ns a sync call.
+//! 120 ns a sync call, at most 50 ns a record of the crash ledger.
 
 use std::{collections::BTreeMap, hint::black_box, thread, time::Duration};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use uplift_agent::{load::Pool, recorder::Recorder};
 use uplift_model::{protocol::TurnLength, scenario::Load};
-use uplift_sdk::{Batch, Check, Client, Drain, Durability, Outcome, Target, TargetError, clock};
+use uplift_sdk::{
+    Batch, Check, Client, Drain, Durability, Outcome, Target, TargetError, clock,
+    crash_ledger::{End, LedgerWriter},
+};
 
 struct Nothing;
 
@@ -96,5 +99,26 @@ fn sync_probe(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, recording, closed_loop, sync_probe);
+fn crash_ledger(criterion: &mut Criterion) {
+    let folder = std::env::temp_dir().join(format!("uplift-bench-ledger-{}", std::process::id()));
+    let mut number = 0;
+    criterion.bench_function("note one operation in the ledger of a crash (two notes, a timestamp)", |bencher| {
+        bencher.iter_custom(|records| {
+            // A file of its own for each measurement, so that none of them grows without end.
+            number += 1;
+            let mut ledger = LedgerWriter::create(&folder, number).expect("the temporary folder can be written");
+            let start_ns = clock::now_ns();
+            for key in 0..records {
+                ledger.begin(1, black_box(key), key);
+                ledger.end(End::Acknowledged);
+            }
+            let took = Duration::from_nanos(clock::now_ns() - start_ns);
+            drop(ledger);
+            let _ = std::fs::remove_dir_all(&folder);
+            took
+        });
+    });
+}
+
+criterion_group!(benches, recording, closed_loop, sync_probe, crash_ledger);
 criterion_main!(benches);

@@ -3,8 +3,11 @@
 //! This crate does not know which targets exist, how trials are planned, or what a result means.
 
 pub mod load;
+pub mod program;
 pub mod recorder;
 mod serve;
 mod session;
 
+pub use program::main;
 pub use serve::{read_request, serve};
+pub use uplift_instrument::sampler::StackSampler;

@@ -18,7 +18,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use uplift_model::{
     protocol::TurnLength,
-    scenario::{Arrival, Load},
+    scenario::{Arrival, Load, Profile},
 };
 
 use uplift_instrument::{
@@ -247,6 +247,8 @@ impl Pool {
                 sent_ns = clock::now_ns();
             }
         }
+        // A client that had to wait for a CPU was kept waiting by the others' work: that time counts.
+        recorder.busy_ns = sent_ns.saturating_sub(turn.start_ns);
     }
 
     fn open_loop(
@@ -273,6 +275,7 @@ impl Pool {
             }
             let due = arrivals.take_due(now_ns.min(turn.deadline_ns.saturating_sub(1)));
             let sent_ns = clock::now_ns();
+            recorder.last_sent_ns = sent_ns;
             let outcome = client.operate(Batch { operations: due.len() as u32 });
             let done_ns = clock::now_ns();
             calls.note(sent_ns, done_ns);
@@ -311,6 +314,10 @@ struct Arrivals {
     mean_gap_ns: f64,
     offset_ns: f64,
     exact_ns: f64,
+    /// Rates that change: then arrivals lie where the profile has as many operations as they would have at the mean rate.
+    profile: Option<Profile>,
+    start_ns: u64,
+    operations_per_ns: f64,
     arrival: Arrival,
     random: ChaCha8Rng,
     due: Vec<u64>,
@@ -319,9 +326,9 @@ struct Arrivals {
 
 impl Arrivals {
     fn new(load: &Load, index: usize, seed: u64) -> Self {
-        let (rate, arrival) = match load {
-            Load::Open { rate, arrival, .. } => (*rate, *arrival),
-            Load::Closed { .. } => (1.0, Arrival::Constant),
+        let (rate, arrival, phases) = match load {
+            Load::Open { rate, arrival, phases, .. } => (*rate, *arrival, phases.as_slice()),
+            Load::Closed { .. } => (1.0, Arrival::Constant, [].as_slice()),
         };
         let clients = f64::from(load.clients());
         let batch = load.batch() as usize;
@@ -330,6 +337,9 @@ impl Arrivals {
             mean_gap_ns: 1e9 * clients / rate,
             offset_ns: 1e9 * index as f64 / rate,
             exact_ns: 0.0,
+            profile: Profile::new(phases, rate),
+            start_ns: 0,
+            operations_per_ns: rate / 1e9,
             arrival,
             random: ChaCha8Rng::seed_from_u64(seed),
             due: Vec::with_capacity(batch),
@@ -339,6 +349,7 @@ impl Arrivals {
 
     fn begin(&mut self, start_ns: u64) {
         self.exact_ns = start_ns as f64;
+        self.start_ns = start_ns;
         self.next_ns = start_ns;
         match self.arrival {
             Arrival::Constant => self.advance(self.offset_ns),
@@ -349,7 +360,13 @@ impl Arrivals {
     fn advance(&mut self, gap_ns: f64) {
         // Monotonic nanoseconds of a machine that has been up for a year fit a double to 4 ns.
         self.exact_ns += gap_ns;
-        self.next_ns = self.exact_ns as u64;
+        self.next_ns = match &self.profile {
+            None => self.exact_ns as u64,
+            Some(profile) => {
+                let operations = (self.exact_ns - self.start_ns as f64) * self.operations_per_ns;
+                self.start_ns + (profile.seconds_until(operations) * 1e9) as u64
+            }
+        };
     }
 
     fn advance_random(&mut self) {
@@ -401,7 +418,7 @@ mod tests {
     use super::*;
 
     fn open(rate: f64, clients: u32, arrival: Arrival) -> Load {
-        Load::Open { rate, arrival, clients, batch: 1, batch_window: None }
+        Load::Open { rate, arrival, clients, batch: 1, batch_window: None, phases: Vec::new() }
     }
 
     /// All clients together arrive at the load's rate: constant exactly, Poisson within five standard deviations.
@@ -420,9 +437,37 @@ mod tests {
         }
     }
 
+    /// A quiet second, a spike of a second: each has its own share, within five standard deviations.
+    #[test]
+    fn arrivals_follow_the_phases_of_the_load() {
+        for (arrival, slack) in [(Arrival::Constant, 4.0), (Arrival::Poisson, 5.0 * 900f64.sqrt())] {
+            let load = serde_json::from_value(serde_json::json!({
+                "mode": "open", "rate": 500.0, "arrival": arrival, "clients": 3,
+                "phases": [{ "for": "1s", "rate": 100.0 }, { "for": "1s", "rate": 900.0 }],
+            }))
+            .unwrap();
+            let mut counts = [0u64; 2];
+            for index in 0..3 {
+                let mut arrivals = Arrivals::new(&load, index, client_seed(9, index));
+                arrivals.begin(5_000);
+                counts[0] += arrivals.count_until(5_000 + 1_000_000_000);
+                counts[1] += arrivals.count_until(5_000 + 2_000_000_000);
+            }
+            assert!((counts[0] as f64 - 100.0).abs() <= slack, "{arrival:?}: {counts:?}");
+            assert!((counts[1] as f64 - 900.0).abs() <= slack, "{arrival:?}: {counts:?}");
+        }
+    }
+
     #[test]
     fn due_arrivals_are_taken_once_and_in_order() {
-        let load = Load::Open { rate: 1e6, arrival: Arrival::Poisson, clients: 1, batch: 8, batch_window: None };
+        let load = Load::Open {
+            rate: 1e6,
+            arrival: Arrival::Poisson,
+            clients: 1,
+            batch: 8,
+            batch_window: None,
+            phases: Vec::new(),
+        };
         let mut arrivals = Arrivals::new(&load, 0, 3);
         arrivals.begin(0);
         let mut last = 0;

@@ -77,6 +77,10 @@ pub struct Recorder {
     pub last_done_ns: u64,
     /// Arrivals that could not be sent.
     pub unsent: u64,
+    /// From the release of a client to the end of its last operation, summed over the clients of a closed load.
+    pub busy_ns: u64,
+    /// When the last arrival of an open load was sent.
+    pub last_sent_ns: u64,
 }
 
 impl Recorder {
@@ -92,6 +96,8 @@ impl Recorder {
             separate_service,
             last_done_ns: 0,
             unsent: 0,
+            busy_ns: 0,
+            last_sent_ns: 0,
         }
     }
 
@@ -104,6 +110,8 @@ impl Recorder {
         self.turn_start_ns = turn_start_ns;
         self.last_done_ns = turn_start_ns;
         self.unsent = 0;
+        self.busy_ns = 0;
+        self.last_sent_ns = turn_start_ns;
     }
 
     /// Counts one call's outcome whose operations were all intended for `intended_ns`, sent at `sent_ns` and done at
@@ -157,6 +165,8 @@ impl Recorder {
         }
         self.last_done_ns = self.last_done_ns.max(other.last_done_ns);
         self.unsent += other.unsent;
+        self.busy_ns += other.busy_ns;
+        self.last_sent_ns = self.last_sent_ns.max(other.last_sent_ns);
     }
 
     /// The cells, kind-major.

@@ -4,17 +4,24 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read as _, Write as _},
     os::fd::{AsRawFd as _, FromRawFd as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     thread,
 };
 
 use uplift_model::{
-    protocol::{AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Ready, Reply, Request},
+    crash::Audit,
+    description::DescribedTarget,
+    protocol::{
+        AgentHello, Audited, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, RECOVERY_PHASE, Ready, Reply, Request,
+        Validated,
+    },
     trial::{Failure, FailureKind},
 };
 
-use uplift_instrument::{clock, disk_model, sampler::StackSampler, sync_probe, timeline::EventLog};
+use uplift_instrument::{
+    clock, crash_ledger::Ledger, disk_model, sampler::StackSampler, sync_collectors, sync_probe, timeline::EventLog,
+};
 use uplift_sdk::{OpenContext, TargetError, TargetErrorKind, TargetFactory};
 
 use crate::{load::Pool, recorder::Recorder, session::Session};
@@ -23,7 +30,7 @@ use crate::{load::Pool, recorder::Recorder, session::Session};
 const NO_PROBE: &str = "a modelled disk needs the sync probe, which is not in the way of this build's sync calls; run `uplift doctor`, or leave the modelled disk out";
 
 /// Why no disk can be modelled for a server.
-const SYNCS_ELSEWHERE: &str = "a modelled disk holds sync calls of the agent's own process, and those of this variant are made by another one; measure it without a modelled disk, or slow the disk itself down (`--launch docker --docker-arg=--device-write-iops=…`)";
+const SYNCS_ELSEWHERE: &str = "a modelled disk holds the sync calls of the agent's own process and of programs that the target starts for it, and those of this variant are made by a service that runs elsewhere, or in a container; measure it without a modelled disk, or slow the disk itself down (`--launch docker --docker-arg=--device-write-iops=…`)";
 
 /// Serves one trial and returns the process's exit code: 0 when the conversation ended in order.
 pub fn serve(factories: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) -> ExitCode {
@@ -150,19 +157,92 @@ fn converse(
             ),
         ));
     }
-    let Some(second) = link.receive()? else { return Ok(()) };
-    let Request::Prepare(prepare) = second else {
-        return Err(failure(FailureKind::Protocol, "hello", "the second request must be prepare"));
+    loop {
+        let Some(request) = link.receive()? else { return Ok(()) };
+        match request {
+            Request::Describe => link.send(&Reply::Described { targets: described(factories) })?,
+            Request::Validate { target, workload, settings } => {
+                let factory = named(factories, &target, "validation")?;
+                let problem = factory.validate(&workload, &settings).err().map(Into::into);
+                // A workload that is wrong has no metrics.
+                let metrics = if problem.is_none() { factory.workload_metrics(&workload) } else { Vec::new() };
+                link.send(&Reply::Validated(Validated { problem, metrics }))?;
+            }
+            Request::Prepare(prepare) => {
+                let factory = named(factories, &prepare.target, "set-up")?;
+                return serve_trial(link, factory, &prepare, sampler);
+            }
+            Request::Audit(order) => {
+                let factory = named(factories, &order.prepare.target, "set-up")?;
+                return serve_audit(link, factory, &order.prepare, Path::new(&order.ledger), order.cut_ns);
+            }
+            _ => {
+                let rule = "after hello come describe and validate, or prepare, or audit";
+                return Err(failure(FailureKind::Protocol, "hello", rule));
+            }
+        }
+    }
+}
+
+fn described(factories: &[&dyn TargetFactory]) -> Vec<DescribedTarget> {
+    let one = |factory: &&dyn TargetFactory| DescribedTarget {
+        name: factory.name().to_owned(),
+        about: factory.about().to_owned(),
+        description: factory.describe(),
     };
-    let Some(factory) = factories.iter().find(|factory| factory.name() == prepare.target) else {
+    factories.iter().map(one).collect()
+}
+
+fn named<'a>(factories: &[&'a dyn TargetFactory], name: &str, phase: &str) -> Result<&'a dyn TargetFactory, Failure> {
+    factories.iter().copied().find(|factory| factory.name() == name).ok_or_else(|| {
         let known: Vec<_> = factories.iter().map(|factory| factory.name()).collect();
-        return Err(failure(
-            FailureKind::Settings,
-            "set-up",
-            format!("this agent has no target `{}`; it has {}", prepare.target, known.join(", ")),
-        ));
+        let message = format!("this agent has no target `{name}`; it has {}", known.join(", "));
+        failure(FailureKind::Settings, phase, message)
+    })
+}
+
+/// What a target is told when it is opened.
+fn context(prepare: &Prepare, events: &EventLog) -> OpenContext {
+    OpenContext {
+        workload: prepare.workload.clone(),
+        settings: prepare.settings.clone(),
+        load: prepare.load.clone(),
+        data_dir: PathBuf::from(&prepare.data_dir),
+        seed: prepare.seed,
+        events: events.clone(),
+        ledger: prepare.ledger.as_ref().map(PathBuf::from),
+    }
+}
+
+/// Opens what is left of a target that died, and holds it against its ledger.
+fn serve_audit(
+    link: &mut HarnessConnection,
+    factory: &dyn TargetFactory,
+    prepare: &Prepare,
+    ledger: &Path,
+    cut_ns: u64,
+) -> Result<(), Failure> {
+    let ledger = Ledger::read(ledger, cut_ns).map_err(|error| {
+        failure(FailureKind::Target, "audit", format!("could not read the ledger `{}`: {error}", ledger.display()))
+    })?;
+    let begun_ns = clock::now_ns();
+    let reopened = factory.reopen(context(prepare, &EventLog::new(begun_ns)));
+    let recovery_ns = clock::now_ns() - begun_ns;
+    let audited = match reopened {
+        Ok(recovered) => {
+            let audit = recovered.audit(&ledger).map_err(|error| target_failure("audit", &error))?;
+            Audited { recovery_ns, audit, not_opened: None }
+        }
+        Err(error) => {
+            let failure = target_failure(RECOVERY_PHASE, &error);
+            if failure.kind != FailureKind::Target {
+                return Err(failure);
+            }
+            let audit = Audit { acknowledged: ledger.acknowledged(), in_flight: ledger.open(), ..Audit::default() };
+            Audited { recovery_ns, audit, not_opened: Some(failure.message) }
+        }
     };
-    serve_trial(link, *factory, &prepare, sampler)
+    link.send(&Reply::Audited(audited))
 }
 
 fn serve_trial(
@@ -172,8 +252,7 @@ fn serve_trial(
     sampler: Option<&dyn StackSampler>,
 ) -> Result<(), Failure> {
     let setup_start_ns = clock::now_ns();
-    let mut description = factory.describe();
-    description.metrics.extend(factory.workload_metrics(&prepare.workload));
+    let description = factory.describe_workload(&prepare.workload);
     let events = EventLog::new(setup_start_ns);
     factory
         .validate(&prepare.workload, &prepare.settings)
@@ -185,17 +264,12 @@ fn serve_trial(
         // Before the target starts threads: they inherit what precise waiting needs.
         disk_model::activate(disk, prepare.seed).map_err(|message| failure(FailureKind::Target, "set-up", message))?;
     }
-    let target = factory
-        .open(OpenContext {
-            workload: prepare.workload.clone(),
-            settings: prepare.settings.clone(),
-            load: prepare.load.clone(),
-            data_dir: PathBuf::from(&prepare.data_dir),
-            seed: prepare.seed,
-            events: events.clone(),
-        })
-        .map_err(|error| target_failure("set-up", &error))?;
-    if prepare.disk.is_some() && (!target.processes().is_empty() || target.unobservable_work().is_some()) {
+    let target = factory.open(context(prepare, &events)).map_err(|error| target_failure("set-up", &error))?;
+    let out_of_reach = || {
+        let serves = !target.processes().is_empty() && !sync_collectors::is_holding();
+        serves || target.unobservable_work().is_some()
+    };
+    if prepare.disk.is_some() && out_of_reach() {
         return Err(failure(FailureKind::Unavailable, "set-up", SYNCS_ELSEWHERE));
     }
     let groups = target.groups();
@@ -232,7 +306,7 @@ fn serve_trial(
         outcome
     })?;
     if let Some(measured) = outcome {
-        drop(target);
+        target.close().map_err(|error| target_failure("stop", &error))?;
         link.send(&Reply::Finished(Box::new(measured)))?;
     }
     Ok(())

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use uplift_model::{
     Histogram,
     metric::{Derivation, DerivedMetric},
-    protocol::{Prepare, Ready, Reply, Request, TurnRequest},
+    protocol::{Prepare, Ready, Reply, Request, TurnLength, TurnRequest},
+    scenario::Load,
     trial::{Failure, FailureKind, Idle, Measured, OperationRecord, Slice, TurnRecord},
 };
 
@@ -14,7 +15,7 @@ use uplift_instrument::{
     external_processes::{ExternalProcesses, ExternalSyncs},
     latency_counts::SparseCounts,
     resources,
-    sampler::{RunningSampler, StackSampler},
+    sampler::{RunningSampler, SamplerOptions, StackSampler, Work},
     sync_probe,
     timeline::EventLog,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Session<'a> {
     quiet_since: Option<Quiet>,
     external: ExternalProcesses,
     separate_service: bool,
+    load: Load,
 }
 
 /// The moment since which the variant should have been idle.
@@ -122,6 +124,7 @@ impl<'a> Session<'a> {
             external,
             quiet_since: None,
             separate_service: !prepare.load.response_is_service(),
+            load: prepare.load.clone(),
         }
     }
 }
@@ -149,8 +152,14 @@ impl Session<'_> {
                     let sampler = sampler.ok_or_else(|| {
                         failure(FailureKind::Unavailable, "profiling", "this agent was built without a profiler")
                     })?;
+                    let options = SamplerOptions {
+                        frequency_hz,
+                        off_cpu,
+                        moments: tail_percentile.is_some(),
+                        work: self.sampled_work(),
+                    };
                     let running = sampler
-                        .start(frequency_hz, off_cpu, tail_percentile.is_some())
+                        .start(&options)
                         .map_err(|message| failure(FailureKind::Unavailable, "profiling", message))?;
                     link.send(&Reply::Profiling { sampler: running.name(), warnings: running.warnings() })?;
                     profiling = Some((running, operations, tail_percentile));
@@ -169,14 +178,27 @@ impl Session<'_> {
                         .stop(tail.as_ref())
                         .map_err(|message| failure(FailureKind::Target, "profiling", message))?;
                     profiled.operations = operations - before;
-                    link.send(&Reply::Profiled(profiled))?;
+                    if let Some(reason) = self.target.unobservable_work() {
+                        profiled.not_sampled = Some(format!("what works for the target is out of reach: {reason}"));
+                    }
+                    if tail_percentile.is_some() && self.target.works_in_children() {
+                        let message = "the slowest calls are told apart by the threads that make them: of programs \
+                                       that are run there are none; leave --tail out";
+                        profiled.warnings.push(message.to_owned());
+                        profiled.tail = None;
+                    }
+                    link.send(&Reply::Profiled(Box::new(profiled)))?;
                 }
                 Request::Finish { drop_turns } => return self.finish(drop_turns).map(Some),
-                Request::Hello { .. } | Request::Prepare(_) => {
+                Request::Hello { .. }
+                | Request::Describe
+                | Request::Validate { .. }
+                | Request::Prepare(_)
+                | Request::Audit(_) => {
                     return Err(failure(
                         FailureKind::Protocol,
                         "trial",
-                        "hello and prepare come once, at the beginning",
+                        "hello, describe, validate, prepare and audit come at the beginning",
                     ));
                 }
             }
@@ -203,6 +225,7 @@ impl Session<'_> {
         self.target.sample(&mut samples_before);
         let syncs_before = (sync_probe::snapshot(), self.external.syncs());
         let usage_before = self.usage();
+        let steal_before_ns = resources::machine_steal_ns();
         let cpu_before_ns = clock::process_cpu_ns();
         if let Some(stages) = self.target.stage_table() {
             stages.resume();
@@ -213,6 +236,7 @@ impl Session<'_> {
         let start_ns = run.start_ns;
         let recorder = run.recorder();
         let (last_done_ns, unsent) = (recorder.last_done_ns, recorder.unsent);
+        let (busy_ns, last_sent_ns) = (recorder.busy_ns, recorder.last_sent_ns);
         let cells: Vec<KeptCell> = recorder.cells_mut().iter_mut().map(KeptCell::take).collect();
         let slices = self.slices(start_ns, last_done_ns, recorder);
         drop(run);
@@ -224,6 +248,8 @@ impl Session<'_> {
             stages.pause();
         }
         let cpu_ns = clock::process_cpu_ns() - cpu_before_ns;
+        let steal_ns =
+            resources::machine_steal_ns().zip(steal_before_ns).map(|(after, before)| after.saturating_sub(before));
         let usage_after = self.usage();
         let syncs_after = (sync_probe::snapshot(), self.external.syncs());
         let mut samples_after = Samples::default();
@@ -258,6 +284,15 @@ impl Session<'_> {
             cpu_ns,
             sync_calls: syncs_after.0.calls() - syncs_before.0.calls() + syncs_after.1.calls() - syncs_before.1.calls(),
             quiesce_ns,
+            busy_ns: self.never_pauses().then_some(busy_ns),
+            clients: self.never_pauses().then(|| self.load.clients()),
+            window_ns: match (&self.load, request.length) {
+                (Load::Open { .. }, TurnLength::Nanoseconds(window_ns)) => {
+                    Some(window_ns.max(last_sent_ns.saturating_sub(start_ns)))
+                }
+                _ => None,
+            },
+            steal_ns,
             ratios: self.ratios(&counters),
         };
         if request.measured {
@@ -272,6 +307,21 @@ impl Session<'_> {
             });
         }
         Ok(record)
+    }
+
+    /// Whether every client is always within an operation while a turn lasts.
+    const fn never_pauses(&self) -> bool {
+        matches!(self.load, Load::Closed { think: None, .. })
+    }
+
+    /// Whose stacks a profile is of: of those who do the work.
+    fn sampled_work(&self) -> Work {
+        let processes = self.target.processes();
+        match (self.target.works_in_children(), processes.is_empty()) {
+            (true, _) => Work::Children,
+            (false, true) => Work::Own,
+            (false, false) => Work::OwnAnd(processes),
+        }
     }
 
     /// What the agent and those who work for it external have used so far.

@@ -86,7 +86,14 @@ fn allocations_of_a_turn(pool: &Pool, operations: u64) -> u64 {
 fn operations_do_not_allocate() {
     let stages = StageTable::new(&["request", "lock"]);
     span::install(&stages);
-    let open = Load::Open { rate: 5e7, arrival: Arrival::Poisson, clients: 2, batch: 1, batch_window: None };
+    let open = Load::Open {
+        rate: 5e7,
+        arrival: Arrival::Poisson,
+        clients: 2,
+        batch: 1,
+        batch_window: None,
+        phases: Vec::new(),
+    };
     for load in [Load::Closed { clients: 2, think: None, batch: 1 }, open] {
         let separate = !load.response_is_service();
         let pool = Pool::new(load, 1, Recorder::new(1, 1, 100_000_000, 10, separate));

@@ -11,11 +11,12 @@ use uplift_model::{
 };
 
 use crate::{
-    FAMILY_ALPHA,
-    estimate::{Location, TRIM_FROM, mean, robust_deviation},
-    evidence::{Evidence, UNGUARDED_SHARE},
+    DEFAULT_MARGIN, FAMILY_ALPHA,
+    estimate::{mean, robust_deviation},
+    evidence::Evidence,
     judge_pair, metrics,
-    pairing::{Pair, pairs, throughput_log_ratio},
+    pairing::{Pair, pairs, total_log_ratio},
+    power::Rule,
     random::Splitmix,
     shape,
 };
@@ -82,7 +83,7 @@ fn block_changes(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> BTreeMap<Stri
         for value in metrics::of_trial(pair.baseline, planned) {
             let metric = value.spec.name.to_string();
             let (Ok(a), Some(&b)) = (value.value, candidate.get(&metric)) else { continue };
-            let change = if metric == "throughput" { throughput_log_ratio(pair) } else { Some((b / a).ln()) };
+            let change = if metric == "throughput" { total_log_ratio(pair) } else { Some((b / a).ln()) };
             if value.spec.class != MetricClass::Proportion
                 && let Some(change) = change
             {
@@ -116,20 +117,16 @@ fn block_ns(pairs: &[Pair<'_>]) -> Option<u64> {
     Some((last - first) / steps)
 }
 
-/// The smallest change that is found with a budget: the standard error shrinks with the root of the blocks.
+/// The smallest change that is found with a budget, by the rule of a report of this metric alone.
 fn detectable(values: &[f64], block_ns: Option<u64>) -> Vec<Detectable> {
-    let Some(known) = Location::of(values).filter(|location| location.error > 0.0) else { return Vec::new() };
+    let Some(known) = Evidence::of(values).filter(|evidence| evidence.location.error > 0.0) else { return Vec::new() };
+    let rule = Rule { deviation: known.deviation(), alpha: FAMILY_ALPHA, margin: DEFAULT_MARGIN.ln_1p() };
     BUDGETS
         .into_iter()
-        .map(|blocks| {
-            let location = known.over(blocks as usize);
-            let guarded = location.n >= TRIM_FROM;
-            let alpha = if guarded { FAMILY_ALPHA } else { FAMILY_ALPHA * UNGUARDED_SHARE };
-            Detectable {
-                blocks,
-                seconds: block_ns.map(|ns| ns as f64 / 1e9 * f64::from(blocks)),
-                change: location.minimum_detectable(alpha, POWER).exp_m1(),
-            }
+        .map(|blocks| Detectable {
+            blocks,
+            seconds: block_ns.map(|ns| ns as f64 / 1e9 * f64::from(blocks)),
+            change: rule.minimum_detectable(blocks as usize, POWER).exp_m1(),
         })
         .collect()
 }
@@ -220,7 +217,7 @@ mod tests {
         assert_eq!(clopper_pearson(0, 0, 0.05), None);
     }
 
-    /// Twice the noise is twice the floor's logarithm, and four times the blocks find about half the change.
+    /// Twice the noise is twice the floor's logarithm, and four times the blocks find half of what lies beyond the margin.
     #[test]
     fn noise_and_budget_scale() {
         let values: Vec<f64> = (0..40).map(|i| ((i * 7919) % 41) as f64 / 41.0 * 0.04 - 0.02).collect();
@@ -233,6 +230,10 @@ mod tests {
         assert!(found.windows(2).all(|pair| pair[1].change < pair[0].change));
         let at = |blocks: u32| found.iter().find(|one| one.blocks == blocks).unwrap();
         assert_eq!(at(20).seconds, Some(20.0));
-        assert!((at(27).change / at(113).change - 2.0).abs() < 0.25);
+        let beyond = |blocks: u32| at(blocks).change.ln_1p() - DEFAULT_MARGIN.ln_1p();
+        assert!(
+            beyond(113) > 0.0 && at(113).change < at(27).change,
+            "a change of just the margin is found half the time"
+        );
     }
 }

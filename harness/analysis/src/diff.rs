@@ -14,7 +14,7 @@ use crate::{
     BLOCKS_MIN, FAMILY_ALPHA,
     deterministic_counter::{self, Strict},
     estimate::{Location, median, median_interval},
-    evidence::UNGUARDED_SHARE,
+    evidence::FEW_SHARE,
     judge::direction,
     metrics, shape,
 };
@@ -269,5 +269,5 @@ fn is_beyond_chance(a: &[f64], b: &[f64]) -> bool {
         freedom: a.freedom.min(b.freedom),
         n: a.n.min(b.n),
     };
-    difference.p(0.0) < FAMILY_ALPHA * UNGUARDED_SHARE
+    difference.p(0.0) < FAMILY_ALPHA * FEW_SHARE
 }

@@ -1,5 +1,7 @@
 //! Location and its interval: medians, trimmed means and t intervals.
 
+use std::{cell::RefCell, collections::HashMap};
+
 use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 
 /// From how many values on the trimmed mean is used; below, trimming would leave too little to estimate a spread.
@@ -115,8 +117,9 @@ impl Location {
         Some(Self { center, error: variance.sqrt() / (share_left * (n as f64).sqrt()), freedom: (left - 1) as f64, n })
     }
 
-    /// The estimator of the verdicts: the 20 % trimmed mean, and the plain mean below [`TRIM_FROM`] values.
-    pub fn of(values: &[f64]) -> Option<Self> {
+    /// The typical block: the 20 % trimmed mean, and the plain mean below [`TRIM_FROM`] values. It shows what no stall
+    /// moves; verdicts are about [`Location::mean`].
+    pub fn typical(values: &[f64]) -> Option<Self> {
         if values.len() < TRIM_FROM { Self::mean(values) } else { Self::trimmed_mean(values, TRIM) }
     }
 
@@ -139,27 +142,34 @@ impl Location {
         }
         (2.0 * t_upper_tail(difference / self.error, self.freedom)).min(1.0)
     }
+}
 
-    /// What `n` values of the same spread would be known by: the error shrinks with the root of their number.
-    pub fn over(&self, n: usize) -> Self {
-        let left = if n < TRIM_FROM { n } else { n - 2 * (TRIM * n as f64).floor() as usize };
-        Self {
-            error: self.error * (self.n as f64 / n as f64).sqrt(),
-            freedom: left.saturating_sub(1) as f64,
-            n,
-            ..*self
-        }
-    }
+/// The quantile of the standard normal distribution.
+pub fn normal_quantile(probability: f64) -> f64 {
+    Normal::standard().inverse_cdf(probability)
+}
 
-    /// The smallest true difference from 0 that a test at `alpha` would find with probability `power`: the sum of both
-    /// t quantiles times the standard error (Bloom 1995).
-    pub fn minimum_detectable(&self, alpha: f64, power: f64) -> f64 {
-        (t_quantile(1.0 - alpha / 2.0, self.freedom) + t_quantile(power, self.freedom)) * self.error
-    }
+/// So many quantiles are remembered; a run asks for fewer, again and again.
+const QUANTILES_KEPT: usize = 4_096;
+
+thread_local! {
+    static QUANTILES: RefCell<HashMap<[u64; 2], f64>> = RefCell::default();
 }
 
 /// The quantile of Student's t distribution.
 pub fn t_quantile(probability: f64, freedom: f64) -> f64 {
+    // Each is found by a search, and a simulation of the rule asks for few of them millions of times.
+    QUANTILES.with_borrow_mut(|known| {
+        if known.len() >= QUANTILES_KEPT {
+            known.clear();
+        }
+        *known
+            .entry([probability.to_bits(), freedom.to_bits()])
+            .or_insert_with(|| find_t_quantile(probability, freedom))
+    })
+}
+
+fn find_t_quantile(probability: f64, freedom: f64) -> f64 {
     match StudentsT::new(0.0, 1.0, freedom) {
         // The upper tail loses digits near 1; the distribution is symmetric, so the lower one is taken.
         Ok(distribution) if probability > 0.5 => -distribution.inverse_cdf(1.0 - probability),

@@ -1,14 +1,14 @@
 //! Thresholds against verdicts: what a CI gate lets through.
 //!
 //! A rule on a time holds when the whole interval obeys it, is broken when the whole interval breaks it, and is open
-//! otherwise: a noisy machine neither fails a build nor waves it through. A near-deterministic counter that did not
-//! change counts as exactly unchanged, so `"<= +0%"` can be asked of it.
+//! otherwise: a noisy machine neither fails a build nor waves it through. A counter that is equal in every block has an
+//! interval without width, so `"<= +0%"` can be asked of it.
 
 use serde::{Deserialize, Serialize};
 use uplift_model::{
     MetricClass, Verdicts,
     run::Run,
-    scenario::Bound,
+    scenario::{Bound, Comparison},
     verdict::{MetricVerdict, Parity, ScenarioVerdict, Status, Verdict},
 };
 
@@ -100,16 +100,21 @@ fn decide(scenario: &ScenarioVerdict, name: &str, bound: &Bound) -> (GateOutcome
 }
 
 fn relative(metric: &MetricVerdict, bound: &Bound) -> (GateOutcome, String) {
-    if metric.class == MetricClass::Counter && metric.verdict == Verdict::Unchanged {
-        return (held(bound, &[0.0]), "a near-deterministic counter that did not change".to_owned());
-    }
-    match (metric.change, metric.ci) {
-        (Some(change), Some([low, high])) => (
-            held(bound, &[low, high]),
+    if let (Some(change), Some([low, high])) = (metric.change, metric.ci) {
+        return (
+            held(bound, [low, high]),
             format!("{:+.1} % [{:+.1} %, {:+.1} %]", change * 100.0, low * 100.0, high * 100.0),
-        ),
-        _ => (GateOutcome::Open, format!("there is no interval: {}", metric.reason)),
+        );
     }
+    let (Some(a), Some(b)) = (&metric.baseline, &metric.candidate) else {
+        return (GateOutcome::Open, format!("there is no interval: {}", metric.reason));
+    };
+    if a.median == 0.0 && matches!(metric.verdict, Verdict::Improved | Verdict::Regressed) {
+        // From nothing to something: no change in per cent is as large.
+        let change = if b.median < 0.0 { f64::NEG_INFINITY } else { f64::INFINITY };
+        return (held(bound, [change; 2]), format!("from 0 to {}: {}", b.median, metric.reason));
+    }
+    (GateOutcome::Open, format!("there is no interval: {}", metric.reason))
 }
 
 fn absolute(metric: &MetricVerdict, bound: &Bound) -> (GateOutcome, String) {
@@ -118,19 +123,23 @@ fn absolute(metric: &MetricVerdict, bound: &Bound) -> (GateOutcome, String) {
     };
     let reason = format!("the candidate has {}", estimate.median);
     match estimate.ci {
-        Some([low, high]) => (held(bound, &[low, high]), format!("{reason} [{low}, {high}]")),
+        Some(ends @ [low, high]) => (held(bound, ends), format!("{reason} [{low}, {high}]")),
         // What does not depend on the machine's speed needs no interval to be told.
-        None if metric.class != MetricClass::Time => (held(bound, &[estimate.median]), reason),
+        None if metric.class != MetricClass::Time => (held(bound, [estimate.median; 2]), reason),
         None => (GateOutcome::Open, format!("{reason}: {} values are too few for an interval", estimate.n)),
     }
 }
 
-/// All ends obey: passed; none: broken; else open.
-fn held(bound: &Bound, ends: &[f64]) -> GateOutcome {
-    let obeying = ends.iter().filter(|end| bound.holds(**end)).count();
-    if obeying == ends.len() {
+/// The whole interval obeys: passed; all of it breaks the rule: broken; else open. An interval around the one value that
+/// `==` allows neither is that value nor excludes it.
+fn held(bound: &Bound, [low, high]: [f64; 2]) -> GateOutcome {
+    let (obeys, breaks) = match bound.comparison {
+        Comparison::Equal => (low == bound.limit && high == bound.limit, bound.limit < low || high < bound.limit),
+        _ => (bound.holds(low) && bound.holds(high), !bound.holds(low) && !bound.holds(high)),
+    };
+    if obeys {
         GateOutcome::Passed
-    } else if obeying == 0 {
+    } else if breaks {
         GateOutcome::Broken
     } else {
         GateOutcome::Open
@@ -144,9 +153,15 @@ mod tests {
     #[test]
     fn an_interval_passes_breaks_or_leaves_open() {
         let bound: Bound = ">= -3%".parse().unwrap();
-        assert_eq!(held(&bound, &[-0.02, 0.10]), GateOutcome::Passed);
-        assert_eq!(held(&bound, &[-0.10, -0.05]), GateOutcome::Broken);
-        assert_eq!(held(&bound, &[-0.10, 0.05]), GateOutcome::Open);
-        assert_eq!(held(&"<= +0%".parse().unwrap(), &[0.0]), GateOutcome::Passed);
+        assert_eq!(held(&bound, [-0.02, 0.10]), GateOutcome::Passed);
+        assert_eq!(held(&bound, [-0.10, -0.05]), GateOutcome::Broken);
+        assert_eq!(held(&bound, [-0.10, 0.05]), GateOutcome::Open);
+        assert_eq!(held(&"<= +0%".parse().unwrap(), [0.0; 2]), GateOutcome::Passed);
+        let equal: Bound = "== +0%".parse().unwrap();
+        assert_eq!(held(&equal, [-0.01, 0.01]), GateOutcome::Open, "an interval around nothing breaks nothing");
+        assert_eq!(held(&equal, [0.0; 2]), GateOutcome::Passed);
+        assert_eq!(held(&equal, [0.01, 0.02]), GateOutcome::Broken);
+        assert_eq!(held(&bound, [f64::INFINITY; 2]), GateOutcome::Passed);
+        assert_eq!(held(&"<= +10%".parse().unwrap(), [f64::INFINITY; 2]), GateOutcome::Broken, "from 0 to 1");
     }
 }

@@ -7,7 +7,7 @@ use uplift_model::{
     metric::Derivation,
     registry::{self, KIND_SUFFIXES, METRICS},
     run::PlannedScenario,
-    trial::{Measured, OperationRecord, SyncKind},
+    trial::{Measured, OperationRecord, SyncKind, TurnRecord},
 };
 
 use crate::pairing::kept;
@@ -60,8 +60,10 @@ struct Totals {
     nothing: u64,
     failed: u64,
     writes: u64,
+    /// What throughput is counted over: [`uplift_model::trial::TurnRecord::base_ns`] of all turns.
+    base_ns: f64,
     wall_ns: u64,
-    settled_ns: u64,
+    quiesce_ns: u64,
 }
 
 impl Totals {
@@ -80,13 +82,14 @@ impl Totals {
                 .filter(|operation| planned.write_kinds.contains(&operation.kind))
                 .map(|operation| operation.ok)
                 .sum(),
+            base_ns: turns.iter().map(TurnRecord::base_ns).sum(),
             wall_ns,
-            settled_ns: wall_ns + turns.iter().map(|turn| turn.quiesce_ns).sum::<u64>(),
+            quiesce_ns: turns.iter().map(|turn| turn.quiesce_ns).sum::<u64>(),
         }
     }
 
     fn per_second(&self, count: u64) -> Result<f64, String> {
-        divide(count as f64, self.wall_ns as f64 / 1e9, "no time was measured")
+        divide(count as f64, self.base_ns / 1e9, "no time was measured")
     }
 }
 
@@ -114,7 +117,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
     push(
         values,
         registered("settled_throughput"),
-        divide(totals.ok as f64, totals.settled_ns as f64 / 1e9, "no time was measured"),
+        divide(totals.ok as f64, (totals.base_ns + totals.quiesce_ns as f64) / 1e9, "no time was measured"),
     );
     push(values, registered("attempts"), totals.per_second(totals.attempts));
     push(
@@ -127,7 +130,7 @@ fn rates(totals: &Totals, values: &mut Vec<Value>) {
         registered("no_op_rate"),
         divide(totals.nothing as f64, totals.attempts as f64, "nothing was attempted"),
     );
-    push(values, registered("wall_per_completion"), divide(totals.wall_ns as f64, totals.ok as f64, NO_OPERATION));
+    push(values, registered("wall_per_completion"), divide(totals.base_ns, totals.ok as f64, NO_OPERATION));
 }
 
 /// How evenly the load fell on the groups (databases, shards), where there are several.
@@ -159,11 +162,28 @@ fn latencies(measured: &Measured, values: &mut Vec<Value>) {
     }
 }
 
+/// So many operations must lie beyond a percentile from p99 on: with fewer it is the value of one or two of them.
+const BEYOND_TAIL: f64 = 5.0;
+
+/// The quantile `q`, or why it could not be had.
+fn tail(histogram: &Histogram, suffix: &str, q: f64) -> Result<f64, String> {
+    let least = BEYOND_TAIL / (1.0 - q);
+    if q >= 0.99 && histogram.count() > 0 && (histogram.count() as f64) < (least - 0.5) {
+        return Err(format!(
+            "{suffix} needs {least:.0} operations in every block, of which {BEYOND_TAIL} lie beyond it; there were {}",
+            histogram.count()
+        ));
+    }
+    histogram.quantile(q).map(|ns| ns as f64).ok_or_else(untimed)
+}
+
+fn untimed() -> String {
+    "no operation was timed".to_owned()
+}
+
 fn percentiles(values: &mut Vec<Value>, prefix: &str, histogram: &Histogram) {
-    let untimed = || "no operation was timed".to_owned();
     for (suffix, q) in QUANTILES {
-        let value = histogram.quantile(q).map(|ns| ns as f64);
-        push(values, registered(&format!("{prefix}_{suffix}")), value.ok_or_else(untimed));
+        push(values, registered(&format!("{prefix}_{suffix}")), tail(histogram, suffix, q));
     }
     let longest = histogram.max().map(|ns| ns as f64);
     push(values, registered(&format!("{prefix}_max")), longest.ok_or_else(untimed));
@@ -212,13 +232,17 @@ fn resources(measured: &Measured, totals: &Totals, values: &mut Vec<Value>) {
     push(
         values,
         registered("cpu_cores"),
-        cpu().and_then(|cpu_ns| divide(cpu_ns, totals.settled_ns as f64, "no time was measured")),
+        cpu().and_then(|cpu_ns| divide(cpu_ns, (totals.wall_ns + totals.quiesce_ns) as f64, "no time was measured")),
     );
     push(
         values,
         registered("cpu_share"),
         cpu().and_then(|cpu_ns| {
-            divide(cpu_ns, totals.settled_ns as f64 * f64::from(used.cores.max(1)), "no time was measured")
+            divide(
+                cpu_ns,
+                (totals.wall_ns + totals.quiesce_ns) as f64 * f64::from(used.cores.max(1)),
+                "no time was measured",
+            )
         }),
     );
     let counted = [

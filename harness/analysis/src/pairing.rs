@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uplift_model::{Trial, trial::TurnRecord};
 
-use crate::estimate::median;
+use crate::{disturbance::is_disturbed, estimate::median};
 
 /// The trials of one block, one of each variant, both successful.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub struct Pair<'a> {
     pub baseline: &'a Trial,
     /// The candidate's.
     pub candidate: &'a Trial,
+    /// Whether rounds that the machine disturbed are set aside.
+    pub sets_aside: bool,
 }
 
 /// The blocks of `scenario` in which both variants succeeded, in order.
@@ -33,15 +35,19 @@ pub fn pairs<'a>(trials: &'a [Trial], scenario: &str, baseline: &str, candidate:
         .into_values()
         .filter_map(|[own, other]| {
             if baseline != candidate {
-                return Some(Pair { baseline: own.first()?, candidate: other.first()? });
+                return Some(pair(own.first()?, other.first()?));
             }
             match own[..] {
-                [first, second, ..] if first.seed & 1 == 0 => Some(Pair { baseline: first, candidate: second }),
-                [first, second, ..] => Some(Pair { baseline: second, candidate: first }),
+                [first, second, ..] if first.seed & 1 == 0 => Some(pair(first, second)),
+                [first, second, ..] => Some(pair(second, first)),
                 _ => None,
             }
         })
         .collect()
+}
+
+const fn pair<'a>(baseline: &'a Trial, candidate: &'a Trial) -> Pair<'a> {
+    Pair { baseline, candidate, sets_aside: false }
 }
 
 /// The turns of a trial that count.
@@ -49,24 +55,46 @@ pub fn kept(trial: &Trial) -> &[TurnRecord] {
     trial.measured.as_ref().map_or(&[], |measured| measured.turns.get(measured.dropped_turns as usize..).unwrap_or(&[]))
 }
 
-/// The median over rounds of ln(candidate / baseline) of throughput; `None` where no round has both.
-pub fn throughput_log_ratio(pair: &Pair<'_>) -> Option<f64> {
-    let rate = |turn: &TurnRecord| (turn.wall_ns > 0 && turn.ok > 0).then(|| turn.ok as f64 / turn.wall_ns as f64);
+/// Operations a nanosecond of one turn; `None` where nothing succeeded.
+pub fn rate(turn: &TurnRecord) -> Option<f64> {
+    let base_ns = turn.base_ns();
+    (base_ns > 0.0 && turn.ok > 0).then(|| turn.ok as f64 / base_ns)
+}
+
+/// Operations a nanosecond over some turns: all work over all time. `None` where nothing succeeded.
+pub fn total_rate<'a>(turns: impl Iterator<Item = &'a TurnRecord>) -> Option<f64> {
+    let (ok, ns) = turns.fold((0, 0.0), |(ok, ns), turn| (ok + turn.ok, ns + turn.base_ns()));
+    (ok > 0 && ns > 0.0).then(|| ok as f64 / ns)
+}
+
+/// ln(candidate / baseline) of the throughput of the whole block: what a user gets, stalls included.
+pub fn total_log_ratio(pair: &Pair<'_>) -> Option<f64> {
+    let rounds = rounds(pair);
+    Some((total_rate(rounds.iter().map(|round| round.1))? / total_rate(rounds.iter().map(|round| round.0))?).ln())
+}
+
+/// The median over rounds of ln(candidate / baseline) of throughput: the typical round, which no stall moves. `None` where
+/// no round has both.
+pub fn typical_log_ratio(pair: &Pair<'_>) -> Option<f64> {
     median_over_rounds(pair, rate)
 }
 
 /// The same of a metric of the target that every turn has by itself.
-pub fn ratio_log_ratio(pair: &Pair<'_>, metric: &str) -> Option<f64> {
+pub fn typical_log_ratio_of(pair: &Pair<'_>, metric: &str) -> Option<f64> {
     median_over_rounds(pair, |turn| turn.ratios.get(metric).copied().filter(|value| *value > 0.0))
 }
 
 fn median_over_rounds(pair: &Pair<'_>, value: impl Fn(&TurnRecord) -> Option<f64>) -> Option<f64> {
-    let ratios: Vec<f64> = kept(pair.baseline)
-        .iter()
-        .filter_map(|a| {
-            let b = kept(pair.candidate).iter().find(|b| b.index == a.index)?;
-            Some((value(b)? / value(a)?).ln())
-        })
-        .collect();
+    let ratios: Vec<f64> = rounds(pair).iter().filter_map(|(a, b)| Some((value(b)? / value(a)?).ln())).collect();
     median(&ratios)
+}
+
+/// The rounds of a block that count, as the turns of the baseline and of the candidate.
+pub fn rounds<'a>(pair: &Pair<'a>) -> Vec<(&'a TurnRecord, &'a TurnRecord)> {
+    let own = kept(pair.candidate);
+    kept(pair.baseline)
+        .iter()
+        .filter_map(|a| Some((a, own.iter().find(|b| b.index == a.index)?)))
+        .filter(|(a, b)| !pair.sets_aside || !(is_disturbed(a) || is_disturbed(b)))
+        .collect()
 }

@@ -6,6 +6,7 @@
 
 use uplift_model::{
     MetricClass, ProfileTrial, Scenario, Trial, Unit,
+    disk::DiskModel,
     run::{Intent, PlannedScenario, Run, RunState},
     scenario::Claim,
     verdict::{ClaimOutcome, ClaimVerdict, Estimate, Status},
@@ -77,6 +78,8 @@ pub struct Row {
     pub kind: Option<(Unit, MetricClass)>,
     /// The run that spoke.
     pub run: Option<String>,
+    /// The same on the disk that the source had, as the scenario estimates it; `None`: no stored run measured that.
+    pub on_its_disk: Option<Box<Self>>,
     /// Whether another row is about the same figure and counts for it: a scenario may try a figure on ground that its
     /// source did not have.
     pub echo: bool,
@@ -87,8 +90,29 @@ pub fn replicate(scenarios: &[Scenario], runs: &[StoredRun<'_>]) -> Vec<Row> {
     scenarios
         .iter()
         .flat_map(|scenario| scenario.claims.iter().map(move |claim| (scenario, claim)))
-        .map(|(scenario, claim)| Row { echo: is_echo(scenarios, claim), ..row(&scenario.name, claim, runs) })
+        .map(|(scenario, claim)| {
+            let here = on_disk(runs, scenario, scenario.disk.as_ref());
+            let there = scenario.claims_disk.as_ref().map(|disk| on_disk(runs, scenario, Some(disk)));
+            let on_its_disk = there.map(|runs| row(&scenario.name, claim, &runs)).filter(|row| row.run.is_some());
+            Row {
+                echo: is_echo(scenarios, claim),
+                on_its_disk: on_its_disk.map(Box::new),
+                ..row(&scenario.name, claim, &here)
+            }
+        })
         .collect()
+}
+
+/// The runs that measured `scenario` on `disk`, or did not measure it at all.
+fn on_disk<'a>(runs: &[StoredRun<'a>], scenario: &Scenario, disk: Option<&DiskModel>) -> Vec<StoredRun<'a>> {
+    let is_on = |found: Option<&DiskModel>| match (found, disk) {
+        (Some(found), Some(disk)) => found.holds_as(disk),
+        (found, disk) => found.is_none() && disk.is_none(),
+    };
+    let fits = |stored: &&StoredRun<'a>| {
+        planned(stored, &scenario.name).is_none_or(|planned| is_on(planned.scenario.disk.as_ref()))
+    };
+    runs.iter().filter(fits).copied().collect()
 }
 
 /// Whether another claim states the same published pair of values and is the one that counts: that which repeats the
@@ -110,6 +134,7 @@ fn row(scenario: &str, claim: &Claim, runs: &[StoredRun<'_>]) -> Row {
         candidate: None,
         kind: None,
         run: None,
+        on_its_disk: None,
         echo: false,
     };
     // What cannot be compared has a value of ours beside it all the same, where there is one.

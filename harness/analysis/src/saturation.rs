@@ -162,6 +162,10 @@ mod tests {
             cpu_ns: 0,
             sync_calls: 0,
             quiesce_ns: 0,
+            busy_ns: None,
+            clients: None,
+            window_ns: None,
+            steal_ns: None,
             ratios: std::collections::BTreeMap::new(),
         }
     }

@@ -28,5 +28,5 @@ pub fn dropped_turns(turns: &[&[TurnRecord]]) -> u32 {
 }
 
 fn rate(turn: &TurnRecord) -> Option<f64> {
-    (turn.wall_ns > 0).then(|| turn.ok as f64 / turn.wall_ns as f64)
+    (turn.base_ns() > 0.0).then(|| turn.ok as f64 / turn.base_ns())
 }

@@ -1,6 +1,9 @@
 //! What must be said loudly about a scenario, each with what to do about it.
 
-use uplift_model::verdict::{ExpectationVerdict, Parity, ScenarioVerdict};
+use uplift_model::{
+    MetricClass,
+    verdict::{ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, Verdict},
+};
 
 /// Something that a reader must know before believing a verdict.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +12,8 @@ pub enum Warning {
     ModelledDisk(String),
     /// The candidate's acknowledged writes survive less.
     WeakerDurability(Option<String>),
+    /// A metric that does not decide got worse.
+    Regressed(MetricVerdict),
     /// Something else is in force than was asked for.
     SettingIgnored {
         /// The setting.
@@ -33,6 +38,7 @@ impl Warning {
                 "durability is weaker: {}; a gain bought with durability is not an improvement",
                 reason.as_deref().unwrap_or("the candidate's acknowledged writes survive less")
             ),
+            Self::Regressed(metric) => format!("{} regressed ({})", metric.metric, metric.reason),
             Self::SettingIgnored { key, side, asked, in_force } => {
                 format!("setting `{key}` of the {side}: asked for `{asked}`, in force is `{in_force}`")
             }
@@ -51,6 +57,7 @@ impl Warning {
         match self {
             Self::ModelledDisk(_) => "measure on the disk that it is meant for before relying on the size",
             Self::WeakerDurability(_) => "give both variants the same durability and compare again",
+            Self::Regressed(_) => "weigh it against what improved; its row says how much",
             Self::SettingIgnored { .. } => "ask for a value that the target accepts, or leave the setting out",
             Self::ExpectationNotHeld(_) => {
                 "see the failures below; change [expect] in the scenario if the rule asks too much"
@@ -65,6 +72,10 @@ pub fn of_scenario(scenario: &ScenarioVerdict) -> Vec<Warning> {
     if scenario.durability == Parity::Weaker {
         warnings.push(Warning::WeakerDurability(scenario.durability_reason.clone()));
     }
+    let beside = |metric: &&MetricVerdict| {
+        !metric.primary && metric.class != MetricClass::Info && metric.verdict == Verdict::Regressed
+    };
+    warnings.extend(scenario.metrics.iter().filter(beside).cloned().map(Warning::Regressed));
     for row in &scenario.settings {
         for (side, value) in [("baseline", &row.baseline), ("candidate", &row.candidate)] {
             if let (true, Some(asked), Some(got)) = (value.is_ignored(), &value.requested, &value.effective) {

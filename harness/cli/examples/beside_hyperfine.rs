@@ -1,8 +1,9 @@
 //! hyperfine beside `uplift compare --cmd`, on the same programs, interleaved on one machine.
 //!
-//! `cargo run -p uplift --example beside_hyperfine -- target/debug/uplift 40` makes 40 comparisons of each pair and prints a
-//! table: false alarms of a program against itself, 5 % more work found, the ratio of the medians that both report, and the
-//! seconds of one comparison. It needs hyperfine, sqlite3 (`apt-get install hyperfine sqlite3`) and a quiet machine.
+//! `cargo run -p uplift --example beside_hyperfine -- target/debug/uplift --runs 40` makes 40 comparisons of each pair and
+//! prints a table: false alarms of a program against itself, 5 % more work found, the median that each reports and their
+//! ratio, and the seconds of one comparison. Two lines more say what both take for a program that does nothing. It needs
+//! hyperfine, sqlite3 (`apt-get install hyperfine sqlite3`) and a quiet machine; `--runs 1 --small` tries it out anywhere.
 //!
 //! hyperfine runs with its defaults and without a shell; it is read as it prints: its "± σ" excludes 1.
 
@@ -45,16 +46,47 @@ fn main() -> ExitCode {
             work(arguments.get(2).and_then(|steps| steps.parse().ok()).expect("a number of steps"));
             ExitCode::SUCCESS
         }
-        Some(uplift) => {
-            let rounds = arguments.get(2).and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
-            let uplift = fs::canonicalize(uplift).expect("the binary uplift");
-            compare(&uplift.display().to_string(), rounds);
-            ExitCode::SUCCESS
+        Some(uplift) if !uplift.starts_with('-') => match Order::read(&arguments[2..]) {
+            Ok(order) => {
+                let uplift = fs::canonicalize(uplift).expect("the binary uplift");
+                compare(&uplift.display().to_string(), order);
+                ExitCode::SUCCESS
+            }
+            Err(why) => usage(&why),
+        },
+        _ => usage("the binary `uplift` is not named"),
+    }
+}
+
+fn usage(why: &str) -> ExitCode {
+    eprintln!("{why}; usage: beside_hyperfine UPLIFT [--runs N] [--small]");
+    ExitCode::from(2)
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Order {
+    /// Comparisons of each pair, of each kind.
+    runs: u32,
+    /// Whether programs do a hundredth of their work: to try the script out.
+    small: bool,
+}
+
+impl Order {
+    fn read(arguments: &[String]) -> Result<Self, String> {
+        let mut order = Self { runs: 20, small: false };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--small" => order.small = true,
+                "--runs" => {
+                    let runs = rest.next().and_then(|runs| runs.parse().ok()).filter(|runs| *runs > 0);
+                    order.runs = runs.ok_or("--runs takes a number from 1")?;
+                }
+                other => return Err(format!("`{other}` is not known")),
+            }
         }
-        None => {
-            eprintln!("usage: beside_hyperfine UPLIFT [ROUNDS]");
-            ExitCode::from(2)
-        }
+        Ok(order)
     }
 }
 
@@ -75,21 +107,22 @@ struct Tally {
     seconds: f64,
 }
 
-fn compare(uplift: &str, rounds: u32) {
+fn compare(uplift: &str, Order { runs: rounds, small }: Order) {
     let own = env::current_exe().expect("this program").display().to_string();
     let folder = env::temp_dir().join(format!("uplift-beside-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for results");
-    println!("| pair | tool | against itself | finds 5 % | median | seconds a comparison |");
-    println!("|---|---|---:|---:|---:|---:|");
+    println!("| pair | tool | against itself | finds 5 % | median | of hyperfine's | seconds a comparison |");
+    println!("|---|---|---:|---:|---:|---:|---:|");
     for pair in &PAIRS {
-        let sizes = [pair.size, pair.size / 100 * 105];
+        let size = if small { pair.size / 100 } else { pair.size };
+        let sizes = [size, size / 100 * 105];
         for size in sizes {
             lines(&folder, size);
         }
         let mut tallies = [Tally::default(), Tally::default()];
         for round in 0..rounds {
             for (kind, size) in sizes.into_iter().enumerate() {
-                let commands = [(pair.command)(&own, pair.size), (pair.command)(&own, size)];
+                let commands = [(pair.command)(&own, sizes[0]), (pair.command)(&own, size)];
                 // Whoever goes first alternates, so that a drift meets both.
                 for tool in [(round % 2) as usize, 1 - (round % 2) as usize] {
                     let started = Instant::now();
@@ -102,12 +135,12 @@ fn compare(uplift: &str, rounds: u32) {
                 }
             }
         }
-        for (name, tally) in ["hyperfine -N, \"± σ\" excludes 1", "uplift compare --cmd"].into_iter().zip(&mut tallies)
-        {
-            tally.medians_ns.sort_by(f64::total_cmp);
-            let median_ms = tally.medians_ns[tally.medians_ns.len() / 2] / 1e6;
+        let medians_ns = tallies.each_mut().map(|tally| median(&mut tally.medians_ns));
+        let names = ["hyperfine -N, \"± σ\" excludes 1", "uplift compare --cmd"];
+        for ((name, tally), median_ns) in names.into_iter().zip(&tallies).zip(medians_ns) {
+            let (median_ms, ratio) = (median_ns / 1e6, median_ns / medians_ns[0]);
             println!(
-                "| {} | {name} | {} of {rounds} | {} of {rounds} | {median_ms:.3} ms | {:.1} |",
+                "| {} | {name} | {} of {rounds} | {} of {rounds} | {median_ms:.3} ms | {ratio:.4} | {:.1} |",
                 pair.name,
                 tally.alarms[0],
                 tally.alarms[1],
@@ -115,7 +148,31 @@ fn compare(uplift: &str, rounds: u32) {
             );
         }
     }
+    start_up(uplift, &folder, rounds);
     let _ = fs::remove_dir_all(&folder);
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What a run takes that does nothing, by both tools in turn.
+fn start_up(uplift: &str, folder: &Path, rounds: u32) {
+    let nothing = ["true".to_owned(), "true".to_owned()];
+    let (mut theirs_ns, mut ours_ns) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for tool in [round % 2, 1 - round % 2] {
+            if tool == 0 {
+                theirs_ns.push(hyperfine(folder, &nothing).1);
+            } else {
+                ours_ns.push(ours(uplift, folder, &nothing).1);
+            }
+        }
+    }
+    let (theirs_ns, ours_ns) = (median(&mut theirs_ns), median(&mut ours_ns));
+    println!("\n`true`, median of a run: hyperfine -N {:.1} µs, uplift {:.1} µs", theirs_ns / 1e3, ours_ns / 1e3);
+    println!("{:+.1} % of hyperfine's", (ours_ns / theirs_ns - 1.0) * 100.0);
 }
 
 /// A file of that many lines in no order.

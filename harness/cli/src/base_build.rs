@@ -1,4 +1,4 @@
-//! `--base-ref REV`: the same binary built from another revision, in a worktree of its own.
+//! `--base-ref REV`: the program that serves trials built from another revision, in a worktree of its own.
 //!
 //! The worktree is there for the build only. What cargo built stays under the build folder, so that the next gate compiles
 //! no dependency again; the binary stays beside it under the name of its revision.
@@ -15,120 +15,148 @@ use std::{
 
 use uplift_engine::{Interrupt, optional_file::read_optional};
 
-use crate::{error::CliError, exit, output::Terminal};
+use crate::{
+    error::CliError,
+    exit, external,
+    output::Terminal,
+    revisions::repository::{OWNER_EXTENSION, Repository, Temporary, build_command, short},
+};
 
 /// How often a build that goes on is asked whether it is done.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 /// Profiles that cargo knows without being told.
 const BUILT_IN: [&str; 4] = ["dev", "release", "test", "bench"];
 
-/// Builds the running binary's package at `reference` with the profile of the running binary, and returns where the
-/// binary is: its name says the revision.
-pub fn build(reference: &str, terminal: &Terminal) -> Result<PathBuf, CliError> {
-    let interrupt =
-        Interrupt::install().map_err(|error| CliError::environment(format!("Ctrl-C cannot be caught: {error}"), ""))?;
-    let help = "--base-ref works inside the git repository that this binary was built from";
-    let root = PathBuf::from(
-        git(Path::new("."), &["rev-parse", "--show-toplevel"]).map_err(|why| CliError::usage(why, help))?,
-    );
-    // A name that begins with a dash would be an option to git.
-    let wanted = format!("{reference}^{{commit}}");
-    let revision = git(&root, &["rev-parse", "--verify", "--quiet", "--end-of-options", &wanted]).map_err(|_| {
-        CliError::usage(
-            format!("--base-ref: there is no revision `{reference}` in `{}`", root.display()),
-            "name a branch, a tag or a commit; in CI fetch it first (`fetch-depth: 0`)",
-        )
-    })?;
-    let short = revision.get(..12).unwrap_or(&revision).to_owned();
-    let running = Running::find()?;
-    let package = package_folder(&root)?;
-    fs::create_dir_all(&running.builds).map_err(|error| {
-        CliError::environment(format!("could not create `{}`: {error}", running.builds.display()), "")
-    })?;
-    terminal.say(&format!("checking out {reference} ({revision})"));
-    let worktree = Worktree::add(&root, running.builds.join(&short), &revision)
-        .map_err(|why| CliError::environment(format!("{reference} cannot be checked out: {why}"), ""))?;
-    let folder = worktree.place.join(&package);
-    let name = &running.name;
-    let profile = &running.profile;
-    let own_profile = profile_for(profile, &root.join(&package), &folder, &running.builds)?;
-    terminal.say(&format!("building {name} at {reference}"));
-    let target = running.builds.join("target");
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--profile", profile, if running.example { "--example" } else { "--bin" }, name]);
-    if let Some(file) = &own_profile {
-        cargo.arg("--config").arg(file);
-    }
-    // cargo reports on standard error; standard output carries results.
-    cargo.current_dir(&folder).env("CARGO_TARGET_DIR", &target).stdin(Stdio::null()).stdout(Stdio::null());
-    let status = watched(&mut cargo, &interrupt).map_err(|error| {
-        CliError::environment(
-            format!("could not start cargo: {error}"),
-            "install Rust, or build the revision yourself and name it with --baseline-bin",
-        )
-    })?;
-    if interrupt.is_set() {
-        return Err(CliError { exit: exit::INTERRUPTED, ..CliError::environment("the build was interrupted", "") });
-    }
-    if !status.success() {
-        let fix = format!(
-            "see what cargo said above; if {reference} has no `{name}` or no profile `{profile}` in its Cargo.toml, build it yourself and name it with --baseline-bin"
-        );
-        return Err(CliError::environment(
-            format!("could not build {name} at {reference}: cargo ended with {status}"),
-            &fix,
-        ));
-    }
-    let folder = target.join(&running.folder);
-    let built = if running.example { folder.join("examples").join(name) } else { folder.join(name) };
-    // The next revision is built in the same place; the run's record names the one that it measured.
-    let kept = running.builds.join(format!("{name}-{short}"));
-    fs::copy(&built, &kept)
-        .map_err(|error| CliError::environment(format!("could not copy `{}`: {error}", built.display()), ""))?;
-    Ok(kept)
+/// Two builds of one program.
+pub struct Builds {
+    /// The revision's.
+    pub base: PathBuf,
+    /// The working tree's; `None`: the running program is that.
+    pub head: Option<PathBuf>,
 }
 
-/// The running binary, as cargo built it.
-struct Running {
+/// Builds the program that serves trials at `reference`, with the profile that it was built with itself. Where nobody knows
+/// that profile, because the program does not lie where cargo put it, both sides are built alike.
+pub fn build(reference: &str, terminal: &Terminal) -> Result<Builds, CliError> {
+    let interrupt =
+        Interrupt::install().map_err(|error| CliError::environment(format!("could not catch Ctrl-C: {error}"), ""))?;
+    let repository = Repository::here()?;
+    let revision = repository.commit(reference)?;
+    let program = Program::find(&repository)?;
+    let package = package_folder(&repository.root, &program.name)?;
+    fs::create_dir_all(&program.builds).map_err(|error| {
+        CliError::environment(format!("could not create `{}`: {error}", program.builds.display()), "")
+    })?;
+    terminal.say(&format!("checking out {reference} ({revision})"));
+    let checkout = Temporary::check_out(&repository, program.builds.join(short(&revision)), &revision)
+        .map_err(|why| CliError::environment(format!("{reference} could not be checked out: {why}"), ""))?;
+    let (here, there) = (repository.root.join(&package), checkout.worktree.join(&package));
+    let own_profile = profile_for(&program.profile, &here, &there, &program.builds)?;
+    terminal.say(&format!("building {} at {reference}, profile {}", program.name, program.profile));
+    let base = program.built(&there, own_profile.as_deref(), short(&revision), reference, &interrupt)?;
+    if program.is_cargos {
+        return Ok(Builds { base, head: None });
+    }
+    terminal.say(&format!(
+        "building {} of the working tree, profile {}: `{}` is in no build folder of cargo, and nobody knows how it was built",
+        program.name,
+        program.profile,
+        program.path.display()
+    ));
+    let head = program.built(&here, None, "working-tree", "the working tree", &interrupt)?;
+    Ok(Builds { base, head: Some(head) })
+}
+
+/// The program that serves trials: the running one, or the agent that was named.
+struct Program {
+    path: PathBuf,
     name: String,
     example: bool,
     profile: String,
     /// Its folder in cargo's build folder: `debug`, `release`, the name of a profile.
     folder: String,
-    /// Where other revisions are built.
+    /// Whether it lies where cargo put it.
+    is_cargos: bool,
+    /// Where revisions are built.
     builds: PathBuf,
 }
 
-impl Running {
-    fn find() -> Result<Self, CliError> {
-        let current = env::current_exe()
+impl Program {
+    fn find(repository: &Repository) -> Result<Self, CliError> {
+        let path = external::agent()
+            .map_or_else(env::current_exe, |agent| Ok(agent.to_owned()))
             .map_err(|error| CliError::environment(format!("could not find the running binary: {error}"), ""))?;
+        let text = |part: Option<&OsStr>| part.and_then(OsStr::to_str).map(str::to_owned);
+        let name = text(path.file_stem()).ok_or_else(|| {
+            CliError::usage(format!("`{}` has a name that is no text", path.display()), "name it with --baseline-bin")
+        })?;
         // cargo puts `target/debug/name`, and `target/debug/examples/name`.
-        let example = current.parent().and_then(Path::file_name) == Some(OsStr::new("examples"));
-        let place = current.ancestors().nth(if example { 2 } else { 1 });
+        let example = path.parent().and_then(Path::file_name) == Some(OsStr::new("examples"));
+        let place = path.ancestors().nth(if example { 2 } else { 1 });
         // A binary that was copied elsewhere lies in a folder whose name is no profile.
         let of_cargo = place.filter(|place| place.join(".fingerprint").is_dir() || place.join("build").is_dir());
-        let text = |part: Option<&OsStr>| part.and_then(OsStr::to_str).map(str::to_owned);
-        let parts =
-            of_cargo.and_then(|place| Some((text(place.file_name())?, text(current.file_stem())?, place.parent()?)));
-        let Some((folder, name, above)) = parts else {
-            return Err(CliError::usage(
-                format!(
-                    "`{}` is in no build folder of cargo, so nobody knows with which profile it was built",
-                    current.display()
-                ),
-                "run the binary from where cargo put it (`cargo run -- gate …`, or `target/release/…`), or build the revision yourself and name it with --baseline-bin",
+        if let Some((folder, above)) = of_cargo.and_then(|place| Some((text(place.file_name())?, place.parent()?))) {
+            let profile = if folder == "debug" { "dev".to_owned() } else { folder.clone() };
+            let builds = above.join("base-ref");
+            return Ok(Self { path, name, example, profile, folder, is_cargos: true, builds });
+        }
+        // As `cargo install` builds. No folder of the user's is written to.
+        let release = || "release".to_owned();
+        let builds = repository.store()?.join("base-ref");
+        Ok(Self { path, name, example: false, profile: release(), folder: release(), is_cargos: false, builds })
+    }
+
+    /// Builds it in the package at `folder`; `label` names the copy that is kept.
+    fn built(
+        &self,
+        folder: &Path,
+        profile_file: Option<&Path>,
+        label: &str,
+        what: &str,
+        interrupt: &Interrupt,
+    ) -> Result<PathBuf, CliError> {
+        let Self { name, profile, .. } = self;
+        let target = self.builds.join("target");
+        let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut cargo = build_command(&program, folder);
+        cargo.args(["build", "--profile", profile, if self.example { "--example" } else { "--bin" }, name]);
+        if let Some(file) = profile_file {
+            cargo.arg("--config").arg(file);
+        }
+        // cargo reports on standard error; standard output carries results.
+        cargo.env("CARGO_TARGET_DIR", &target).stdout(Stdio::null());
+        let status = watched(&mut cargo, interrupt).map_err(|error| {
+            CliError::environment(
+                format!("could not start cargo: {error}"),
+                "install Rust, or build the revision yourself and name it with --baseline-bin",
+            )
+        })?;
+        if interrupt.is_set() {
+            return Err(CliError { exit: exit::INTERRUPTED, ..CliError::environment("the build was interrupted", "") });
+        }
+        if !status.success() {
+            let fix = format!(
+                "see what cargo said above; if {what} has no `{name}` or no profile `{profile}` in its Cargo.toml, build it yourself and name it with --baseline-bin"
+            );
+            return Err(CliError::environment(
+                format!("could not build {name} at {what}: cargo ended with {status}"),
+                &fix,
             ));
-        };
-        let profile = if folder == "debug" { "dev".to_owned() } else { folder.clone() };
-        Ok(Self { name, example, profile, folder, builds: above.join("base-ref") })
+        }
+        let folder = target.join(&self.folder);
+        let built = if self.example { folder.join("examples").join(name) } else { folder.join(name) };
+        // The next revision is built in the same place; the run's record names the one that it measured.
+        let kept = self.builds.join(format!("{name}-{label}"));
+        fs::copy(&built, &kept)
+            .map_err(|error| CliError::environment(format!("could not copy `{}`: {error}", built.display()), ""))?;
+        Ok(kept)
     }
 }
 
 /// The package's folder seen from the repository's: where the nearest `Cargo.toml` above the current folder is.
-fn package_folder(root: &Path) -> Result<PathBuf, CliError> {
+fn package_folder(root: &Path, name: &str) -> Result<PathBuf, CliError> {
     let here = env::current_dir()
-        .map_err(|error| CliError::environment(format!("the current folder cannot be found: {error}"), ""))?;
+        .map_err(|error| CliError::environment(format!("could not find the current folder: {error}"), ""))?;
     let (real_root, here) =
         (root.canonicalize().unwrap_or_else(|_| root.to_owned()), here.canonicalize().unwrap_or(here));
     here.ancestors()
@@ -137,8 +165,8 @@ fn package_folder(root: &Path) -> Result<PathBuf, CliError> {
         .and_then(|folder| folder.strip_prefix(&real_root).ok().map(Path::to_owned))
         .ok_or_else(|| {
             CliError::usage(
-                format!("there is no Cargo.toml in `{}` or above it in its repository", here.display()),
-                "run the gate inside the package that this binary is built from",
+                format!("`{name}` cannot be built from `{}`: there is no Cargo.toml, here or above", here.display()),
+                "run the gate inside the package that it is built from; for any other program write `uplift gate --base-ref main --build make --cmd ./program`",
             )
         })
 }
@@ -172,32 +200,16 @@ fn profiles(package: &Path) -> Result<toml::Table, CliError> {
     Ok(all)
 }
 
-/// A checkout that is taken away again, whatever comes of it.
-struct Worktree<'a> {
-    root: &'a Path,
-    place: PathBuf,
-}
-
-impl<'a> Worktree<'a> {
-    fn add(root: &'a Path, place: PathBuf, revision: &str) -> Result<Self, String> {
-        let worktree = Self { root, place };
-        // What a killed gate left behind.
-        worktree.remove();
-        let place = worktree.place.display().to_string();
-        git(root, &["worktree", "add", "--force", "--detach", &place, revision])?;
-        Ok(worktree)
-    }
-
-    fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.place);
-        let _ = git(self.root, &["worktree", "prune"]);
-    }
-}
-
-impl Drop for Worktree<'_> {
-    fn drop(&mut self) {
-        self.remove();
-    }
+/// Checkouts that are there, of gates that go on or were killed.
+pub fn checkouts() -> Vec<PathBuf> {
+    // Outside a repository none was made.
+    let Ok(program) = Repository::here().and_then(|repository| Program::find(&repository)) else { return Vec::new() };
+    let owners = fs::read_dir(&program.builds).into_iter().flatten().flatten().map(|entry| entry.path());
+    owners
+        .filter(|path| path.extension() == Some(OsStr::new(OWNER_EXTENSION)))
+        .map(|path| path.with_extension(""))
+        .filter(|checkout| checkout.is_dir())
+        .collect()
 }
 
 /// Runs a command to its end, or until the user has had enough.
@@ -212,21 +224,5 @@ fn watched(command: &mut Command, interrupt: &Interrupt) -> std::io::Result<Exit
             return child.wait();
         }
         thread::sleep(WATCH_EVERY);
-    }
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("could not start git: {error}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        Err(format!("git {} failed: {said}", arguments.first().copied().unwrap_or_default()))
     }
 }

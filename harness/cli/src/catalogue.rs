@@ -1,14 +1,8 @@
 //! The scenario files: found, read, selected, and checked against their targets.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io::ErrorKind};
 
 use uplift_analysis::replication;
-use uplift_engine::optional_file::read_optional;
 use uplift_model::{Scenario, ScenarioError, metric_names::ByMetric, scenario::Bound};
 use uplift_sdk::{Description, SettingsError, TargetFactory};
 
@@ -16,6 +10,7 @@ use crate::{
     args::SelectionArgs,
     error::{CliError, pointer, suggestion},
     overrides,
+    scenario_files::{Place, ScenarioFile},
 };
 
 /// A scenario with its file, checked.
@@ -54,20 +49,20 @@ pub struct Catalogue {
 impl Catalogue {
     /// Reads the scenarios that `selection` means (all, where it names none).
     pub fn read(selection: &SelectionArgs, targets: &[&'static dyn TargetFactory]) -> Result<Self, CliError> {
-        let root = folder(selection.place.scenario_dir.as_deref())?;
-        let files = files(&root)?;
+        let place = Place::find(selection.place.scenario_dir.as_deref())?;
+        let files = place.files()?;
         if files.is_empty() {
             return Err(CliError::usage(
-                format!("`{}` holds no scenario", root.display()),
+                format!("`{place}` holds no scenario"),
                 "a scenario is a file `<target>/<name>.toml`; scenarios/README.md describes the format",
             ));
         }
         let chosen = select(&files, &selection.scenarios, targets)?;
-        let common = common_gate(&root)?;
+        let common = common_gate(&place)?;
         let mut entries = Vec::new();
         for file in chosen {
             let mut entry = read_one(file, &selection.place.overrides, targets)?;
-            sources_exist(&root, &entry.scenario)?;
+            sources_exist(&place, &entry.scenario)?;
             for (metric, bound) in &common {
                 entry.scenario.gate.entry(metric.clone()).or_insert_with(|| bound.clone());
             }
@@ -79,13 +74,13 @@ impl Catalogue {
 
 /// A claim whose `source` names a document must be checkable: the document's figures stand in `sources/`. What is no
 /// file's name (a title, an address) is left as it is.
-fn sources_exist(root: &Path, scenario: &Scenario) -> Result<(), CliError> {
+fn sources_exist(place: &Place, scenario: &Scenario) -> Result<(), CliError> {
     for claim in &scenario.claims {
-        let path = root.join("sources").join(&claim.source);
-        if claim.source.ends_with(".md") && !path.is_file() {
+        let name = format!("sources/{}", claim.source);
+        if claim.source.ends_with(".md") && !place.has(&name) {
             return Err(CliError::usage(
                 format!("`{}`: a claim names the source `{}`, which does not exist", scenario.name, claim.source),
-                &format!("write its title, date and figures into `{}`", path.display()),
+                &format!("write its title, date and figures into `{place}/{name}`"),
             ));
         }
     }
@@ -94,10 +89,9 @@ fn sources_exist(root: &Path, scenario: &Scenario) -> Result<(), CliError> {
 
 /// Thresholds of `gate.toml`, for every scenario that has no rule of its own for a metric. Only metrics that every
 /// target has can be named there.
-fn common_gate(root: &Path) -> Result<BTreeMap<String, Bound>, CliError> {
-    let path = root.join("gate.toml");
-    let shown = path.display().to_string();
-    let text = match read_optional(&path) {
+fn common_gate(place: &Place) -> Result<BTreeMap<String, Bound>, CliError> {
+    let shown = format!("{place}/gate.toml");
+    let text = match place.text("gate.toml") {
         Ok(Some(text)) => text,
         Ok(None) => return Ok(BTreeMap::new()),
         Err(error) => {
@@ -118,63 +112,6 @@ fn common_gate(root: &Path) -> Result<BTreeMap<String, Bound>, CliError> {
         }
     }
     Ok(rules)
-}
-
-#[derive(Clone, Debug)]
-struct ScenarioFile {
-    name: String,
-    path: PathBuf,
-}
-
-pub fn folder(asked: Option<&Path>) -> Result<PathBuf, CliError> {
-    if let Some(asked) = asked {
-        if asked.is_dir() {
-            return Ok(asked.to_owned());
-        }
-        return Err(CliError::usage(
-            format!("`{}` is not a folder", asked.display()),
-            "name the folder that holds `<target>/<name>.toml` files with --scenario-dir",
-        ));
-    }
-    let here = std::env::current_dir()
-        .map_err(|error| CliError::environment(format!("could not find the current folder: {error}"), ""))?;
-    here.ancestors().map(|folder| folder.join("scenarios")).find(|folder| folder.is_dir()).ok_or_else(|| {
-        CliError::usage(
-            format!("there is no folder `scenarios` in `{}` or above it", here.display()),
-            "run uplift inside its repository, or name the folder with --scenario-dir",
-        )
-    })
-}
-
-fn files(root: &Path) -> Result<Vec<ScenarioFile>, CliError> {
-    let unreadable = |path: &Path, error: std::io::Error| {
-        CliError::environment(format!("could not read `{}`: {error}", path.display()), "")
-    };
-    let mut found = Vec::new();
-    for target in fs::read_dir(root).map_err(|error| unreadable(root, error))? {
-        let target = target.map_err(|error| unreadable(root, error))?.path();
-        if !target.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(&target).map_err(|error| unreadable(&target, error))? {
-            let path = file.map_err(|error| unreadable(&target, error))?.path();
-            if is_scenario(&path) {
-                let folder = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                found.push(ScenarioFile { name: format!("{folder}/{stem}"), path });
-            }
-        }
-    }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
-}
-
-/// Whether a file is meant as a scenario: editors and archivers leave hidden files of the same ending, and a pipe would
-/// be waited for. What cannot be looked at is taken for one, so that reading it says why.
-fn is_scenario(path: &Path) -> bool {
-    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let ending = path.extension().is_some_and(|extension| extension == "toml");
-    ending && !hidden && fs::metadata(path).map_or(true, |found| found.is_file())
 }
 
 fn select<'a>(
@@ -227,8 +164,8 @@ fn has_target(file: &ScenarioFile, targets: &[&'static dyn TargetFactory]) -> bo
 }
 
 fn read_one(file: &ScenarioFile, sets: &[String], targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
-    let path = file.path.display().to_string();
-    let text = fs::read_to_string(&file.path).map_err(|error| {
+    let path = file.path();
+    let text = file.text().map_err(|error| {
         let message = format!("could not read the scenario `{path}`: {error}");
         match error.kind() {
             ErrorKind::InvalidData => CliError::usage(message, "save it as UTF-8 text"),
@@ -264,8 +201,7 @@ pub fn parse(
             .validate(&scenario.workload, &variant.settings)
             .map_err(|error| pin(&error, &variant.name, path, text, sets))?;
     }
-    let mut description = factory.describe();
-    description.metrics.extend(factory.workload_metrics(&scenario.workload));
+    let description = factory.describe_workload(&scenario.workload);
     check_metrics(&scenario, &description, path, text)?;
     Ok(Entry { scenario, description })
 }

@@ -58,7 +58,17 @@ const GROUPS: &[(&str, &[Page])] = &[
                        category and function, files for pprof and the Firefox Profiler.",
                 examples: "uplift profile docdb/crud --variant optimized\n\
                            uplift profile docdb/crud --variant optimized --against baseline\n\
-                           uplift profile docdb/crud --variant optimized --tail p99",
+                           uplift profile docdb/crud --variant optimized --tail p99\n\
+                           uplift profile --cmd './old --x' --cmd './new --x'      # any program, and what moved",
+            },
+            Page {
+                name: "crash",
+                does: "Loads a variant, kills it or cuts the power of its disk at points drawn by the seed, opens what is left \
+                       with a fresh agent, and holds it against what was acknowledged. Exits with 5 where a variant does not \
+                       hold what it declares.",
+                examples: "uplift crash docdb/crud --variant fast --cuts 100\n\
+                           uplift crash docdb/crud --variant fast --mode power --every-sync 200 --cuts 500\n\
+                           uplift crash docdb/crud --variant fast --fault eio@sync:7",
             },
             Page {
                 name: "calibrate",
@@ -120,6 +130,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                        junit.xml and gate.json, and exits with 0 (passed), 1 (regression) or, with --strict, 3 \
                        (inconclusive).",
                 examples: "uplift gate --base-ref main                  # this checkout against the branch main\n\
+                           uplift gate --base-ref main --build make --cmd './bin/app' --rule 'run_time <= +3%'\n\
                            uplift gate baseline optimized docdb --strict",
             },
             Page {
@@ -127,6 +138,39 @@ const GROUPS: &[(&str, &[Page])] = &[
                 does: "Prints a stored run in the format of another tool.",
                 examples: "uplift export latest --to csv > trials.csv\n\
                            uplift export latest --to benchfmt | benchstat -col /variant -",
+            },
+            Page {
+                name: "import",
+                does: "Reads hyperfine's --export-json, the output of `go test -bench`, and criterion's folder or lines, and \
+                       stores them as a run, for `show`, `report` and `diff`. Nothing in them was interleaved, and the \
+                       run says so.",
+                examples: "uplift import hyperfine.json\n\
+                           go test -bench . -count 10 | tee new.txt; uplift import new.txt",
+            },
+            Page {
+                name: "new",
+                does: "Writes a crate with a target, a scenario and a CI workflow. It builds and runs as it is, and depends \
+                       on the SDK only.",
+                examples: "uplift new my-bench\n\
+                           uplift new benches/kv --sdk ../uplift",
+            },
+            Page {
+                name: "agent-check",
+                does: "Goes through the conversation of a trial with a program in any language, right and wrong requests, \
+                       and says which rules of the protocol its answers break.",
+                examples: "uplift agent-check docs/agents/appender.py\n\
+                           uplift agent-check target/debug/my-bench --set sync=false",
+            },
+            Page {
+                name: "init",
+                does: "Writes the scenarios of this binary into a folder. Without one, they are used from the binary.",
+                examples: "uplift init\n\
+                           uplift init bench/scenarios",
+            },
+            Page {
+                name: "man",
+                does: "Writes a manual page for uplift and one for each command.",
+                examples: "uplift man ~/.local/share/man/man1",
             },
             Page {
                 name: "completions",
@@ -143,13 +187,22 @@ const GROUPS: &[(&str, &[Page])] = &[
                 does: "Checks clocks, permissions, disk, CPUs and the Docker engine, and prints a fix for each thing \
                        that this machine cannot measure.",
                 examples: "uplift doctor\n\
-                           uplift doctor --data-dir /mnt/nvme",
+                           uplift doctor --data-dir /mnt/nvme\n\
+                           uplift doctor --fix\n\
+                           uplift doctor --restore",
             },
             Page {
                 name: "verify",
                 does: "Runs every variant of every scenario once, checks that it is correct, and judges nothing.",
                 examples: "uplift verify\n\
                            uplift verify docdb/crud --launch docker",
+            },
+            Page {
+                name: "prune",
+                does: "Removes the data of runs that were killed, and checkouts that gate --base-ref left. What belongs \
+                       to a run that is alive stays. For containers: uplift docker prune.",
+                examples: "uplift prune --dry-run\n\
+                           uplift prune --data-dir /mnt/nvme",
             },
             Page {
                 name: "docker",
@@ -166,10 +219,21 @@ const GROUPS: &[(&str, &[Page])] = &[
 const SHARED: &[(&str, &[&str])] = &[
     ("Scenarios", &["scenario_dir", "overrides"]),
     ("Trials", &["budget", "quick", "blocks", "seed", "data_dir", "disk", "memory_max", "allow_debug"]),
-    ("Launch", &["launch", "swarm_labels", "docker_base", "cpus", "memory", "docker_args"]),
+    ("Launch", &["agent", "launch", "swarm_labels", "docker_base", "cpus", "memory", "docker_args"]),
     ("Profiles", &["frequency", "window", "repeats", "tail"]),
     ("Output", &["format", "all_metrics", "out", "color", "quiet", "verbose"]),
 ];
+
+/// What commands do, without colours: for pages that have styles of their own.
+pub fn dress_plain(mut command: Command) -> Command {
+    for page in GROUPS.iter().flat_map(|(_, pages)| *pages) {
+        command = command.mut_subcommand(page.name, |sub| {
+            let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+            sub.long_about(format!("{about}. {}", page.does)).after_long_help(format!("Examples:\n{}", page.examples))
+        });
+    }
+    command
+}
 
 /// The command line with its commands in groups, headings over shared options, and the longer help.
 pub fn dress(command: Command) -> Command {

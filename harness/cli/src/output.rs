@@ -9,10 +9,16 @@ use std::{
 };
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use uplift_engine::store::{load_profiles, write_whole};
-use uplift_model::{ProfileTrial, Trial, Verdicts, run::Run};
+use uplift_analysis::crash::{contradict, demonstrations};
+use uplift_engine::store::{load_cuts, load_profiles, write_whole};
+use uplift_model::{
+    ProfileTrial, Trial, Verdicts,
+    crash::Cut,
+    run::{Intent, Run},
+};
 use uplift_report::{
-    ReportInput, build,
+    ReportInput,
+    build::{self, crash},
     document::Document,
     printable::printable,
     profile,
@@ -152,14 +158,17 @@ pub fn note(text: &str) {
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// The verdicts of a stored or finished run.
-pub fn verdicts_of(run: &Run, trials: &[Trial]) -> Option<Verdicts> {
-    uplift_analysis::judge(run, trials)
+/// The verdicts of a stored or finished run. What its cuts contradict cannot be compared.
+pub fn verdicts_of(run: &Run, trials: &[Trial], cuts: &[Cut]) -> Option<Verdicts> {
+    let mut verdicts = uplift_analysis::judge(run, trials)?;
+    contradict(&mut verdicts, &demonstrations(cuts));
+    Some(verdicts)
 }
 
 /// Writes everything below `trials.jsonl`.
 pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<Option<Verdicts>, CliError> {
-    let verdicts = verdicts_of(run, trials);
+    let cuts = load_cuts(directory)?;
+    let verdicts = verdicts_of(run, trials, &cuts);
     let write = |name: &str, text: &str| {
         let path = directory.join(name);
         write_whole(&path, text.as_bytes())
@@ -175,7 +184,7 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
         write_profiles(directory, run, &profiles)?;
     }
     let input = ReportInput { run, trials, profiles: &profiles, verdicts: verdicts.as_ref() };
-    let report = build::report(&input);
+    let mut report = build::report(&input);
     if !report.plots.is_empty() {
         let folder = directory.join("plots");
         fs::create_dir_all(&folder)
@@ -183,6 +192,10 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     }
     for plot in &report.plots {
         write(&plot.path, &plot.file())?;
+    }
+    match run.intent {
+        Intent::Crash { .. } => report.document = crash::document(run, &cuts),
+        _ => report.document.sections.extend(crash::beside(&cuts)),
     }
     write("report.md", &markdown::document(&report.document))?;
     write("report.html", &html::report(&input, &report))?;
@@ -201,6 +214,21 @@ fn write_profiles(directory: &Path, run: &Run, profiles: &[ProfileTrial]) -> Res
         write_whole(&path, &artifact.bytes).map_err(|error| unwritable(&path, &error))?;
     }
     Ok(())
+}
+
+/// The cuts of a run in the form that was asked for.
+pub fn render_cuts(run: &Run, cuts: &[Cut], format: Format, style: terminal::Style) -> Result<String, CliError> {
+    Ok(match format {
+        Format::Markdown => markdown::document(&crash::document(run, cuts)),
+        Format::Table if matches!(run.intent, Intent::Crash { .. }) => {
+            terminal::document(&crash::document(run, cuts), style)
+        }
+        Format::Table => {
+            crash::beside(cuts).map_or_else(String::new, |section| terminal::document(&Document::of(section), style))
+        }
+        Format::Json => serde_json::to_string_pretty(&crash::json(cuts))
+            .map_err(|error| CliError::environment(format!("could not write the results: {error}"), ""))?,
+    })
 }
 
 /// The results of a run without profiles in the form that was asked for.

@@ -76,7 +76,7 @@ fn written(table: &str, values: &Table) -> String {
 }
 
 /// A TOML value where the text is one, and otherwise the text: quotes may be left out.
-fn value_of(text: &str) -> Value {
+pub fn value_of(text: &str) -> Value {
     toml::from_str::<toml::Table>(&format!("value = {text}"))
         .ok()
         .and_then(|table| serde_json::to_value(table.get("value")?).ok())

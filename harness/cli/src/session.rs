@@ -9,31 +9,30 @@ use std::{
 
 use uplift_analysis::{Decision, decided, warmup};
 use uplift_engine::{
-    Engine, Interrupt, Judge, Look, PinnedBinary, ProfilePlan, RunStore, Sampling, cpu_latency, environment,
+    Engine, EngineError, Interrupt, Judge, Look, PinnedBinary, ProfilePlan, RunStore, Sampling, cpu_latency,
+    environment,
+    owner::{OWNER_FILE, Owner},
     runner::{BLOCKS_MIN, ScenarioOrder},
 };
 use uplift_model::{
-    ProfileTrial, Scenario, Trial, Verdicts,
-    duration::HumanDuration,
+    ProfileTrial, Scenario, Trial,
     run::{Intent, PlannedScenario, RUN_SCHEMA, Run, RunState},
     trial::TurnRecord,
-    verdict::Status,
 };
 
 use crate::{
     archive,
     args::TrialArgs,
+    budget::BudgetAllocator,
     catalogue::Entry,
     error::CliError,
-    exit,
+    external,
+    finished::Finished,
     launchers::Launchers,
     output::{Terminal, write_documents},
     progress::ProgressReporter,
     quick,
 };
-
-/// The default budget of one scenario.
-const BUDGET_EACH: Duration = Duration::from_secs(60);
 
 /// A run that is ready to begin.
 pub struct Session<'a> {
@@ -70,67 +69,37 @@ pub enum Profiling {
     Cost(Sampling),
 }
 
-/// A run that was carried out.
-pub struct Finished {
-    /// Its folder.
-    pub directory: PathBuf,
-    /// Its record.
-    pub run: Run,
-    /// Its trials.
-    pub trials: Vec<Trial>,
-    /// Its profile trials.
-    pub profiles: Vec<ProfileTrial>,
-    /// What was decided.
-    pub verdicts: Option<Verdicts>,
+/// A run whose folder is there and of which nothing is measured yet.
+struct Prepared {
+    run: Run,
+    store: RunStore,
+    data_root: PathBuf,
+    launchers: Launchers,
+    binaries: Binaries,
+    allocator: BudgetAllocator,
 }
 
-impl Finished {
-    /// The exit code: interrupted before failed before incomparable before fine.
-    pub fn exit(&self) -> u8 {
-        if self.run.state == RunState::Interrupted {
-            return exit::INTERRUPTED;
-        }
-        let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
-        let missing = self
-            .run
-            .scenarios
-            .iter()
-            .filter_map(|planned| planned.skipped.as_deref())
-            .any(|reason| was_required(&required, reason));
-        let statuses: Vec<Status> =
-            self.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).map(|scenario| scenario.status).collect();
-        let failed = match &self.verdicts {
-            Some(_) => statuses.contains(&Status::Failed),
-            // Each variant was asked for: one that never succeeded was not measured.
-            None => self.run.scenarios.iter().filter(|planned| planned.skipped.is_none()).any(|planned| {
-                let succeeded = |variant: &String| {
-                    let trials = self.trials.iter().chain(self.profiles.iter().map(|profile| &profile.trial));
-                    trials
-                        .filter(|trial| trial.scenario == planned.scenario.name && &trial.variant == variant)
-                        .any(Trial::succeeded)
-                };
-                !planned.variants.iter().all(succeeded)
-            }),
-        };
-        if missing || failed {
-            exit::FAILED
-        } else if statuses.contains(&Status::Incomparable) {
-            exit::INCOMPARABLE
-        } else {
-            exit::OK
-        }
+/// What serves trials where it is not this binary, as it was when the run began.
+struct Binaries {
+    /// By position in the list of variants.
+    pinned: [Option<PinnedBinary>; 2],
+    /// The agent that was named for all of them.
+    agent: Option<PinnedBinary>,
+}
+
+impl Binaries {
+    fn of(&self, variant: usize) -> Option<PinnedBinary> {
+        self.pinned.get(variant).cloned().flatten().or_else(|| self.agent.clone())
     }
 }
 
-/// Whether a variant was skipped because a service is missing that `UPLIFT_REQUIRE` lists: what is missing stands before the first
-/// semicolon of the reason, the fixes after it. The list has words for tests as well (`browser`, `go`), which no scenario
-/// can lack.
-fn was_required(required: &str, reason: &str) -> bool {
-    let missing = reason.split(';').next().unwrap_or_default().to_lowercase();
-    required
-        .split(',')
-        .map(|word| word.trim().to_lowercase())
-        .any(|word| ["docker", "postgres"].contains(&word.as_str()) && missing.contains(&word))
+/// What was measured, as far as it came.
+#[derive(Default)]
+struct Measured {
+    trials: Vec<Trial>,
+    profiles: Vec<ProfileTrial>,
+    /// Why nothing more could be.
+    broken: Option<EngineError>,
 }
 
 impl Session<'_> {
@@ -138,28 +107,37 @@ impl Session<'_> {
     pub fn execute(mut self) -> Result<Finished, CliError> {
         if let Some(disk) = &self.trials.setup.disk {
             for (entry, _) in &mut self.scenarios {
-                entry.scenario.disk = disk.model().cloned();
+                entry.scenario.disk = disk.model(&entry.scenario).map_err(|why| {
+                    CliError::usage(why, "write one with `source = …`, or name a disk: `uplift list --disks`")
+                })?;
             }
         }
         let interrupt = Interrupt::install()
             .map_err(|error| CliError::environment(format!("could not catch Ctrl-C: {error}"), ""))?;
+        let mut prepared = self.prepare()?;
+        let measured = self.measure(&mut prepared, &interrupt);
+        self.publish(prepared, measured, &interrupt)
+    }
+
+    /// Everything that can be wrong before something is measured, and the folder with the record of what is to come.
+    fn prepare(&self) -> Result<Prepared, CliError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let count = self.scenarios.len().max(1) as u32;
-        let budget = self.trials.budget.map(|budget| budget.0).unwrap_or(if self.trials.quick {
-            quick::budget(count)
-        } else {
-            BUDGET_EACH * count
-        });
-        let allocator = BudgetAllocator { total: budget, scenarios: count, hard: self.is_bare_quick() };
+        let compares = matches!(self.intent, Intent::Compare { .. });
+        let may_share = compares && self.blocks().is_none();
+        let allocator = BudgetAllocator::of(self.trials, count, self.is_bare_quick(), may_share);
+        if compares && self.blocks().is_none() {
+            self.terminal.say(&allocator.announcement());
+        }
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
-        let pinned = self.pin()?;
+        let binaries = self.pin()?;
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
         let launchers = Launchers::resolve(&self.trials.setup.launch, &id, profiling, scenarios)?;
         let planned = self
             .scenarios
             .iter()
-            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &pinned, budget / count))
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &binaries, &allocator))
             .collect::<Result<Vec<_>, _>>()?;
         let mut run = Run {
             schema: RUN_SCHEMA,
@@ -170,33 +148,62 @@ impl Session<'_> {
             command: command_line(),
             // 53 bits: the seed survives readers that keep numbers as doubles.
             seed: self.trials.setup.seed.unwrap_or(now.as_nanos() as u64 & ((1 << 53) - 1)),
-            budget_ns: u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX),
+            budget_ns: u64::try_from(allocator.total.as_nanos()).unwrap_or(u64::MAX),
             environment: Default::default(),
             scenarios: planned,
             warnings: Vec::new(),
         };
-        let mut store = RunStore::create(&self.trials.setup.out, &mut run)?;
-        let data_root = match &self.trials.setup.data_dir {
+        let store = RunStore::create(&self.trials.setup.out, &mut run)?;
+        let place = store.directory().canonicalize().unwrap_or_else(|_| store.directory().to_owned());
+        self.terminal.say(&format!("results: {}", place.display()));
+        let data_root = self.make_data_root(&store, &run)?;
+        run.environment = environment::read(&data_root);
+        let planned = run.scenarios.iter().map(|planned| &planned.scenario);
+        let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
+        for warning in known.into_iter().flatten().chain(self.switched(&run)) {
+            self.warn(&mut run, warning);
+        }
+        self.attach_calibrations(&mut run)?;
+        store.write_run(&run)?;
+        Ok(Prepared { run, store, data_root, launchers, binaries, allocator })
+    }
+
+    /// Which scenarios are measured in another mode than they ask for, and why.
+    fn switched(&self, run: &Run) -> Vec<String> {
+        self.scenarios
+            .iter()
+            .zip(&run.scenarios)
+            .filter(|((entry, _), planned)| entry.scenario.trial.interleave != planned.scenario.trial.interleave)
+            .map(|(_, planned)| {
+                format!(
+                    "{}: an open load is measured in trials of {}, not in turns: every turn would begin with an empty queue, and end before the queue is what it will be; write `interleave = \"trials\"` and a `window` to choose",
+                    planned.scenario.name, planned.scenario.trial.window
+                )
+            })
+            .collect()
+    }
+
+    /// The folder of this run's own for the data of trials, with the name of its owner.
+    fn make_data_root(&self, store: &RunStore, run: &Run) -> Result<PathBuf, CliError> {
+        match &self.trials.setup.data_dir {
             Some(shared) => own_folder(shared, &run.id),
             None => {
                 let own = store.directory().join("data");
                 fs::create_dir_all(&own).map(|()| own)
             }
         }
+        .and_then(|own| Owner::current().sign(&own.join(OWNER_FILE)).map(|()| own))
         .map_err(|error| {
             let wanted = self.trials.setup.data_dir.as_deref().unwrap_or(store.directory());
             CliError::environment(
                 format!("could not create a data directory in `{}`: {error}", wanted.display()),
                 "name a folder that can be written with --data-dir",
             )
-        })?;
-        run.environment = environment::read(&data_root);
-        let planned = run.scenarios.iter().map(|planned| &planned.scenario);
-        let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
-        for warning in known.into_iter().flatten() {
-            self.terminal.say(&format!("warning: {warning}"));
-            run.warnings.push(warning);
-        }
+        })
+    }
+
+    /// What is known about the noise of each scenario on this machine, for runs that compare.
+    fn attach_calibrations(&self, run: &mut Run) -> Result<(), CliError> {
         if matches!(run.intent, Intent::Compare { .. } | Intent::Ledger { .. }) {
             let known = archive::calibrations(&self.trials.setup.out)?;
             for planned in &mut run.scenarios {
@@ -205,17 +212,14 @@ impl Session<'_> {
                     archive::calibration_for(&known, planned, machine).map(|one| Box::new(one.clone()));
             }
         }
-        store.write_run(&run)?;
+        Ok(())
+    }
 
-        if run.scenarios.len() > 1 {
-            self.terminal.say(&format!(
-                "{} scenarios, at most {}",
-                run.scenarios.len(),
-                HumanDuration(Duration::from_secs(budget.as_secs()))
-            ));
-        }
-        let (mut trials, mut profiles) = (Vec::new(), Vec::new());
-        let mut bars = ProgressReporter::new(self.terminal, budget);
+    /// Runs every scenario, and takes the data of their trials away.
+    fn measure(&self, prepared: &mut Prepared, interrupt: &Interrupt) -> Measured {
+        let Prepared { run, store, data_root, launchers, binaries, allocator } = prepared;
+        let mut measured = Measured::default();
+        let mut bars = ProgressReporter::new(self.terminal, allocator.total);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
         let memory = self
             .trials
@@ -224,63 +228,115 @@ impl Session<'_> {
             .map(|mib| mib << 20)
             .or_else(|| environment::memory_bytes().map(|bytes| bytes / 4 * 3));
         let mut engine = Engine {
-            store: &mut store,
-            data_root: &data_root,
+            store,
+            data_root,
             interrupt: interrupt.clone(),
             judge: &mut judge,
             observer: &mut bars,
             memory_bytes_max: memory.unwrap_or(u64::MAX),
             allow_debug: self.trials.setup.allow_debug,
         };
-        let mut broken = None;
         let begun = Instant::now();
         for index in 0..run.scenarios.len() {
-            let planned = &run.scenarios[index];
+            let spent = begun.elapsed();
             let order = ScenarioOrder {
-                index,
-                launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
-                binaries: pinned.to_vec(),
-                sampling: match self.profiling {
-                    Profiling::Cost(sampling) => vec![None, Some(sampling)],
-                    _ => Vec::new(),
-                },
-                budget: allocator.share(begun.elapsed(), index as u32),
-                allow_overrun: !allocator.hard,
-                blocks: self.blocks(),
-                // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
-                blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
+                budget: allocator.share(spent, index as u32),
+                allow_overrun: allocator.may_overrun(spent),
+                stretch: allocator.stretch(),
+                ..self.order(&run.scenarios[index], index, launchers, binaries)
             };
-            let measured = match self.profiling {
-                Profiling::Only(_) => Ok(()),
-                _ => engine.run_scenario(&mut run, &order, &mut trials),
-            };
-            let skipped = run.scenarios[index].skipped.is_some();
-            let outcome = measured.and_then(|()| match &self.profiling {
-                Profiling::After(plan) | Profiling::Only(plan) if !skipped && !interrupt.is_set() => {
-                    engine.profile_scenario(&mut run, &order, plan, &mut profiles)
-                }
-                _ => Ok(()),
-            });
-            if let Err(error) = outcome {
-                broken = Some(error);
+            if let Err(error) = self.measure_scenario(&mut engine, run, &order, &mut measured, interrupt) {
+                measured.broken = Some(error);
                 break;
             }
             if interrupt.is_set() {
                 break;
             }
         }
+        // What is not decided gets the time that the others left.
+        let is_open = |planned: &PlannedScenario| {
+            !planned.decided_early && planned.skipped.is_none() && planned.stopped.is_some() && allocator.shared
+        };
+        let mut open: Vec<usize> = (0..run.scenarios.len()).filter(|&index| is_open(&run.scenarios[index])).collect();
+        while let Some(index) = open.pop() {
+            if measured.broken.is_some() || interrupt.is_set() {
+                break;
+            }
+            let planned = &run.scenarios[index];
+            let own = measured.trials.iter().filter(|trial| trial.scenario == planned.scenario.name);
+            let done = own.map(|trial: &Trial| trial.block + 1).max().unwrap_or(0);
+            let Some(budget) = allocator.second_share(begun.elapsed(), open.len() as u32 + 1) else { break };
+            let Some(blocks_max) = planned.blocks_max.filter(|most| done < *most) else { continue };
+            let order = ScenarioOrder {
+                budget,
+                allow_overrun: false,
+                resumed: Some((done, blocks_max)),
+                ..self.order(planned, index, launchers, binaries)
+            };
+            measured.broken = engine.run_scenario(run, &order, &mut measured.trials).err();
+        }
         bars.done();
         run.warnings.append(&mut bars.left);
         for warning in launchers.warnings() {
-            self.terminal.say(&format!("warning: {warning}"));
-            run.warnings.push(warning);
+            self.warn(run, warning);
         }
         // It is this run's own, in the run's folder or in the one that was named.
-        if let Err(error) = fs::remove_dir_all(&data_root) {
-            let warning = format!("could not remove the data directory `{}`: {error}", data_root.display());
-            self.terminal.say(&format!("warning: {warning}"));
-            run.warnings.push(warning);
+        if let Err(error) = fs::remove_dir_all(&*data_root) {
+            self.warn(run, format!("could not remove the data directory `{}`: {error}", data_root.display()));
         }
+        measured
+    }
+
+    /// How scenario `index` is run, but for its time.
+    fn order<'l>(
+        &self,
+        planned: &PlannedScenario,
+        index: usize,
+        launchers: &'l Launchers,
+        binaries: &Binaries,
+    ) -> ScenarioOrder<'l> {
+        ScenarioOrder {
+            index,
+            launchers: planned.variants.iter().map(|name| launchers.of(planned.scenario.variant(name))).collect(),
+            binaries: (0..planned.variants.len()).map(|variant| binaries.of(variant)).collect(),
+            sampling: match self.profiling {
+                Profiling::Cost(sampling) => vec![None, Some(sampling)],
+                _ => Vec::new(),
+            },
+            budget: Duration::ZERO,
+            allow_overrun: true,
+            blocks: self.blocks(),
+            // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
+            blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
+            stretch: 1,
+            resumed: None,
+        }
+    }
+
+    fn measure_scenario(
+        &self,
+        engine: &mut Engine<'_>,
+        run: &mut Run,
+        order: &ScenarioOrder<'_>,
+        measured: &mut Measured,
+        interrupt: &Interrupt,
+    ) -> Result<(), EngineError> {
+        if !matches!(self.profiling, Profiling::Only(_)) {
+            engine.run_scenario(run, order, &mut measured.trials)?;
+        }
+        let skipped = run.scenarios[order.index].skipped.is_some();
+        match &self.profiling {
+            Profiling::After(plan) | Profiling::Only(plan) if !skipped && !interrupt.is_set() => {
+                engine.profile_scenario(run, order, plan, &mut measured.profiles)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes down how the run ended, its documents, and what is kept across runs.
+    fn publish(&self, prepared: Prepared, measured: Measured, interrupt: &Interrupt) -> Result<Finished, CliError> {
+        let Prepared { mut run, store, .. } = prepared;
+        let Measured { trials, profiles, broken } = measured;
         run.state = match (&broken, interrupt.is_set()) {
             (Some(error), _) => {
                 run.warnings.push(error.to_string());
@@ -319,6 +375,12 @@ impl Session<'_> {
         }
     }
 
+    /// Says a warning now, and in every document of the run.
+    fn warn(&self, run: &mut Run, warning: String) {
+        self.terminal.say(&format!("warning: {warning}"));
+        run.warnings.push(warning);
+    }
+
     /// Whether `--quick` alone says how long to measure.
     fn is_bare_quick(&self) -> bool {
         let TrialArgs { quick, budget, blocks, .. } = self.trials;
@@ -332,19 +394,15 @@ impl Session<'_> {
     }
 
     /// The binaries as they are now.
-    fn pin(&self) -> Result<[Option<PinnedBinary>; 2], CliError> {
+    fn pin(&self) -> Result<Binaries, CliError> {
         let mut pinned = [None, None];
         for (slot, path) in pinned.iter_mut().zip(&self.binaries) {
             if let Some(path) = path {
-                *slot = Some(PinnedBinary::of(path.clone()).map_err(|error| {
-                    CliError::usage(
-                        format!("could not read the binary `{}`: {error}", path.display()),
-                        "name an executable built from uplift",
-                    )
-                })?);
+                *slot = Some(pinned_at(path, "name an executable built from uplift")?);
             }
         }
-        Ok(pinned)
+        let agent = external::agent().map(|path| pinned_at(path, "name the program with --agent")).transpose()?;
+        Ok(Binaries { pinned, agent })
     }
 
     fn plan(
@@ -352,21 +410,23 @@ impl Session<'_> {
         entry: &Entry,
         variants: &[String],
         launch: &Launchers,
-        pinned: &[Option<PinnedBinary>; 2],
-        share: Duration,
+        binaries: &Binaries,
+        allocator: &BudgetAllocator,
     ) -> Result<PlannedScenario, CliError> {
         let mut scenario = entry.scenario.clone();
+        scenario.measure_open_loads_in_trials();
         if self.trials.quick {
-            quick::shorten(&mut scenario.trial, share, variants.len() as u32);
+            quick::shorten(&mut scenario.trial, allocator.share(Duration::ZERO, 0), variants.len() as u32);
         }
-        let mut binaries = BTreeMap::new();
+        allocator.cut(&mut scenario.trial, variants.len() as u32);
+        let mut named = BTreeMap::new();
         let mut launchers = BTreeMap::new();
         for (index, variant) in variants.iter().enumerate() {
             launchers.insert(variant.clone(), launch.of(scenario.variant(variant)).describe());
-            if let Some(binary) = pinned.get(index).and_then(Option::as_ref) {
+            if let Some(binary) = binaries.pinned.get(index).and_then(Option::as_ref) {
                 // The digest says which build it was, long after the file has changed.
                 let side = ["baseline", "candidate"][index.min(1)];
-                binaries.insert(format!("{side}: {variant}"), binary.record());
+                named.insert(format!("{side}: {variant}"), binary.record());
             }
         }
         let mut metrics = entry.description.metrics.clone();
@@ -385,10 +445,16 @@ impl Session<'_> {
             stopped: None,
             decided_early: false,
             calibration: None,
-            binaries,
+            agent: binaries.agent.as_ref().map(PinnedBinary::record),
+            binaries: named,
             launchers,
         })
     }
+}
+
+fn pinned_at(path: &Path, fix: &str) -> Result<PinnedBinary, CliError> {
+    PinnedBinary::of(path.to_owned())
+        .map_err(|error| CliError::usage(format!("could not read the binary `{}`: {error}", path.display()), fix))
 }
 
 /// Makes a folder of this run's own in a folder that other runs may use at the same time. Making it is the lock: of two
@@ -403,23 +469,6 @@ fn own_folder(shared: &Path, id: &str) -> io::Result<PathBuf> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// Shares the budget of a run among its scenarios.
-struct BudgetAllocator {
-    total: Duration,
-    scenarios: u32,
-    /// Whether the total must hold: then a scenario that took too long is paid for by those after it.
-    hard: bool,
-}
-
-impl BudgetAllocator {
-    /// The share of scenario `index` when `spent` is gone: what a scenario that was decided early left over goes to
-    /// those after it.
-    fn share(&self, spent: Duration, index: u32) -> Duration {
-        let left = self.total.saturating_sub(spent) / self.scenarios.saturating_sub(index).max(1);
-        if self.hard { left } else { left.max(self.total / self.scenarios.max(1)) }
     }
 }
 
@@ -447,7 +496,7 @@ impl Judge for SequentialJudge {
 }
 
 /// The command line that redoes this run.
-fn command_line() -> Vec<String> {
+pub fn command_line() -> Vec<String> {
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_default();
     let name = Path::new(&name).file_name().unwrap_or(&name).to_owned();
@@ -463,32 +512,7 @@ pub fn utc(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{BudgetAllocator, utc, was_required};
-
-    #[test]
-    fn only_services_that_were_asked_for_are_required() {
-        assert!(was_required("browser, Postgres", "PostgreSQL: no server on this machine"));
-        assert!(was_required("docker", "docker: connecting to unix:///nowhere/docker.sock"));
-        assert!(!was_required("", "docker: no engine"));
-        assert!(!was_required("postgres,go", "build it in with `cargo run --features sql`"), "`go` is for a test");
-        let remedies =
-            "built without the crate duroxide-pg; build it; a server is reached with --docker-arg=volume=/postgresql";
-        assert!(!was_required("docker,postgres", remedies));
-    }
-
-    #[test]
-    fn time_left_over_goes_to_those_that_follow() {
-        let seconds = Duration::from_secs;
-        let soft = BudgetAllocator { total: seconds(100), scenarios: 5, hard: false };
-        assert_eq!(soft.share(seconds(0), 0), seconds(20));
-        assert_eq!(soft.share(seconds(4), 1), seconds(24));
-        assert_eq!(soft.share(seconds(90), 4), seconds(20), "an overdraft is not taken from the next");
-        let hard = BudgetAllocator { hard: true, ..soft };
-        assert_eq!(hard.share(seconds(90), 4), seconds(10));
-        assert_eq!(hard.share(seconds(120), 4), seconds(0));
-    }
+    use super::utc;
 
     #[test]
     fn dates_are_those_of_the_calendar() {

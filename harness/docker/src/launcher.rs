@@ -17,6 +17,7 @@ use crate::{
     container::{Container, Order},
     engine::Engine,
     error::DockerError,
+    hold::{Hold, not_held},
     image::{DATA_DIR, Recipe, labels},
     libraries::own_binary,
     owner::Owner,
@@ -54,6 +55,8 @@ pub struct DockerOptions {
 pub struct DockerLauncher {
     options: DockerOptions,
     engine: OnceCell<Arc<Engine>>,
+    /// Taken before the first image is looked for.
+    hold: OnceCell<Option<Hold>>,
     /// Image of each binary that was asked for.
     images: RefCell<BTreeMap<PathBuf, String>>,
     /// Whether the Engine turned out to see other files than this process.
@@ -69,6 +72,7 @@ impl DockerLauncher {
         Self {
             options,
             engine: OnceCell::new(),
+            hold: OnceCell::new(),
             images: RefCell::default(),
             other_files: OnceCell::new(),
             refused: Cell::new(0),
@@ -107,7 +111,12 @@ impl DockerLauncher {
     }
 
     /// The image of a binary, built if the Engine does not have it.
-    fn image(&self, engine: &Engine, binary: &Path) -> Result<String, DockerError> {
+    fn image(&self, engine: &Arc<Engine>, binary: &Path) -> Result<String, DockerError> {
+        self.hold.get_or_init(|| {
+            Hold::take(engine, &self.options.run)
+                .inspect_err(|error| self.warnings.borrow_mut().push(not_held(error)))
+                .ok()
+        });
         if let Some(name) = self.images.borrow().get(binary) {
             return Ok(name.clone());
         }

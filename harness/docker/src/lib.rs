@@ -19,6 +19,7 @@ pub mod statistics;
 pub mod swarm;
 
 mod container;
+mod hold;
 mod streams;
 mod tunnel;
 

@@ -28,7 +28,7 @@ pub enum Unknown {
 pub struct Leftover {
     /// "service", "container", "volume", "image".
     pub kind: &'static str,
-    /// Its name.
+    /// As the Engine lists it, without the leading slash.
     pub name: String,
     /// The run that it belongs to; images belong to none.
     pub run: Option<String>,
@@ -44,14 +44,20 @@ pub struct Leftover {
 /// # Errors
 /// What the Engine said.
 pub fn find(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerError> {
-    // A service first: it would replace a container that it misses.
+    // Images before whatever may need them: a run that begins now makes what holds its image after this look.
+    let mut images = images(engine)?;
+    // Of the others a service first: it would replace a container that it misses.
     let mut found = services(engine, unknown)?;
     found.extend(containers(engine, unknown)?);
     found.extend(volumes(engine, unknown)?);
-    // An image is nobody's: a run that lives may need it for its next container, even if it has none at the moment of
-    // the look. Such a run builds it again.
-    let lives = found.iter().any(|leftover| leftover.kept.is_some());
-    found.extend(images(engine, lives)?);
+    // An image is nobody's: a run that lives may need it for its next container. Where it has none at the moment, it
+    // has a volume that says so (`hold.rs`).
+    if found.iter().any(|leftover| leftover.kept.is_some()) {
+        for image in &mut images {
+            image.kept = Some("a run is alive and may need it".to_owned());
+        }
+    }
+    found.extend(images);
     Ok(found)
 }
 
@@ -173,7 +179,7 @@ fn volumes(engine: &Engine, unknown: Unknown) -> Result<Vec<Leftover>, DockerErr
         .collect())
 }
 
-fn images(engine: &Engine, lives: bool) -> Result<Vec<Leftover>, DockerError> {
+fn images(engine: &Engine) -> Result<Vec<Leftover>, DockerError> {
     let options = ListImagesOptionsBuilder::default().filters(&with_label(IMAGE_LABEL)).build();
     let listed = engine.wait("listing images", engine.client().list_images(Some(options)))?;
     Ok(listed
@@ -183,7 +189,7 @@ fn images(engine: &Engine, lives: bool) -> Result<Vec<Leftover>, DockerError> {
             name: image.repo_tags.first().cloned().unwrap_or_else(|| image.id.clone()),
             run: None,
             process: None,
-            kept: lives.then(|| "a run is alive and may need it".to_owned()),
+            kept: None,
             id: image.id,
         })
         .collect())

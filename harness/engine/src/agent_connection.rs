@@ -1,5 +1,7 @@
 //! The harness's end of the conversation with one agent: requests, replies, timeouts, and how it ended.
 
+mod cutting;
+
 use std::{
     io::{BufRead as _, BufReader, Read, Write},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
@@ -8,8 +10,11 @@ use std::{
 };
 
 use uplift_model::{
+    Table,
+    description::DescribedTarget,
     protocol::{
-        AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Profiled, Ready, Reply, Request, TurnLength, TurnRequest,
+        AgentHello, LINE_BYTES_MAX, PROTOCOL_VERSION, Prepare, Profiled, Ready, Reply, Request, TurnLength,
+        TurnRequest, Validated,
     },
     trial::{Failure, FailureKind, Measured, TurnRecord},
 };
@@ -111,6 +116,30 @@ impl AgentConnection {
         self.handle.processes()
     }
 
+    /// What the agent's targets are.
+    ///
+    /// # Errors
+    /// What the agent said.
+    pub fn describe(&mut self) -> Result<Vec<DescribedTarget>, Failure> {
+        match self.ask("describing", &Request::Describe, self.timeout)? {
+            Reply::Described { targets } => Ok(targets),
+            other => Err(self.unexpected("describing", &other)),
+        }
+    }
+
+    /// Whether a target of the agent accepts a workload and settings.
+    ///
+    /// # Errors
+    /// What the agent said.
+    pub fn validate(&mut self, target: &str, workload: &Table, settings: &Table) -> Result<Validated, Failure> {
+        let request =
+            Request::Validate { target: target.to_owned(), workload: workload.clone(), settings: settings.clone() };
+        match self.ask("validation", &request, self.timeout)? {
+            Reply::Validated(validated) => Ok(validated),
+            other => Err(self.unexpected("validation", &other)),
+        }
+    }
+
     /// Sets the target up.
     ///
     /// # Errors
@@ -163,7 +192,7 @@ impl AgentConnection {
     /// What the agent said.
     pub fn profile_stop(&mut self) -> Result<Profiled, Failure> {
         match self.ask("profiling", &Request::ProfileStop, self.timeout)? {
-            Reply::Profiled(profiled) => Ok(profiled),
+            Reply::Profiled(profiled) => Ok(*profiled),
             other => Err(self.unexpected("profiling", &other)),
         }
     }

@@ -308,6 +308,7 @@ fn prepare(
         longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
         slice_ns: if windowed { SLICE_NS } else { 0 },
         disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
+        ledger: None,
     })?;
     arrived(ready.check(), "set-up", link)
 }
@@ -346,7 +347,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
     let mut slowest_per_second = f64::INFINITY;
     for trial in &mut running {
         if let Some(record) = warm_up(context, trial) {
-            let per_second = record.attempts as f64 / (record.wall_ns.max(1) as f64 / 1e9);
+            let per_second = record.attempts as f64 / (record.base_ns().max(1.0) / 1e9);
             slowest_per_second = slowest_per_second.min(per_second);
         }
         if let Some(sampling) = context.arms[trial.index].sampling {

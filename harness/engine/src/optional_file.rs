@@ -8,7 +8,7 @@ use std::{fs, io, path::Path};
 /// # Errors
 /// What keeps a file that is there from being read: permission, a folder, a link to nothing, text that is not UTF-8.
 pub fn read_optional(path: &Path) -> io::Result<Option<String>> {
-    present(path, fs::read(path))?
+    read_optional_bytes(path)?
         .map(|bytes| {
             String::from_utf8(bytes).map_err(|error| {
                 let place = error.utf8_error().valid_up_to();
@@ -19,6 +19,14 @@ pub fn read_optional(path: &Path) -> io::Result<Option<String>> {
             })
         })
         .transpose()
+}
+
+/// The bytes of the file; `None` where there is no such file.
+///
+/// # Errors
+/// What keeps a file that is there from being read.
+pub fn read_optional_bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    present(path, fs::read(path))
 }
 
 /// What is in the folder; nothing where there is no such folder.

@@ -59,7 +59,7 @@ pub enum Progress<'a> {
         index: usize,
         /// How many there are.
         of: usize,
-        /// Its name.
+        /// As it is selected on the command line, `target/scenario`.
         name: &'a str,
         /// Its share of the budget.
         budget: Duration,
@@ -86,7 +86,7 @@ pub enum Progress<'a> {
     },
     /// The profile trials of a scenario begin.
     ProfilingStarted {
-        /// Its name.
+        /// As it is selected on the command line, `target/scenario`.
         name: &'a str,
         /// How they are run.
         plan: &'a ProfilePlan,
@@ -97,7 +97,7 @@ pub enum Progress<'a> {
     TrialFailed(&'a Trial),
     /// A scenario is done.
     ScenarioFinished {
-        /// Its name.
+        /// As it is selected on the command line, `target/scenario`.
         name: &'a str,
         /// Why it ended.
         stopped: &'a str,
@@ -166,6 +166,10 @@ pub struct ScenarioOrder<'a> {
     pub blocks: Option<u32>,
     /// The budget is at least what so many blocks take, by the first of them.
     pub blocks_paid: u32,
+    /// So many times the blocks that the budget pays for are planned: there may be time for them later.
+    pub stretch: u32,
+    /// Of a scenario that is taken up again: its blocks so far, and how many are planned.
+    pub resumed: Option<(u32, u32)>,
 }
 
 impl ScenarioOrder<'_> {
@@ -267,10 +271,14 @@ impl Engine<'_> {
         trials: &mut Vec<Trial>,
     ) -> Result<ScenarioEnd, EngineError> {
         let begun = Instant::now();
-        let first_trial = trials.len();
-        let mut blocks_max = order.blocks;
+        // The judge finds the trials of the scenario by its name; only where it goes on are there older ones.
+        let first_trial = if order.resumed.is_some() { 0 } else { trials.len() };
+        let (before, mut blocks_max) = match order.resumed {
+            Some((done, planned)) => (done, Some(planned)),
+            None => (0, order.blocks),
+        };
         let mut failed_in_a_row = 0;
-        let mut block = 0;
+        let mut block = before;
         let mut budget = order.budget;
         let end = |stopped: String, blocks_max: Option<u32>| ScenarioEnd {
             stopped,
@@ -333,13 +341,17 @@ impl Engine<'_> {
             }
             block += 1;
             let elapsed = begun.elapsed();
-            let mean = elapsed / block;
+            let mean = elapsed / (block - before);
             if block == 1 {
                 budget = budget.max(mean * order.blocks_paid + mean / 2);
             }
-            let affordable = *blocks_max.get_or_insert_with(|| {
-                ((budget.as_secs_f64() / mean.as_secs_f64()) as u32).clamp(BLOCKS_MIN, BLOCKS_MAX)
-            });
+            let affordable = match blocks_max {
+                // Nobody has looked yet: the more blocks, the better is known how many the budget pays for. From the first
+                // look on the plan stands, or looks could come again and again with error that is already spent.
+                Some(planned) if order.blocks.is_some() || order.resumed.is_some() || block >= BLOCKS_MIN => planned,
+                _ => ((budget.as_secs_f64() / mean.as_secs_f64()) as u32 * order.stretch).clamp(BLOCKS_MIN, BLOCKS_MAX),
+            };
+            blocks_max = Some(affordable);
             self.observer.progress(&Progress::BlockFinished {
                 block: block - 1,
                 blocks_max: affordable,
@@ -363,13 +375,18 @@ impl Engine<'_> {
                 let stopped = format!("decided after {block} blocks: {why}");
                 return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
             }
+            if order.blocks.is_none() && block >= affordable {
+                return Ok(end(format!("the {} that were planned are done", blocks_word(affordable)), blocks_max));
+            }
             let next_would_overdraw = elapsed + mean > budget;
             let needed = order.allow_overrun && block < BLOCKS_MIN && elapsed < 2 * budget;
             if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
-                return Ok(end(
-                    format!("the budget of {:.0} s was spent after {}", budget.as_secs_f64(), blocks_word(block)),
-                    blocks_max,
-                ));
+                let seconds = budget.as_secs_f64();
+                let what = match order.resumed {
+                    Some(_) => format!("the time of {seconds:.0} s that other scenarios left"),
+                    None => format!("the budget of {seconds:.0} s"),
+                };
+                return Ok(end(format!("{what} was spent after {}", blocks_word(block)), blocks_max));
             }
         }
     }

@@ -10,12 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use uplift_model::{
     ProfileTrial, Trial,
+    crash::{CRASH_SCHEMA, Cut},
     profile::PROFILE_SCHEMA,
     run::{RUN_SCHEMA, Run},
     trial::TRIAL_SCHEMA,
 };
+
+use crate::optional_file::read_optional_bytes;
 
 /// The file with the run's record.
 pub const RUN_FILE: &str = "run.json";
@@ -26,6 +30,9 @@ pub const TRIALS_FILE: &str = "trials.jsonl";
 pub const PROFILES_FILE: &str = "profiles.jsonl";
 /// The same, gzipped: read where the plain file is missing, written by nobody but `gzip`.
 pub const PACKED_PROFILES_FILE: &str = "profiles.jsonl.gz";
+
+/// The file with one line for each cut.
+pub const CRASH_FILE: &str = "crash.jsonl";
 
 /// Why a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +113,16 @@ impl RunStore {
         Ok(store)
     }
 
+    /// A run that was written, to add to it.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn reopen(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(TRIALS_FILE);
+        let trials = OpenOptions::new().append(true).open(&path).map_err(|error| at(&path, error))?;
+        Ok(Self { directory: directory.to_owned(), trials })
+    }
+
     /// The run's folder.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -128,16 +145,15 @@ impl RunStore {
     /// # Errors
     /// Where it cannot be written.
     pub fn append_profile(&mut self, profile: &ProfileTrial) -> Result<(), StoreError> {
-        let path = self.directory.join(PROFILES_FILE);
-        let mut line =
-            serde_json::to_vec(profile).map_err(|error| at(&path, StoreErrorKind::Corrupt(error.to_string())))?;
-        line.push(b'\n');
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_data()))
-            .map_err(|error| at(&path, error))
+        append_line(&self.directory.join(PROFILES_FILE), profile)
+    }
+
+    /// Appends a cut and syncs it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn append_cut(&mut self, cut: &Cut) -> Result<(), StoreError> {
+        append_line(&self.directory.join(CRASH_FILE), cut)
     }
 
     /// Appends a trial and syncs it.
@@ -151,6 +167,18 @@ impl RunStore {
         line.push(b'\n');
         self.trials.write_all(&line).and_then(|()| self.trials.sync_data()).map_err(|error| at(&path, error))
     }
+}
+
+/// Appends a line to a file, which is made where it is missing, and syncs it.
+fn append_line(path: &Path, record: &impl Serialize) -> Result<(), StoreError> {
+    let mut line = serde_json::to_vec(record).map_err(|error| at(path, StoreErrorKind::Corrupt(error.to_string())))?;
+    line.push(b'\n');
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(&line).and_then(|()| file.sync_data()))
+        .map_err(|error| at(path, error))
 }
 
 /// Replaces a file as a whole: a crash leaves the old content or the new.
@@ -209,38 +237,51 @@ impl StoredRun {
 /// The file, the line, and what is wrong with it.
 pub fn load_profiles(directory: &Path) -> Result<Vec<ProfileTrial>, StoreError> {
     let path = directory.join(PROFILES_FILE);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match unpacked(directory)? {
+    let bytes = match read_optional_bytes(&path).map_err(|error| at(&path, error))? {
+        Some(bytes) => bytes,
+        None => match unpacked(directory)? {
             Some(text) => text.into_bytes(),
             None => return Ok(Vec::new()),
         },
-        Err(error) => return Err(at(&path, error)),
     };
+    parse_lines(&path, &bytes, PROFILE_SCHEMA, "profile trial")
+}
+
+/// The records of a file of lines.
+fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8], schema: u32, what: &str) -> Result<Vec<T>, StoreError> {
     // A last line without its end was cut off, perhaps within a character: the harness ended while writing it.
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let whole = std::str::from_utf8(&bytes[..end])
-        .map_err(|error| at(&path, StoreErrorKind::Corrupt(format!("it is not text: {error}"))))?;
+        .map_err(|error| at(path, StoreErrorKind::Corrupt(format!("it is not text: {error}"))))?;
     whole
         .lines()
         .enumerate()
         .map(|(index, line)| {
-            check_schema(line, PROFILE_SCHEMA).map_err(|kind| at(&path, kind))?;
+            check_schema(line, schema).map_err(|kind| at(path, kind))?;
             serde_json::from_str(line).map_err(|error| {
-                at(&path, StoreErrorKind::Corrupt(format!("line {} is not a profile trial: {error}", index + 1)))
+                at(path, StoreErrorKind::Corrupt(format!("line {} is not a {what}: {error}", index + 1)))
             })
         })
         .collect()
 }
 
+/// Reads the cuts of a run; none where it has no such file.
+///
+/// # Errors
+/// The file, the line, and what is wrong with it.
+pub fn load_cuts(directory: &Path) -> Result<Vec<Cut>, StoreError> {
+    let path = directory.join(CRASH_FILE);
+    match fs::read(&path) {
+        Ok(bytes) => parse_lines(&path, &bytes, CRASH_SCHEMA, "cut"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(at(&path, error)),
+    }
+}
+
 /// The profile trials of a run that keeps them packed: stacks repeat each other and shrink to a twentieth.
 fn unpacked(directory: &Path) -> Result<Option<String>, StoreError> {
     let path = directory.join(PACKED_PROFILES_FILE);
-    let packed = match fs::read(&path) {
-        Ok(packed) => packed,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(at(&path, error)),
-    };
+    let Some(packed) = read_optional_bytes(&path).map_err(|error| at(&path, error))? else { return Ok(None) };
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(packed.as_slice())
         .read_to_string(&mut text)
@@ -323,6 +364,18 @@ mod tests {
             }),
             sentinels: Sentinels::default(),
             measured: None,
+        }
+    }
+
+    /// Links to a disk that is not there: stacks that cannot be read are not no stacks.
+    #[test]
+    fn profiles_that_cannot_be_read_are_not_no_profiles() {
+        for name in [PROFILES_FILE, PACKED_PROFILES_FILE] {
+            let folder = tempfile::tempdir().unwrap();
+            assert!(load_profiles(folder.path()).unwrap().is_empty());
+            std::os::unix::fs::symlink(folder.path().join("nowhere"), folder.path().join(name)).unwrap();
+            let said = load_profiles(folder.path()).unwrap_err().to_string();
+            assert!(said.contains(name) && said.contains("a link to something that is not there"), "{said}");
         }
     }
 

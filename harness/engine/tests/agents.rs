@@ -66,6 +66,7 @@ fn prepare(connection: &mut AgentConnection, settings_bytes: usize) -> Failure {
         seed: 1,
         longest_turn_ns: 1,
         slice_ns: 0,
+        ledger: None,
     });
     answer.expect_err("these agents are never ready")
 }

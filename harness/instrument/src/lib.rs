@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod clock;
+pub mod crash_ledger;
 pub mod disk_model;
 pub mod external_processes;
 pub mod hardware_counters;

@@ -1,6 +1,6 @@
 //! What the agent's process used: CPU time, bytes, switches, faults, memory.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, io::Read as _};
 
 use uplift_model::trial::Resources;
 
@@ -52,6 +52,19 @@ pub fn read() -> Usage {
 pub fn read_children() -> Usage {
     let io = fs::read_to_string("/proc/self/io").ok().map(|text| Io::parse(&text));
     Usage { io, ..of(libc::RUSAGE_CHILDREN) }
+}
+
+/// CPU time that the hypervisor has kept for others since the machine started, over all CPUs; `None` where the kernel does
+/// not tell.
+pub fn machine_steal_ns() -> Option<u64> {
+    /// The kernel counts in hundredths of a second for user space, whatever its own tick is.
+    const TICK_NS: u64 = 10_000_000;
+    let mut start = [0; 512];
+    let read = fs::File::open("/proc/stat").and_then(|mut file| file.read(&mut start)).ok()?;
+    let text = std::str::from_utf8(&start[..read]).ok()?;
+    // cpu user nice system idle iowait irq softirq steal
+    let ticks: u64 = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace().nth(7)?.parse().ok()?;
+    Some(ticks * TICK_NS)
 }
 
 fn of(who: libc::c_int) -> Usage {

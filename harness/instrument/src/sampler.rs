@@ -4,13 +4,38 @@ use uplift_model::protocol::Profiled;
 
 use crate::calls::Tail;
 
-/// Samples stacks of the agent's process. Implemented outside, so that targets do not depend on a profiler.
+/// Whose stacks are sampled: those of the processes that do the work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// The agent's own threads.
+    #[default]
+    Own,
+    /// The processes that the agent starts while it is sampled, and all that these start; the agent itself is left out.
+    Children,
+    /// The agent's own threads, and these processes with all that they start.
+    OwnAnd(Vec<u32>),
+}
+
+/// What is to be sampled, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SamplerOptions {
+    /// Samples a second and thread.
+    pub frequency_hz: u32,
+    /// Whether stacks of threads that wait are wanted as well.
+    pub off_cpu: bool,
+    /// Whether the moment of each sample is remembered.
+    pub moments: bool,
+    /// Whose stacks.
+    pub work: Work,
+}
+
+/// Samples the stacks of those who work. Implemented outside, so that targets do not depend on a profiler.
 pub trait StackSampler: Sync {
-    /// Starts sampling every thread, those born later included; with `moments` it remembers when each sample was taken.
+    /// Starts sampling every thread, those born later included.
     ///
     /// # Errors
     /// Why nothing can be sampled here, and the fix.
-    fn start(&self, frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<Box<dyn RunningSampler>, String>;
+    fn start(&self, options: &SamplerOptions) -> Result<Box<dyn RunningSampler>, String>;
 }
 
 /// A sampler at work.

@@ -9,11 +9,6 @@ use crate::MetricClass;
 /// The version of `calibration.json`. A reader refuses a newer one.
 pub const CALIBRATION_SCHEMA: u32 = 1;
 
-/// The narrowest margin that a calibration may set: below it a change is of no interest, however well it is seen.
-pub const MARGIN_MIN: f64 = 0.01;
-/// The widest: a machine so noisy that copies differ by more decides nothing by a wider margin.
-pub const MARGIN_MAX: f64 = 0.05;
-
 /// `calibration.json`: the newest calibration of each machine, scenario and variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,14 +49,6 @@ pub struct Calibration {
     pub primary: String,
     /// The smallest change of that metric that would be found, against the blocks that are paid for.
     pub detectable: Vec<Detectable>,
-}
-
-impl Calibration {
-    /// The margin within which a time counts as unchanged on this machine; counters and descriptions have none from here.
-    pub fn margin(&self, metric: &str) -> Option<f64> {
-        let noise = self.noise.get(metric).filter(|noise| noise.class == MetricClass::Time)?;
-        Some(noise.floor.clamp(MARGIN_MIN, MARGIN_MAX))
-    }
 }
 
 /// How much a metric differs between a variant and itself.

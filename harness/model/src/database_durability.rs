@@ -32,6 +32,21 @@ pub fn postgres(fsync: &str, synchronous_commit: &str, full_page_writes: &str) -
     }
 }
 
+/// What a write to Redis survives, by its settings `appendonly`, `appendfsync` and `save`.
+///
+/// With `everysec` an append waits in the process while the last sync is going on, for up to two seconds, and is acknowledged
+/// all the same. With `no` it is written to the system before it is acknowledged.
+pub fn redis(appendonly: &str, appendfsync: &str, save: &str) -> Durability {
+    match (appendonly, appendfsync) {
+        ("yes", "always") => Durability::PowerLoss,
+        ("yes", "no") => Durability::ProcessCrash,
+        ("yes", _) => Durability::Buffered,
+        // Snapshots hold what was there when the last one was made.
+        _ if !save.trim().is_empty() => Durability::Buffered,
+        _ => Durability::None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +83,15 @@ mod tests {
             assert_eq!(postgres(fsync, "off", "on"), Buffered);
         }
         assert_eq!(postgres("", "", ""), ProcessCrash, "what is not known is not promised");
+    }
+
+    #[test]
+    fn each_row_of_the_table_for_redis() {
+        assert_eq!(redis("yes", "always", ""), Durability::PowerLoss);
+        assert_eq!(redis("yes", "everysec", ""), Durability::Buffered);
+        assert_eq!(redis("yes", "no", ""), Durability::ProcessCrash);
+        assert_eq!(redis("no", "always", "3600 1"), Durability::Buffered);
+        assert_eq!(redis("no", "always", ""), Durability::None);
+        assert_eq!(redis("", "", ""), Durability::None, "what is not known is not promised");
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Histogram, duration::HumanDuration};
+use crate::{Histogram, bandwidth::Bandwidth, duration::HumanDuration};
 
 /// The longest sync that a model may have: no disk that is worth a comparison takes longer.
 const SYNC_MAX: HumanDuration = HumanDuration::from_secs(10);
@@ -38,6 +38,13 @@ pub struct DiskModel {
     /// What happens to syncs that come while another is under way.
     #[serde(default)]
     pub queue: DiskQueue,
+    /// Bytes that the disk takes in a second: a sync waits until what was written before it is transferred.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// Operations that the disk carries out in a second. A sync is one, and one more for each further 256 KiB that were
+    /// written before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
     /// Where the figures were published or measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -72,11 +79,25 @@ pub struct DiskInForce {
     pub calls: u64,
     /// Syncs whose real latency was longer than the model's, which could therefore not be held to it.
     pub slower_than_model: u64,
+    /// Syncs that waited for bandwidth or for their turn among the operations a second.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub limited: u64,
+    /// Syncs of other processes that could only be held before they were carried out: their own time comes on top.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_before: u64,
     /// Latency by the model, waiting for earlier syncs included.
     pub modelled: Histogram,
     /// Latency that the caller saw.
     pub observed: Histogram,
 }
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it in so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Bytes of one operation at most.
+const OPERATION_BYTES: u64 = 256 << 10;
 
 impl DiskModel {
     /// Checks the rules that the types do not hold.
@@ -107,6 +128,13 @@ impl DiskModel {
                     "leave one of them out",
                 ));
             }
+        }
+        if self.iops == Some(0) {
+            return Err((
+                "iops",
+                "iops must be at least 1, got 0".to_owned(),
+                "write operations a second, such as 3000",
+            ));
         }
         let ascending =
             self.quantiles.windows(2).all(|pair| pair[0].share < pair[1].share && pair[0].latency <= pair[1].latency);
@@ -148,6 +176,19 @@ impl DiskModel {
         last.latency.as_nanos()
     }
 
+    /// How long the disk is busy with a sync before which `bytes` bytes were written, in nanoseconds: with their transfer,
+    /// and until it can begin the next operation. `None` where neither bandwidth nor operations a second are limited.
+    pub fn busy_ns(&self, bytes: u64) -> Option<(u64, u64)> {
+        if self.bandwidth.is_none() && self.iops.is_none() {
+            return None;
+        }
+        let ns = |seconds: f64| (seconds * 1e9) as u64;
+        let transfer_ns = self.bandwidth.map_or(0, |limit| ns(bytes as f64 / limit.bytes_per_second() as f64));
+        let operations = bytes.div_ceil(OPERATION_BYTES).max(1);
+        let operations_ns = self.iops.map_or(0, |limit| ns(operations as f64 / f64::from(limit)));
+        Some((transfer_ns, transfer_ns.max(operations_ns)))
+    }
+
     /// The disk in a few words: "sync 4ms, flushes merge".
     pub fn words(&self) -> String {
         let mut words = match &self.name {
@@ -163,7 +204,19 @@ impl DiskModel {
             DiskQueue::Merging => ", waiting flushes merge",
             DiskQueue::Serial => ", one flush at a time",
         });
+        if let Some(bandwidth) = self.bandwidth {
+            words.push_str(&format!(", {bandwidth}"));
+        }
+        if let Some(iops) = self.iops {
+            words.push_str(&format!(", {iops} operations/s"));
+        }
         words
+    }
+
+    /// Whether it holds syncs as `other` does, whatever the two are called.
+    pub fn holds_as(&self, other: &Self) -> bool {
+        let nameless = |disk: &Self| Self { name: None, source: None, ..disk.clone() };
+        nameless(self) == nameless(other)
     }
 
     /// The disk of that name among the presets.
@@ -187,7 +240,7 @@ impl DiskModel {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskFile {
-    /// Name of a preset; no other key beside it but `queue`.
+    /// Name of a preset; no other key beside it but `queue`, `bandwidth` and `iops`.
     preset: Option<String>,
     /// Median latency of a sync that waits for no other.
     sync: Option<HumanDuration>,
@@ -198,6 +251,10 @@ pub struct DiskFile {
     quantiles: Vec<Quantile>,
     /// What happens to syncs that come while another is under way.
     queue: Option<DiskQueue>,
+    /// Bytes that the disk takes in a second.
+    bandwidth: Option<Bandwidth>,
+    /// Operations that the disk carries out in a second.
+    iops: Option<u32>,
     /// Where the figures come from.
     source: Option<String>,
 }
@@ -221,9 +278,13 @@ impl DiskFile {
                 sync_p99: self.sync_p99,
                 quantiles: self.quantiles,
                 queue: DiskQueue::default(),
+                bandwidth: None,
+                iops: None,
                 source: self.source,
             },
         };
+        model.bandwidth = self.bandwidth.or(model.bandwidth);
+        model.iops = self.iops.or(model.iops);
         model.queue = self.queue.unwrap_or(model.queue);
         model.validate()?;
         Ok(model)
@@ -262,7 +323,12 @@ impl FromStr for DiskModel {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(format!("`{pair}` has no `=`; write sync=4ms,sync_p99=20ms,queue=serial"));
             };
-            table.insert(key.trim().to_owned(), toml::Value::String(value.trim().to_owned()));
+            let (key, value) = (key.trim(), value.trim());
+            let value = match value.parse() {
+                Ok(number) if key == "iops" => toml::Value::Integer(number),
+                _ => toml::Value::String(value.to_owned()),
+            };
+            table.insert(key.to_owned(), value);
         }
         let model: Self = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
         model.validate().map_err(|(_, message, help)| format!("{message}; {help}"))?;
@@ -307,10 +373,30 @@ mod tests {
             ("sync=4ms,sync_p99=1ms", "at least sync"),
             ("sync=4ms,speed=3", "unknown field"),
             ("queue=serial", "missing field"),
+            ("sync=4ms,iops=0", "at least 1"),
+            ("sync=4ms,bandwidth=100", "100MB/s"),
         ] {
             let error = wrong.parse::<DiskModel>().unwrap_err();
             assert!(error.contains(said), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn limits_are_read_and_said() {
+        let limited: DiskModel = "sync=4ms,bandwidth=100MB/s,iops=3000".parse().unwrap();
+        assert_eq!(limited.words(), "sync 4 ms, waiting flushes merge, 100 MB/s, 3000 operations/s");
+        assert_eq!(limited.busy_ns(0), Some((0, 333_333)), "a sync is an operation");
+        assert_eq!(
+            limited.busy_ns(1_000_000),
+            Some((10_000_000, 10_000_000)),
+            "transfer is longer than four operations"
+        );
+        assert_eq!("4ms".parse::<DiskModel>().unwrap().busy_ns(1), None);
+        let back: DiskModel = toml::from_str(&toml::to_string(&limited).unwrap()).unwrap();
+        assert_eq!(back, limited);
+        let file: DiskFile = toml::from_str("preset = \"aws-gp3\"\nbandwidth = \"125MiB/s\"\niops = 3000").unwrap();
+        let model = file.model().unwrap();
+        assert_eq!((model.bandwidth.map(Bandwidth::bytes_per_second), model.iops), (Some(125 << 20), Some(3000)));
     }
 
     #[test]

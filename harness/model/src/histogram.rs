@@ -1,10 +1,14 @@
 //! A latency histogram: HdrHistogram with three significant digits from 1 ns to 1 h.
 
-use std::mem;
+use std::{fmt, mem};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hdrhistogram::serialization::{Deserializer as HdrReader, Serializer as _, V2DeflateSerializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, SeqAccess, Visitor},
+    ser::Error as _,
+};
 
 /// The largest value that is told apart, in nanoseconds (one hour); anything longer counts as this.
 pub const HIGHEST_TRACKABLE_NS: u64 = 3_600_000_000_000;
@@ -185,13 +189,45 @@ impl Serialize for Histogram {
 
 impl<'de> Deserialize<'de> for Histogram {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_base64(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+        deserializer.deserialize_any(Written)
+    }
+}
+
+/// A histogram as it stands on the wire: the text, or pairs of nanoseconds and how often, in any order, for agents in
+/// languages that have no HdrHistogram.
+struct Written;
+
+impl<'de> Visitor<'de> for Written {
+    type Value = Histogram;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a histogram: base64 of HdrHistogram V2, or a list of [nanoseconds, count]")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Histogram, E> {
+        Histogram::from_base64(text).map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Histogram, A::Error> {
+        let mut histogram = Histogram::new();
+        while let Some((value_ns, count)) = pairs.next_element::<(u64, u64)>()? {
+            histogram.record_n(value_ns, count);
+        }
+        Ok(histogram)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_are_read_as_well() {
+        let read: Histogram = serde_json::from_str("[[2000, 3], [1000, 1], [2000, 1]]").unwrap();
+        assert_eq!((read.count(), read.min(), read.quantile(0.5)), (5, Some(1000), Some(2000)));
+        assert!(serde_json::from_str::<Histogram>("[[-1, 3]]").is_err());
+        assert!(serde_json::from_str::<Histogram>("7").unwrap_err().to_string().contains("[nanoseconds, count]"));
+    }
 
     #[test]
     fn survives_the_wire_and_merges() {

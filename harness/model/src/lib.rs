@@ -5,8 +5,11 @@
 //! `docs/GLOSSARY.md` has one line for each word.
 
 pub mod arrival;
+pub mod bandwidth;
 pub mod calibration;
+pub mod crash;
 pub mod database_durability;
+pub mod description;
 pub mod disk;
 pub mod durability;
 pub mod duration;

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Durability, Table,
+    crash::Audit,
+    description::DescribedTarget,
     disk::DiskModel,
+    metric::DerivedMetric,
     scenario::Load,
     trial::{Ceiling, Failure, Measured, TurnRecord},
 };
@@ -34,6 +37,19 @@ pub enum Request {
         /// [`PROTOCOL_VERSION`] of the harness.
         protocol: u32,
     },
+    /// What can you drive? Comes before `prepare`, any number of times, and only to agents whose targets the harness does
+    /// not know; answered by [`Reply::Described`].
+    Describe,
+    /// Would you accept this? Comes before `prepare`, any number of times, and only to such agents; answered by
+    /// [`Reply::Validated`].
+    Validate {
+        /// The target's name.
+        target: String,
+        /// The scenario's workload table.
+        workload: Table,
+        /// The variant's settings.
+        settings: Table,
+    },
     /// Set up the target; untimed.
     Prepare(Box<Prepare>),
     /// Take a turn.
@@ -50,6 +66,9 @@ pub enum Request {
     },
     /// Stop sampling and give the folded stacks; answered by [`Reply::Profiled`].
     ProfileStop,
+    /// Open what is there of a target that died, and hold it against a ledger; comes in the place of `prepare`, and is
+    /// answered by [`Reply::Audited`].
+    Audit(Box<AuditOrder>),
     /// Drain, check, tear down and report.
     Finish {
         /// How many turns at the beginning are warm-up and must be left out of everything summed.
@@ -80,7 +99,38 @@ pub struct Prepare {
     /// The disk to model; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskModel>,
+    /// The folder of a ledger in which every client notes what it was told; absent: none is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<String>,
 }
+
+/// What died and is to be opened again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditOrder {
+    /// As the one that died was prepared; its data directory holds what is left.
+    pub prepare: Prepare,
+    /// The folder of its ledger.
+    pub ledger: String,
+    /// When it died, by the monotonic clock of the machine.
+    pub cut_ns: u64,
+}
+
+/// What is left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audited {
+    /// How long opening took.
+    pub recovery_ns: u64,
+    /// What was found; where it does not open, how much had been acknowledged.
+    pub audit: Audit,
+    /// What it said where it does not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_opened: Option<String>,
+}
+
+/// The phase in which a target that died is opened: a failure of it says that it does not open.
+pub const RECOVERY_PHASE: &str = "recovery";
 
 /// One turn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,6 +160,13 @@ pub enum TurnLength {
 pub enum Reply {
     /// I am.
     Hello(AgentHello),
+    /// These I can drive.
+    Described {
+        /// One for each name in the hello.
+        targets: Vec<DescribedTarget>,
+    },
+    /// Whether workload and settings are accepted.
+    Validated(Validated),
     /// The target is set up.
     Ready(Ready),
     /// The turn is over and the variant is quiet.
@@ -122,7 +179,9 @@ pub enum Reply {
         warnings: Vec<String>,
     },
     /// The folded stacks.
-    Profiled(Profiled),
+    Profiled(Box<Profiled>),
+    /// What is left of a target that died.
+    Audited(Audited),
     /// Everything the trial measured.
     Finished(Box<Measured>),
     /// The request failed; the trial is over.
@@ -143,6 +202,50 @@ pub struct AgentHello {
     pub sync_probe_live: bool,
     /// The targets it can drive.
     pub targets: Vec<String>,
+}
+
+/// Whether workload and settings are accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validated {
+    /// The key that is wrong; absent: everything is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// Metrics that follow from the workload, beside those of the description.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<DerivedMetric>,
+}
+
+/// A key of a scenario's table that a target refuses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Problem {
+    /// Which table.
+    pub table: ProblemTable,
+    /// The key's path within it, outermost first; empty where the table as a whole is wrong.
+    pub keys: Vec<String>,
+    /// The rule that was broken, with the value.
+    pub message: String,
+}
+
+/// The tables of a scenario that only its target understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemTable {
+    /// `[workload]`
+    Workload,
+    /// `[settings]`, or the variant's own.
+    Settings,
+}
+
+impl ProblemTable {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Settings => "settings",
+        }
+    }
 }
 
 /// The target is set up.
@@ -192,6 +295,9 @@ pub struct Profiled {
     /// The slowest calls apart from all, where that was asked for and available.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<TailProfile>,
+    /// Why what does the work is not in this profile, where that is so: what is in it then is the load generator alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_sampled: Option<String>,
 }
 
 /// The innermost frame of what stands for stacks that were too many to be told apart.

@@ -70,6 +70,11 @@ pub enum Intent {
         /// The variant.
         variant: String,
     },
+    /// Cuts only.
+    Crash {
+        /// The variants.
+        variants: Vec<String>,
+    },
     /// Profiles only.
     Profile {
         /// The variants.
@@ -121,6 +126,9 @@ pub struct PlannedScenario {
     /// Binary of each variant that is not the harness's own: variant → path and digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub binaries: BTreeMap<String, Binary>,
+    /// The agent of every variant without a binary of its own, where that is not the harness's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Binary>,
     /// What is known of this machine's noise, as it was when the run began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Box<Calibration>>,

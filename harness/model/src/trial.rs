@@ -200,10 +200,39 @@ pub struct TurnRecord {
     pub sync_calls: u64,
     /// From the end of the last operation until the variant was quiet.
     pub quiesce_ns: u64,
+    /// Of a closed load that never pauses: for each client the time from its release to the end of its own last
+    /// operation, summed over the clients. Older records have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_ns: Option<u64>,
+    /// How many clients that sum is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<u32>,
+    /// Of an open load: the window of arrivals, or the time until the last arrival was sent where that was later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_ns: Option<u64>,
+    /// CPU time that the hypervisor kept for others meanwhile, over all CPUs, in the kernel's ticks of 10 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steal_ns: Option<u64>,
     /// Those of the target's metrics that are one counter's growth for each of another, over this turn alone: a queue's
     /// depth, records for each batch. Where the other did not grow there is none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ratios: BTreeMap<String, f64>,
+}
+
+impl TurnRecord {
+    /// The time that throughput is counted over, in nanoseconds.
+    ///
+    /// Of a closed load the mean busy time of its clients: a turn ends when its *last* client does, and the others are
+    /// idle until then, so operations ÷ wall time depends on the shape of the latencies. Clients × operations ÷ summed
+    /// busy time does not, by Wald's identity. Of an open load the window of arrivals: when the last of them happened to
+    /// come says nothing about the system.
+    pub fn base_ns(&self) -> f64 {
+        match (self.busy_ns, self.clients, self.window_ns) {
+            (Some(busy_ns), Some(clients), _) if clients > 0 => busy_ns as f64 / f64::from(clients),
+            (_, _, Some(window_ns)) => window_ns as f64,
+            _ => self.wall_ns as f64,
+        }
+    }
 }
 
 /// What one kind of operation did, for one group.

@@ -193,7 +193,7 @@ pub struct MetricVerdict {
     pub baseline: Option<Estimate>,
     /// The candidate.
     pub candidate: Option<Estimate>,
-    /// candidate / baseline − 1 (for proportions: the difference).
+    /// candidate / baseline − 1 of all work over all time (for proportions: the difference).
     pub change: Option<f64>,
     /// The corrected interval of the change.
     pub ci: Option<[f64; 2]>,
@@ -201,10 +201,55 @@ pub struct MetricVerdict {
     pub p: Option<f64>,
     /// The smallest change that this many blocks would have found 8 times in 10.
     pub minimum_detectable: Option<f64>,
+    /// The typical change, which no stall moves: of throughput the median over rounds, trimmed over blocks; of other times
+    /// the trimmed mean over blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical: Option<f64>,
+    /// Its interval, at the same level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical_ci: Option<[f64; 2]>,
+    /// Where both part by more than the margin: by how much, and what stalls, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parting: Option<String>,
+    /// What lies behind a change of throughput: the rounds at their quantiles, and what was slow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+    /// What being started first brings, as a ratio − 1, with its interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<Position>,
+    /// The change corrected for an early stop, where the run ended at the first look that found it: what stops early reads
+    /// too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_for_stop: Option<f64>,
     /// What was decided.
     pub verdict: Verdict,
     /// Why, in a sentence.
     pub reason: String,
+}
+
+/// The rounds of a comparison beside each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distribution {
+    /// Quantiles of the rounds' throughput, and the change at each as a ratio − 1.
+    pub shift: Vec<[f64; 2]>,
+    /// The share of slow rounds, of the baseline and of the candidate: far below the median round of their own process.
+    pub slow_rounds: [f64; 2],
+    /// Blocks in which one process was far slower than its change to the other usually is, of the baseline and of the
+    /// candidate.
+    pub slow_processes: [u32; 2],
+    /// By how much those were slower in the mean, as a ratio − 1; 0 where there were none.
+    pub slow_size: [f64; 2],
+}
+
+/// What being started first brings.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The variant started first against the other, as a ratio − 1.
+    pub change: f64,
+    /// Its interval, at the level of the change.
+    pub ci: [f64; 2],
 }
 
 /// The steps of a sprint in the order in which they were taken.

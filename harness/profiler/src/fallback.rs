@@ -3,7 +3,11 @@
 //! It sees user frames only, cannot sample faster than the kernel's tick, sees no waiting thread, and does not count what
 //! it loses. Each of that is said in its warnings.
 
-use uplift_instrument::{calls::Tail, clock, sampler::RunningSampler};
+use uplift_instrument::{
+    calls::Tail,
+    clock,
+    sampler::{RunningSampler, SamplerOptions, Work},
+};
 use uplift_model::protocol::Profiled;
 
 use crate::{
@@ -18,13 +22,22 @@ pub struct SignalSampler {
     start_ns: u64,
     start_cpu_ns: u64,
     warnings: Vec<String>,
+    not_sampled: Option<String>,
 }
 
 /// Starts sampling; `why` says why nothing better is used.
 ///
 /// # Errors
 /// Why this does not work either.
-pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool, why: String) -> Result<SignalSampler, String> {
+pub fn start(options: &SamplerOptions, why: String) -> Result<SignalSampler, String> {
+    let &SamplerOptions { frequency_hz, off_cpu, moments, ref work } = options;
+    let not_sampled = match work {
+        Work::Own => None,
+        Work::Children => {
+            return Err(format!("the programs cannot be sampled, and this agent does no work of its own: {why}"));
+        }
+        Work::OwnAnd(_) => Some(format!("the processes that do the work cannot be sampled: {why}")),
+    };
     let mut warnings = vec![
         why,
         "sampled by signal: user frames only, at most once in each tick of the kernel, losses are not counted"
@@ -49,6 +62,7 @@ pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool, why: String) -> Re
         start_ns: clock::now_ns(),
         start_cpu_ns: clock::process_cpu_ns(),
         warnings,
+        not_sampled,
     })
 }
 
@@ -97,6 +111,7 @@ impl RunningSampler for SignalSampler {
             operations: 0,
             warnings,
             tail: None,
+            not_sampled: self.not_sampled,
         })
     }
 }

@@ -30,11 +30,18 @@ const FIRST_FUNCTIONS: &[&str] = &[
     "__libc_start_main",
     "__libc_start_call_main",
 ];
+/// Where Go begins its threads and every goroutine: there is no frame below, whatever stands on the stack.
+const GO_BEGINS: &[&str] =
+    &["runtime.goexit", "runtime.mstart", "runtime.mstart0", "runtime.mstart1", "runtime.rt0_go", "_rt0_amd64"];
+
+/// Numbers of threads from here on are those of groups: of a process and its threads of one name. No thread of the kernel
+/// has such a number.
+pub const GROUPS_FROM: u32 = 1 << 31;
 
 /// One stack, as it was sampled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Stack {
-    /// The thread.
+    /// The thread, or its group.
     pub tid: u32,
     /// Kernel addresses, innermost first.
     pub kernel: Vec<u64>,
@@ -128,7 +135,7 @@ pub struct Folder {
     pub user: UserSymbols,
     /// Kernel functions; `None` where they are not available.
     pub kernel: Option<KernelSymbols>,
-    /// Names of threads.
+    /// Names of threads, and of their groups.
     pub threads: HashMap<u32, String>,
     /// The names of all frames that were folded.
     pub names: Names,
@@ -149,7 +156,8 @@ impl Folder {
                 continue;
             }
             folded.total += count;
-            let group = thread_group(self.threads.get(&stack.tid).map_or("", String::as_str));
+            let name = self.threads.get(&stack.tid).map_or("", String::as_str);
+            let group = if stack.tid < GROUPS_FROM { thread_group(name) } else { clean(name) };
             if stack.other {
                 folded.other += count;
                 folded.add(&mut self.names, &group, true, [OTHER_STACKS].into_iter(), count);
@@ -181,7 +189,9 @@ impl Folder {
         }
         functions.retain(|function| !(function.inlined && PLUMBING.iter().any(|name| function.name.starts_with(name))));
         functions.reverse();
-        let whole = strip_beginning(&mut functions) && stack.user.len() < FRAMES_MAX;
+        // A process that ends has no user stack any more: there is nothing that could be cut.
+        let no_user = stack.user.is_empty() && !stack.kernel.is_empty();
+        let whole = (strip_beginning(&mut functions) || no_user) && stack.user.len() < FRAMES_MAX;
         let mut frames: Vec<Frame> = functions
             .into_iter()
             .map(|function| Frame {
@@ -205,6 +215,11 @@ impl Folder {
 /// Takes away what lies below a thread's own code. False where that is not found: the stack is cut.
 fn strip_beginning(functions: &mut Vec<Function>) -> bool {
     if let Some(begin) = functions.iter().position(|function| function.name.contains(THREAD_BEGINS)) {
+        functions.drain(..=begin);
+        return true;
+    }
+    let goes = |function: &Function| GO_BEGINS.contains(&function.name.trim_end_matches(".abi0"));
+    if let Some(begin) = functions.iter().rposition(goes) {
         functions.drain(..=begin);
         return true;
     }

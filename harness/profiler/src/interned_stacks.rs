@@ -302,6 +302,7 @@ mod tests {
             operations: 1,
             warnings: Vec::new(),
             tail: None,
+            not_sampled: None,
         }
     }
 
@@ -400,7 +401,7 @@ mod tests {
         let rest = written.put_together[0];
         drop(cpu);
         let profiled = profiled(written);
-        let line = serde_json::to_string(&Reply::Profiled(profiled.clone())).unwrap();
+        let line = serde_json::to_string(&Reply::Profiled(Box::new(profiled.clone()))).unwrap();
         assert!(line.len() < LINE_BYTES_MAX, "{} bytes", line.len());
         let profile = Profile::on_cpu(&[&profiled]).unwrap();
         assert_eq!(profile.samples, total);

@@ -1,8 +1,8 @@
-//! Samples the stacks of the agent's own process and gives them folded.
+//! Samples the stacks of those who work, the agent's own threads or other processes, and gives them folded.
 //!
 //! First choice is `perf_event_open` with the software clock (see [`perf`]): kernel and user frames, no external program,
-//! losses counted. Where the kernel forbids it, the crate `pprof` samples by signal: user frames only, and the result says
-//! so. What is sampled leaves this crate as text: one line for each stack, root first, frames separated by `;`, a space,
+//! losses counted. Where the kernel forbids it, the crate `pprof` samples the agent by signal: user frames only, and the result
+//! says so. What is sampled leaves this crate as text: one line for each stack, root first, frames separated by `;`, a space,
 //! the count. A kernel frame ends in `_[k]`, a frame that the compiler inlined in `_[i]`. Where that text is large, numbers
 //! stand for the frames, beside a table of their names.
 //!
@@ -14,12 +14,13 @@ pub mod interned_stacks;
 pub mod maps;
 pub mod off_cpu;
 pub mod perf;
+pub mod processes;
 pub mod symbol;
 pub mod unwind;
 
 use std::env;
 
-use uplift_instrument::sampler::{RunningSampler, StackSampler};
+use uplift_instrument::sampler::{RunningSampler, SamplerOptions, StackSampler, Work};
 
 /// Names the sampler to use, instead of the best that works here: "perf" or "pprof".
 pub const SAMPLER_VARIABLE: &str = "UPLIFT_SAMPLER";
@@ -32,19 +33,26 @@ pub const FREQUENCY_HZ_MAX: u32 = 10_000;
 pub struct Sampler;
 
 impl StackSampler for Sampler {
-    fn start(&self, frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<Box<dyn RunningSampler>, String> {
+    fn start(&self, options: &SamplerOptions) -> Result<Box<dyn RunningSampler>, String> {
+        let frequency_hz = options.frequency_hz;
         if !(1..=FREQUENCY_HZ_MAX).contains(&frequency_hz) {
             return Err(format!("a sampling frequency must be 1 to {FREQUENCY_HZ_MAX} Hz, not {frequency_hz}"));
         }
-        let fallback = |warning: String| -> Result<Box<dyn RunningSampler>, String> {
-            Ok(Box::new(fallback::start(frequency_hz, off_cpu, moments, warning)?))
-        };
+        let fallback =
+            |why: String| -> Result<Box<dyn RunningSampler>, String> { Ok(Box::new(fallback::start(options, why)?)) };
         match env::var(SAMPLER_VARIABLE).as_deref() {
             Ok("pprof") => fallback(format!("{SAMPLER_VARIABLE}=pprof was set")),
-            Ok("perf") => Ok(Box::new(perf::start(frequency_hz, off_cpu, moments)?)),
+            Ok("perf") => Ok(Box::new(perf::start(options)?)),
             Ok(other) => Err(format!("{SAMPLER_VARIABLE} must be perf or pprof, not `{other}`")),
-            Err(_) => match perf::start(frequency_hz, off_cpu, moments) {
+            Err(_) => match perf::start(options) {
                 Ok(running) => Ok(Box::new(running)),
+                // Processes of another user may not be sampled where one's own may.
+                Err(message) if matches!(options.work, Work::OwnAnd(_)) => {
+                    match perf::start(&SamplerOptions { work: Work::Own, ..options.clone() }) {
+                        Ok(running) => Ok(Box::new(running.without_the_work(message))),
+                        Err(_) => fallback(message),
+                    }
+                }
                 Err(message) => fallback(message),
             },
         }

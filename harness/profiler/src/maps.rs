@@ -1,6 +1,11 @@
-//! Where this process's code lies: the executable mappings of `/proc/self/maps`.
+//! Where the code of a process lies: the executable mappings of `/proc/PID/maps`, and the modules of this process.
 
-use std::{fs, io, ops::Range, path::PathBuf, sync::Arc};
+use std::{
+    fs, io,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use memmap2::Mmap;
 use object::{Object as _, ObjectSection as _, ObjectSegment as _, SegmentFlags};
@@ -60,6 +65,13 @@ impl Module {
         let section = object.section_by_name(name)?;
         let bytes = section.uncompressed_data().ok()?.into_owned();
         Some((bytes, section.address()..section.address() + section.size()))
+    }
+
+    /// The addresses of a section in the file.
+    pub fn section_range(&self, name: &str) -> Option<Range<u64>> {
+        let object = object::File::parse(&**self.image).ok()?;
+        let section = object.section_by_name(name)?;
+        Some(section.address()..section.address() + section.size())
     }
 }
 
@@ -126,10 +138,20 @@ pub fn modules() -> io::Result<(Vec<Module>, Vec<String>)> {
     Ok((modules, warnings))
 }
 
-fn open(path: &std::path::Path) -> io::Result<Image> {
+/// Maps a file.
+///
+/// # Errors
+/// What the system said.
+pub fn open(path: &Path) -> io::Result<Image> {
     let file = fs::File::open(path)?;
-    // SAFETY: the file is code that this very process runs; who truncates it kills the process with or without this map.
+    // SAFETY: the file is code that a process runs; who truncates it kills that process with or without this map.
     Ok(Image::File(unsafe { Mmap::map(&file)? }))
+}
+
+/// The vdso, which is the same in every process; `None` where this one has none.
+pub fn own_vdso() -> Option<Image> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    parse(&maps).into_iter().find(|mapping| mapping.name == VDSO).map(|mapping| vdso(&mapping.range))
 }
 
 fn vdso(range: &Range<u64>) -> Image {
@@ -139,7 +161,7 @@ fn vdso(range: &Range<u64>) -> Image {
 }
 
 /// Address in memory minus address in the file.
-fn bias(object: &object::File<'_>, mapping: &Mapping) -> Option<u64> {
+pub fn bias(object: &object::File<'_>, mapping: &Mapping) -> Option<u64> {
     object.segments().find_map(|segment| {
         let (offset, size) = segment.file_range();
         // Segments are mapped by whole pages: the mapping may begin before the segment does.
@@ -175,7 +197,7 @@ mod tests {
         let (modules, warnings) = modules().unwrap();
         let here = this_very_test_is_in_a_module as fn() as usize as u64;
         let module = modules.iter().find(|module| module.range.contains(&here)).expect("code lies in a module");
-        assert_eq!(module.path.as_deref(), Some(std::path::Path::new("/proc/self/exe")), "{warnings:?}");
+        assert_eq!(module.path.as_deref(), Some(Path::new("/proc/self/exe")), "{warnings:?}");
         let (_, text) = module.section(".text").unwrap();
         assert!(text.contains(&(here - module.bias)), "{here:x} {text:x?} {:x}", module.bias);
     }

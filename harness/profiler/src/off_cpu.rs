@@ -28,6 +28,8 @@ pub enum What {
     },
     /// It came back.
     Back,
+    /// It has ended, and waits for nothing any more.
+    Gone,
 }
 
 /// A stretch of time that a thread was away.
@@ -64,6 +66,9 @@ pub fn stretches(mut switches: Vec<Switch>, end_ns: u64) -> Vec<Away> {
                 if let Some(away) = away.get_mut(&tid) {
                     away.preempted = preempted;
                 }
+            }
+            What::Gone => {
+                away.remove(&tid);
             }
             What::Back => stretches.extend(away.remove(&tid).map(|away| Away { to_ns: time_ns, ..away })),
         }
@@ -109,6 +114,12 @@ mod tests {
         ];
         let waits = waits(&stretches(switches, 100), whole);
         assert_eq!(waits, HashMap::from([((0, false), 15 + 70), ((1, true), 2)]));
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_waits_for_nothing() {
+        let switches = vec![at(5, 1, What::Leaves { stack: 0 }), at(6, 1, What::Gone)];
+        assert!(waits(&stretches(switches, 100), whole).is_empty());
     }
 
     #[test]

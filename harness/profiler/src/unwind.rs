@@ -12,7 +12,46 @@ use crate::{maps::Module, perf::event::REGISTERS};
 /// The most frames of a stack; what lies beyond is cut.
 pub const FRAMES_MAX: usize = 256;
 
-/// Unwinds stacks of one process.
+/// Where the addresses of a sampled process lie.
+pub trait Places {
+    /// An address as the modules have it.
+    fn place(&mut self, address: u64) -> u64;
+
+    /// Bytes between the stack pointer and the return address in the function that `address` returns to, where its code
+    /// tells and no table does.
+    fn frame_bytes(&mut self, address: u64) -> Option<u64> {
+        let _ = address;
+        None
+    }
+}
+
+/// Those of this process: the modules have them as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Own;
+
+impl Places for Own {
+    fn place(&mut self, address: u64) -> u64 {
+        address
+    }
+}
+
+/// Leaves a frame of so many bytes; gives the address that it returns to.
+#[cfg(target_arch = "x86_64")]
+fn leave(registers: &mut UnwindRegsNative, bytes: u64, read: &mut impl FnMut(u64) -> Result<u64, ()>) -> Option<u64> {
+    let at = registers.sp().checked_add(bytes)?;
+    let caller = read(at).ok().filter(|caller| *caller != 0)?;
+    registers.set_sp(at.checked_add(8)?);
+    registers.set_ip(caller);
+    Some(caller)
+}
+
+/// Frames are not read from code here.
+#[cfg(not(target_arch = "x86_64"))]
+fn leave(_: &mut UnwindRegsNative, _: u64, _: &mut impl FnMut(u64) -> Result<u64, ()>) -> Option<u64> {
+    None
+}
+
+/// Unwinds stacks.
 pub struct Unwinder {
     unwinder: UnwinderNative<Vec<u8>, MayAllocateDuringUnwind>,
     cache: CacheNative<MayAllocateDuringUnwind>,
@@ -44,34 +83,50 @@ impl Registers {
 impl Unwinder {
     /// With the unwind tables of these modules.
     pub fn new(modules: &[Module]) -> Self {
-        let mut unwinder = UnwinderNative::new();
-        for module in modules {
-            let (frames, hdr) = (module.section(".eh_frame"), module.section(".eh_frame_hdr"));
-            let (text, got) = (module.section(".text"), module.section(".got"));
-            let Some((eh_frame, eh_frame_svma)) = frames else { continue };
-            let (eh_frame_hdr, eh_frame_hdr_svma) = hdr.unzip();
-            unwinder.add_module(framehop::Module::new(
-                module.name.clone(),
-                module.range.clone(),
-                module.bias,
-                ExplicitModuleSectionInfo {
-                    base_svma: 0,
-                    eh_frame: Some(eh_frame),
-                    eh_frame_svma: Some(eh_frame_svma),
-                    eh_frame_hdr,
-                    eh_frame_hdr_svma,
-                    text_svma: text.map(|(_, range)| range),
-                    got_svma: got.map(|(_, range)| range),
-                    ..ExplicitModuleSectionInfo::default()
-                },
-            ));
+        let mut unwinder = Self { unwinder: UnwinderNative::new(), cache: CacheNative::new() };
+        modules.iter().for_each(|module| unwinder.add(module));
+        unwinder
+    }
+
+    /// Takes the unwind tables of one more module.
+    pub fn add(&mut self, module: &Module) {
+        let (frames, hdr) = (module.section(".eh_frame"), module.section(".eh_frame_hdr"));
+        // Go writes its tables as debug information alone.
+        let debug_frame = if frames.is_none() { module.section(".debug_frame") } else { None };
+        if frames.is_none() && debug_frame.is_none() {
+            return;
         }
-        Self { unwinder, cache: CacheNative::new() }
+        let (text, got) = (module.section_range(".text"), module.section_range(".got"));
+        let ((eh_frame, eh_frame_svma), (eh_frame_hdr, eh_frame_hdr_svma)) = (frames.unzip(), hdr.unzip());
+        self.unwinder.add_module(framehop::Module::new(
+            module.name.clone(),
+            module.range.clone(),
+            module.bias,
+            ExplicitModuleSectionInfo {
+                base_svma: 0,
+                eh_frame,
+                eh_frame_svma,
+                eh_frame_hdr,
+                eh_frame_hdr_svma,
+                debug_frame: debug_frame.map(|(bytes, _)| bytes),
+                text_svma: text,
+                got_svma: got,
+                ..ExplicitModuleSectionInfo::default()
+            },
+        ));
     }
 
     /// Addresses innermost first, into `frames`, which is emptied before: first the instruction itself, then the
     /// instructions that calls return to. `chain` is what frame pointers told; `stack` what lies at the stack pointer.
-    pub fn unwind(&mut self, registers: Option<Registers>, chain: &[u64], stack: &[u8], frames: &mut Vec<u64>) {
+    /// `places` gives addresses of the sampled process as the modules have them; `chain` is already so.
+    pub fn unwind(
+        &mut self,
+        registers: Option<Registers>,
+        chain: &[u64],
+        stack: &[u8],
+        places: &mut impl Places,
+        frames: &mut Vec<u64>,
+    ) {
         frames.clear();
         let Some(registers) = registers else {
             frames.extend(chain.iter().take(FRAMES_MAX));
@@ -83,11 +138,21 @@ impl Unwinder {
             let bytes = stack.get(start..start.checked_add(8).ok_or(())?).ok_or(())?;
             Ok(u64::from_ne_bytes(bytes.try_into().map_err(|_| ())?))
         };
-        frames.push(ip);
-        let mut address = FrameAddress::from_instruction_pointer(ip);
+        frames.push(places.place(ip));
+        let mut address = FrameAddress::from_instruction_pointer(places.place(ip));
+        let mut returns_to = None;
         while frames.len() < FRAMES_MAX {
-            let caller = match self.unwinder.unwind_frame(address, &mut unwound, &mut self.cache, &mut read) {
-                Ok(Some(caller)) => caller,
+            let known = returns_to.and_then(|address| places.frame_bytes(address));
+            let unwound_to = match known.map(|bytes| leave(&mut unwound, bytes, &mut read)) {
+                Some(Some(caller)) => Ok(Some(caller)),
+                _ => self.unwinder.unwind_frame(address, &mut unwound, &mut self.cache, &mut read),
+            };
+            let caller = match unwound_to {
+                Ok(Some(caller)) => {
+                    returns_to = Some(caller);
+                    // Where a call returns to may be the first byte of another module: the call itself lies before it.
+                    places.place(caller.wrapping_sub(1)).wrapping_add(1)
+                }
                 Ok(None) => return,
                 // Beyond the copied bytes, or no table: the longer of the two stories is told.
                 Err(_) => break,

@@ -15,7 +15,7 @@ use std::{
 use uplift_instrument::{
     calls::{CallLog, Calls},
     clock,
-    sampler::RunningSampler,
+    sampler::{RunningSampler, SamplerOptions, Work},
 };
 use uplift_model::protocol::Profiled;
 use uplift_profiler::{fallback, perf};
@@ -26,9 +26,13 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn options(frequency_hz: u32, off_cpu: bool, moments: bool) -> SamplerOptions {
+    SamplerOptions { frequency_hz, off_cpu, moments, work: Work::Own }
+}
+
 /// A sampler, or `None` with the reason printed where this machine forbids it.
 fn perf(frequency_hz: u32, off_cpu: bool) -> Option<Box<perf::PerfSampler>> {
-    match perf::start(frequency_hz, off_cpu, true) {
+    match perf::start(&options(frequency_hz, off_cpu, true)) {
         Ok(sampler) => Some(Box::new(sampler)),
         Err(message) => {
             eprintln!("skipped: {message}");
@@ -168,7 +172,7 @@ fn a_thread_that_waits_is_in_the_off_cpu_profile_for_as_long() {
 #[test]
 fn the_fallback_finds_the_same_function_and_says_what_it_is() {
     let _turn = turn();
-    let sampler = Box::new(fallback::start(99, true, false, "asked for".to_owned()).unwrap());
+    let sampler = Box::new(fallback::start(&options(99, true, false), "asked for".to_owned()).unwrap());
     thread::spawn(|| spin_three_quarters(Duration::from_millis(1500))).join().unwrap();
     let profiled = sampler.stop(None).unwrap();
     let heavy = count(&profiled.folded, &["spin_three_quarters;", "spin_heavy"]);
@@ -260,7 +264,7 @@ fn perf_record_sees_the_same_shares() {
 fn samples_that_find_no_room_are_counted_and_said() {
     let _turn = turn();
     const HZ: u32 = 4_999;
-    let sampler = match perf::start_with(&[2], HZ, false, false) {
+    let sampler = match perf::start_with(&[2], &options(HZ, false, false)) {
         Ok(sampler) => Box::new(sampler),
         Err(message) => {
             eprintln!("skipped: {message}");

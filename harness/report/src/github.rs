@@ -151,17 +151,28 @@ fn details(input: &ReportInput<'_>) -> Vec<String> {
         .filter(|scenario| scenario.status == Status::Compared)
         .map(|scenario| {
             let mut text = format!("\n<details><summary>{}</summary>\n\n", cell(&scenario.name));
-            text.push_str("| metric | change | interval | verdict |\n|---|---:|---:|---|\n");
+            let planned = input.run.scenarios.iter().find(|planned| planned.scenario.name == scenario.name);
+            let noise = planned.and_then(|planned| planned.calibration.as_deref()).map(|known| &known.noise);
+            text.push_str(match noise {
+                Some(_) => "| metric | change | interval | A/A floor | verdict |\n|---|---:|---:|---:|---|\n",
+                None => "| metric | change | interval | verdict |\n|---|---:|---:|---|\n",
+            });
             for metric in scenario.metrics.iter().filter(|metric| shown_by_default(metric) && metric.baseline.is_some())
             {
                 let (change, interval) = change_with_interval(metric.change, metric.ci, metric.class);
+                // What the baseline showed against itself stands beside what the candidate shows against it.
+                let floor = noise.map(|noise| match noise.get(&metric.metric) {
+                    Some(noise) => format!(" ±{:.1} % |", noise.floor * 100.0),
+                    None => " n/a |".to_owned(),
+                });
                 let _ = writeln!(
                     text,
-                    "| {}{} | {} | {} | {} |",
+                    "| {}{} | {} | {} |{} {} |",
                     cell(&metric.metric),
                     arrow(metric.better),
                     change.as_deref().unwrap_or("n/a"),
                     interval.as_deref().unwrap_or("n/a"),
+                    floor.unwrap_or_default(),
                     Cell::verdict(metric).words()
                 );
             }

@@ -23,7 +23,8 @@ pub fn of_scenario(scenario: &ScenarioVerdict) -> String {
     let Some(primary) = scenario.primary() else {
         return format!("{name}: its primary metric was not measured");
     };
-    format!("{name}: {}", of_metric(primary, scenario.blocks))
+    let parting = primary.parting.as_ref().map_or_else(String::new, |parting| format!("; {parting}"));
+    format!("{name}: {}{parting}", of_metric(primary, scenario.blocks))
 }
 
 fn of_metric(metric: &MetricVerdict, blocks: u32) -> String {

@@ -40,6 +40,7 @@ pub fn document(rows: &[Row], runs: &[StoredRun<'_>]) -> Document {
             Column::figures("variant"),
             Column::figures("change, with its interval"),
             Column::words("outcome"),
+            Column::words("on the source's disk"),
             Column::words("why"),
         ];
         let mut table = Table::new(format!("Figures of {source}"), columns);
@@ -62,11 +63,18 @@ fn summary(rows: &[Row], sources: &BTreeSet<&str>) -> Section {
     columns.extend(OUTCOMES.map(|outcome| Column::figures(outcome_word(outcome))));
     let mut table = Table::new("Outcomes by source", columns);
     for source in sources {
+        let mut line = |name: String, own: &[&Row]| {
+            let mut cells = vec![Text::plain(name).into(), Cell::Figure(own.len().to_string())];
+            let counted = |outcome| own.iter().filter(|row| row.verdict.outcome == outcome).count();
+            cells.extend(OUTCOMES.map(|outcome| Cell::Figure(counted(outcome).to_string())));
+            table.row(cells);
+        };
         let own: Vec<&Row> = rows.iter().filter(|row| row.claim.source == *source && !row.echo).collect();
-        let mut cells = vec![Text::plain(*source).into(), Cell::Figure(own.len().to_string())];
-        let counted = |outcome| own.iter().filter(|row| row.verdict.outcome == outcome).count();
-        cells.extend(OUTCOMES.map(|outcome| Cell::Figure(counted(outcome).to_string())));
-        table.row(cells);
+        line((*source).to_owned(), &own);
+        let there: Vec<&Row> = own.iter().filter_map(|row| row.on_its_disk.as_deref()).collect();
+        if !there.is_empty() {
+            line(format!("{source}, on its disk"), &there);
+        }
     }
     section.table(table);
     section.prose(
@@ -83,7 +91,13 @@ fn summary(rows: &[Row], sources: &BTreeSet<&str>) -> Section {
             .then(Text::strong("Not measured"))
             .then(": no run of those below. ")
             .then(Text::strong("Not comparable"))
-            .then(": a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines: a baseline of ours that is faster than the published one is another machine, not a finding."),
+            .then(": a time of another machine, or something that nobody measures here; ours stands beside it where we have one. Changes are compared, never times of different machines. ")
+            .then(Text::strong("On the source's disk"))
+            .then(": the outcome of a run on a model of the disk that the figures were published from (")
+            .then(Text::code("--disk source"))
+            .then("), which the scenario estimates from the figures themselves (")
+            .then(Text::code("[claims_disk]"))
+            .then("). A baseline of ours that is faster than the published one is another machine, not a finding."),
     );
     section
 }
@@ -119,10 +133,27 @@ fn cells(figure: &Row) -> Vec<Cell> {
         ours(&figure.candidate),
         measured,
         outcome.into(),
+        figure.on_its_disk.as_ref().map_or(Cell::None, |there| Text::plain(elsewhere(there)).into()),
         reason.into(),
     ]
 }
 
+/// What a run on the source's disk found: outcome, and change or value.
+fn elsewhere(there: &Row) -> String {
+    let outcome = outcome_word(there.verdict.outcome);
+    let class = there.kind.map_or(MetricClass::Time, |(_, class)| class);
+    let found = match Change::new(there.verdict.measured, there.verdict.ci, class).shown() {
+        (Some(value), Some(ci)) => Some(format!("{value} {ci}")),
+        (Some(value), None) => Some(value),
+        _ => match (&there.candidate, there.kind) {
+            (Some(estimate), Some((unit, _))) => Some(with_range(estimate.median, estimate.ci, unit)),
+            _ => None,
+        },
+    };
+    found.map_or_else(|| outcome.to_owned(), |found| format!("{outcome}: {found}"))
+}
+
+/// The source's words; where the claim does not repeat them, its numbers in the metric's unit.
 fn published(figure: &Row, class: MetricClass) -> String {
     let claim = &figure.claim;
     if !claim.figure.is_empty() {
@@ -140,7 +171,8 @@ fn published(figure: &Row, class: MetricClass) -> String {
 
 fn list_of_runs(rows: &[Row], runs: &[StoredRun<'_>]) -> Section {
     let mut section = Section::new("runs", "The runs").listed("The runs");
-    let used: BTreeSet<&str> = rows.iter().filter_map(|row| row.run.as_deref()).collect();
+    let both = rows.iter().flat_map(|row| [Some(row), row.on_its_disk.as_deref()]).flatten();
+    let used: BTreeSet<&str> = both.filter_map(|row| row.run.as_deref()).collect();
     let columns = vec![
         Column::words("run"),
         Column::words("machine"),

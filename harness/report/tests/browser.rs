@@ -27,6 +27,7 @@ fn page(name: &str) -> String {
             trial: trials.iter().find(|trial| &trial.variant == variant && trial.succeeded()).unwrap().clone(),
             profiled: Some(Profiled {
                 tail: None,
+                not_sampled: None,
                 sampler: "perf cpu-clock".to_owned(),
                 frequency_hz: 499,
                 sample_ns: 1e9 / 499.0,

@@ -48,6 +48,7 @@ fn run() -> (Run, Vec<ProfileTrial>) {
                 operations,
                 warnings: vec!["something is not available; do this".to_owned()],
                 tail: None,
+                not_sampled: None,
             }),
         })
         .collect();

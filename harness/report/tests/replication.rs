@@ -62,6 +62,7 @@ fn profile(run: &Run, trials: &[Trial]) -> ProfileTrial {
         trial: trials.iter().find(|trial| &trial.variant == variant && trial.succeeded()).unwrap().clone(),
         profiled: Some(Profiled {
             tail: None,
+            not_sampled: None,
             sampler: "perf cpu-clock".to_owned(),
             frequency_hz: 499,
             sample_ns: 1e9 / 499.0,

@@ -112,7 +112,8 @@ fn copies_are_never_judged_different() {
             metric.metric,
             metric.reason
         );
-        if metric.baseline.is_some() {
+        // A tail that a block has too few operations for is shown and not compared.
+        if metric.baseline.is_some() && !metric.reason.starts_with("not available") {
             assert_eq!(metric.change, Some(0.0), "{}", metric.metric);
         }
     }

@@ -1,21 +1,28 @@
 //! The contract between the harness and a target.
 
-use std::{borrow::Cow, collections::BTreeMap, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use serde::{Deserialize, Serialize};
 use uplift_model::{
     Durability, Histogram, Table,
+    crash::Audit,
     metric::DerivedMetric,
     scenario::Load,
     trial::{Ceiling, Check, Drain, StageRecord, SyncRecord},
 };
 
-use uplift_instrument::{stage::StageTable, timeline::EventLog};
+use uplift_instrument::{
+    crash_ledger::{Ledger, LedgerWriter},
+    stage::StageTable,
+    timeline::EventLog,
+};
+
+pub use uplift_model::description::{Description, REASONS_MAX};
 
 use crate::settings::SettingsError;
-
-/// The most reasons for doing nothing, and the most failure categories, that a target may declare.
-pub const REASONS_MAX: usize = 16;
 
 /// Makes targets of one kind. One static value for each target, registered with the command line.
 pub trait TargetFactory: Sync {
@@ -34,6 +41,14 @@ pub trait TargetFactory: Sync {
         Vec::new()
     }
 
+    /// Everything about the target under this workload: [`TargetFactory::describe`] with the metrics of the workload, and
+    /// with its operations, where it names them.
+    fn describe_workload(&self, workload: &Table) -> Description {
+        let mut description = self.describe();
+        description.metrics.extend(self.workload_metrics(workload));
+        description
+    }
+
     /// Checks workload and settings without setting anything up.
     ///
     /// # Errors
@@ -46,6 +61,37 @@ pub trait TargetFactory: Sync {
     /// [`TargetErrorKind::Unavailable`] where something outside is missing (the scenario is then skipped with the
     /// remedy); any other kind fails the trial.
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError>;
+
+    /// Whether [`TargetFactory::reopen`] can open what is left of a target of this kind that died, for `uplift crash`: or
+    /// why it cannot.
+    ///
+    /// # Errors
+    /// The reason, in a sentence.
+    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
+        let _ = (workload, settings);
+        Err("this target cannot be opened on data that are there".to_owned())
+    }
+
+    /// Opens what is there in the data directory of a target that was opened with the same context and died under load:
+    /// recovery and nothing else. How long it takes is recorded.
+    ///
+    /// # Errors
+    /// [`TargetErrorKind::Unavailable`] where something outside is missing; any other kind says that it does not open, which
+    /// is a finding.
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let why = self.can_reopen(&context.workload, &context.settings).err().unwrap_or_default();
+        let remedy = "implement `reopen` of its factory, as docs/CRASH.md shows".to_owned();
+        Err(TargetError::new("opening what is left", TargetErrorKind::Unavailable { state: why, remedy }))
+    }
+}
+
+/// What is left of a target that died, opened.
+pub trait Recovered {
+    /// Holds what is there against what was acknowledged.
+    ///
+    /// # Errors
+    /// When the audit could not be carried out. What is amiss is counted in the [`Audit`].
+    fn audit(&self, ledger: &Ledger) -> Result<Audit, TargetError>;
 }
 
 /// What a target needs to set itself up.
@@ -63,6 +109,30 @@ pub struct OpenContext {
     pub seed: u64,
     /// Where the target writes down what happened when. Cheap to clone.
     pub events: EventLog,
+    /// The folder of the ledger, where clients must note what they are told: [`OpenContext::ledger_of`].
+    pub ledger: Option<PathBuf>,
+}
+
+impl OpenContext {
+    /// The ledger of client `index`, where one is kept. The client begins an entry before each operation that changes
+    /// something, and ends it when it is answered.
+    ///
+    /// # Errors
+    /// Where its file cannot be created.
+    pub fn ledger_of(&self, index: usize) -> Result<Option<LedgerWriter>, TargetError> {
+        ledger_of(self.ledger.as_deref(), index)
+    }
+}
+
+/// The ledger of client `index` in `folder`, where one is kept.
+///
+/// # Errors
+/// Where its file cannot be created.
+pub fn ledger_of(folder: Option<&Path>, index: usize) -> Result<Option<LedgerWriter>, TargetError> {
+    folder
+        .map(|folder| LedgerWriter::create(folder, index))
+        .transpose()
+        .map_err(|error| TargetError::new(format!("creating the ledger of client {index}"), error))
 }
 
 /// A system under test, set up and ready.
@@ -169,6 +239,15 @@ pub trait Target: Send + Sync {
         None
     }
 
+    /// Called once at the very end, when everything is reported and all clients are gone: ends what must end in order, such as a
+    /// server. Where the trial failed before, the target is dropped without it.
+    ///
+    /// # Errors
+    /// Fails the trial.
+    fn close(self: Box<Self>) -> Result<(), TargetError> {
+        Ok(())
+    }
+
     /// Why what works for the target cannot be watched, where that is so (a server on another machine). Sync calls,
     /// CPU time and bytes are then absent with this reason: those of the agent alone would not be the target's.
     fn unobservable_work(&self) -> Option<String> {
@@ -242,28 +321,6 @@ pub enum OutcomeKind {
     NoOp(u8),
     /// It failed: index into [`Description::failure_categories`].
     Failed(u8),
-}
-
-/// What the harness must know about a target. The indices that outcomes use point into these lists.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Description {
-    /// What one operation is called: "operation", "orchestration", "row".
-    pub unit_of_work: Cow<'static, str>,
-    /// The kinds of operation; at most 255.
-    pub operations: Vec<Cow<'static, str>>,
-    /// Those of them that write.
-    pub write_kinds: Vec<Cow<'static, str>>,
-    /// Why an operation may do nothing; at most [`REASONS_MAX`].
-    pub no_op_reasons: Vec<Cow<'static, str>>,
-    /// How an operation may fail; at most [`REASONS_MAX`].
-    pub failure_categories: Vec<Cow<'static, str>>,
-    /// The target's own metrics.
-    pub metrics: Vec<DerivedMetric>,
-    /// JSON Schema of the workload table.
-    pub workload_schema: serde_json::Value,
-    /// JSON Schema of the settings.
-    pub settings_schema: serde_json::Value,
 }
 
 /// Counters and gauges at one moment.

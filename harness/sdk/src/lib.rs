@@ -11,16 +11,17 @@ pub mod settings;
 pub mod slowdown;
 
 pub use contract::{
-    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, REASONS_MAX, Samples, Target, TargetError,
-    TargetErrorKind, TargetFactory,
+    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, REASONS_MAX, Recovered, Samples, Target,
+    TargetError, TargetErrorKind, TargetFactory, ledger_of,
 };
 pub use settings::{SettingsError, Validated, typed};
-pub use uplift_instrument::{clock, hardware_counters, stage, sync_collectors, sync_probe, timeline};
+pub use uplift_instrument::{clock, crash_ledger, hardware_counters, stage, sync_collectors, sync_probe, timeline};
 pub use uplift_model as model;
 pub use uplift_model::database_durability as durability;
 pub use uplift_model::seed;
 pub use uplift_model::{
     Durability,
+    crash::Audit,
     metric::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit},
     trial::{Ceiling, Check, Drain, Event, StageRecord},
 };

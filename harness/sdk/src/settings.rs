@@ -3,7 +3,10 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use uplift_model::Table;
+use uplift_model::{
+    Table,
+    protocol::{Problem, ProblemTable},
+};
 
 /// A key of the workload or settings table that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +26,19 @@ impl fmt::Display for SettingsError {
         } else {
             write!(f, "{}.{}: {}", self.table, self.keys.join("."), self.message)
         }
+    }
+}
+
+impl From<SettingsError> for Problem {
+    fn from(error: SettingsError) -> Self {
+        let table = if error.table == "workload" { ProblemTable::Workload } else { ProblemTable::Settings };
+        Self { table, keys: error.keys, message: error.message }
+    }
+}
+
+impl From<Problem> for SettingsError {
+    fn from(problem: Problem) -> Self {
+        Self { table: problem.table.name(), keys: problem.keys, message: problem.message }
     }
 }
 

@@ -136,6 +136,12 @@ impl Surroundings {
     }
 }
 
+/// The program `name` in the folders of `path`, or of the agent's own PATH.
+pub fn in_search_path(name: &str, path: Option<&str>) -> Option<PathBuf> {
+    let path = path.map(Into::into).or_else(|| env::var_os("PATH")).unwrap_or_default();
+    in_path(name, &path)
+}
+
 fn in_path(name: &str, path: &OsStr) -> Option<PathBuf> {
     let runs =
         |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);

@@ -4,22 +4,23 @@
 //! behind, and checked. What it used is the kernel's own account of it and of all its descendants. This crate does not
 //! know what the program is about, or which of two is faster.
 
+mod audit;
 mod callgrind;
-mod capture;
+pub mod capture;
 mod describe;
 mod empty_program;
 mod extract;
-mod invocation;
+pub mod invocation;
 mod outcome;
 mod own_metrics;
-mod run;
+pub mod run;
 mod settings;
 mod target;
 mod values;
-mod words;
+pub mod words;
 
 use uplift_sdk::{
-    DerivedMetric, Description, OpenContext, SettingsError, Target, TargetError, TargetFactory,
+    DerivedMetric, Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory,
     model::Table,
     settings::{read, typed},
 };
@@ -57,5 +58,19 @@ impl TargetFactory for CommandFactory {
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         target::open(context)
+    }
+
+    fn can_reopen(&self, workload: &Table, _: &Table) -> Result<(), String> {
+        match typed::<Workload>("workload", workload) {
+            Ok(workload) if workload.verify.is_some() => Ok(()),
+            Ok(_) => Err("nothing verifies what it leaves; name a program as `verify` in [workload]".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        Ok(Box::new(audit::Left { workload, settings, context }))
     }
 }

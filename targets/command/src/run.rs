@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use uplift_sdk::{clock, model::protocol::GUARD_NAME};
+use uplift_sdk::{clock, model::protocol::GUARD_NAME, sync_collectors};
 
 use crate::capture::Captured;
 
@@ -193,13 +193,12 @@ fn open_pidfd(pid: libc::pid_t) -> io::Result<OwnedFd> {
 }
 
 fn unblock(descriptor: RawFd) {
-    // A larger pipe wakes this thread less often; where it may not grow it stays as it is.
     // SAFETY: fcntl on a descriptor of this process.
-    unsafe {
-        libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK);
-        libc::fcntl(descriptor, libc::F_SETPIPE_SZ, 1 << 20);
-    }
+    unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) };
 }
+
+/// What is read at once.
+const BUFFER_BYTES: usize = 16 << 10;
 
 /// Waits for the end or for output. `true`: the process has ended.
 fn wait_for(
@@ -229,11 +228,19 @@ fn wait_for(
 
 /// Reads what is there; at the end of the stream it is given up.
 fn drain(stream: &mut Option<fs::File>, captured: &mut Captured) {
-    let mut buffer = [0; 64 << 10];
+    let mut buffer = [0; BUFFER_BYTES];
     while let Some(open) = stream {
         match open.read(&mut buffer) {
             Ok(0) => *stream = None,
-            Ok(read) => captured.take(&buffer[..read]),
+            Ok(read) => {
+                if captured.bytes == 0 && read == BUFFER_BYTES {
+                    // A program that prints much: a larger pipe wakes this thread less often. Where it may not grow it stays
+                    // as it is. Most programs print little, and each run would pay for it.
+                    // SAFETY: fcntl on a descriptor of this process.
+                    unsafe { libc::fcntl(open.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+                }
+                captured.take(&buffer[..read]);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }
@@ -354,7 +361,7 @@ pub fn ending(status: i32) -> (Option<i32>, String) {
     (None, format!("signal {signal}{name}"))
 }
 
-/// Starts `command` in the calling thread.
-pub fn spawn(mut command: Command) -> io::Result<Child> {
-    command.spawn()
+/// Starts `command` in the calling thread; on a modelled disk, from the one whose programs are held to it.
+pub fn spawn(command: Command) -> io::Result<Child> {
+    sync_collectors::spawn(command)
 }

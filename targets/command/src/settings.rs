@@ -26,6 +26,10 @@ pub struct Workload {
     pub setup: Option<String>,
     /// Run once after the runs of a block.
     pub teardown: Option<String>,
+    /// What looks, for `uplift crash`, whether the effects of the runs are still there. The variable `UPLIFT_LEDGER` names a file
+    /// with a line for each run: its number, and `acknowledged` or `open`. It prints a JSON object with the numbers of the runs
+    /// that are `lost`, and how many things are `wrong` or there `twice`; another exit status than 0 is one thing wrong.
+    pub verify: Option<String>,
     /// What builds the program of each variant, given to `sh` before anything is measured. Variants with a `ref` are built
     /// in a worktree of that revision, others where they are.
     pub build: Option<String>,
@@ -57,6 +61,7 @@ impl Default for Workload {
             cleanup: None,
             setup: None,
             teardown: None,
+            verify: None,
             build: None,
             input: None,
             output: "null".to_owned(),
@@ -169,6 +174,7 @@ impl Validated for Workload {
             ("cleanup", &self.cleanup),
             ("setup", &self.setup),
             ("teardown", &self.teardown),
+            ("verify", &self.verify),
         ];
         for (key, line) in lines {
             if let Some(line) = line {

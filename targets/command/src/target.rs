@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::PathBuf,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,7 +10,9 @@ use std::{
 
 use uplift_sdk::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target, TargetError, clock,
+    crash_ledger::{End, LedgerWriter},
     hardware_counters::{Counter, EVENTS, Reading},
+    ledger_of,
     model::{Histogram, trial::SyncRecord},
     settings::read,
     sync_collectors::{self, SyncCollector},
@@ -66,6 +68,7 @@ pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         instructions: Mutex::new(Err("callgrind counts where it is asked to: --count instructions".to_owned())),
         torn_down: Mutex::new(true),
         no_counter: Mutex::default(),
+        ledger: context.ledger,
         settings,
         workload,
     };
@@ -98,6 +101,7 @@ struct Commands {
     torn_down: Mutex<bool>,
     /// Counters of the CPU that are not available, and why.
     no_counter: Mutex<Vec<(&'static str, String)>>,
+    ledger: Option<PathBuf>,
 }
 
 /// What stands between runs.
@@ -187,7 +191,13 @@ impl Commands {
         }
         if self.wants_data() {
             let data = self.data_of(last);
-            fs::remove_dir_all(&data).map_err(|error| format!("`{}` could not be removed: {error}", data.display()))?;
+            // A program may remove its own folder, or move it.
+            match fs::remove_dir_all(&data) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("`{}` could not be removed: {error}", data.display()));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -358,7 +368,7 @@ impl Target for Commands {
         Durability::ProcessCrash
     }
 
-    fn client(&self, _index: usize, _seed: u64) -> Result<Box<dyn Client + '_>, TargetError> {
+    fn client(&self, index: usize, _seed: u64) -> Result<Box<dyn Client + '_>, TargetError> {
         let mut counters = Vec::new();
         for event in EVENTS {
             match Counter::open(event) {
@@ -366,7 +376,8 @@ impl Target for Commands {
                 Err(reason) => lock(&self.no_counter).push((event.0, reason)),
             }
         }
-        let client = CommandClient { target: self, counters };
+        let ledger = ledger_of(self.ledger.as_deref(), index)?;
+        let client = CommandClient { target: self, counters, ledger };
         for _ in 1..self.workload.warmup {
             self.run_once(&[]);
         }
@@ -465,11 +476,20 @@ struct CommandClient<'a> {
     target: &'a Commands,
     /// Those of this thread, which starts the runs.
     counters: Vec<(&'static str, Counter)>,
+    ledger: Option<LedgerWriter>,
 }
 
 impl Client for CommandClient<'_> {
     fn operate(&mut self, _batch: Batch) -> Outcome {
+        if let Some(ledger) = &mut self.ledger {
+            self.target.make_ready();
+            ledger.begin(0, lock(&self.target.ready).prepared.unwrap_or(0), 0);
+        }
         self.target.run_once(&self.counters);
+        if let Some(ledger) = &mut self.ledger {
+            let failed = lock(&self.target.outcomes).failure.is_some();
+            ledger.end(if failed { End::Unknown } else { End::Acknowledged });
+        }
         if lock(&self.target.outcomes).failure.is_some() { Outcome::failed(0, 0) } else { Outcome::ok(0) }
     }
 }

@@ -15,7 +15,11 @@ use dataflow_engine::{
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Zipf};
-use uplift_sdk::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown};
+use uplift_sdk::{
+    Batch, Client, Outcome, OutcomeKind,
+    crash_ledger::{End, LedgerWriter},
+    slowdown::Slowdown,
+};
 
 use crate::settings::{Distribution, Workload};
 
@@ -94,11 +98,19 @@ pub struct Voter<'a> {
     write_every: u64,
     operations: u64,
     votes: u64,
+    ledger: Option<LedgerWriter>,
 }
 
 impl<'a> Voter<'a> {
     /// Client `number` of `engine`; what it is told goes to `tally`.
-    pub fn new(engine: &'a Engine, workload: &Workload, number: u16, seed: u64, tally: Arc<Tally>) -> Self {
+    pub fn new(
+        engine: &'a Engine,
+        workload: &Workload,
+        number: u16,
+        seed: u64,
+        tally: Arc<Tally>,
+        ledger: Option<LedgerWriter>,
+    ) -> Self {
         Self {
             engine,
             articles: Articles::new(workload, seed),
@@ -108,6 +120,7 @@ impl<'a> Voter<'a> {
             write_every: u64::from(workload.write_every),
             operations: 0,
             votes: 0,
+            ledger,
         }
     }
 
@@ -119,8 +132,16 @@ impl<'a> Voter<'a> {
             let vote = Vote { article: self.articles.draw(), user: user(self.number, sequence) };
             self.packets.add(self.engine, vote);
         }
+        // A packet is an operation: from its first vote on, so many.
+        if let Some(ledger) = &mut self.ledger {
+            ledger.begin(0, self.votes, u64::from(votes));
+        }
         self.votes += u64::from(votes);
-        match self.packets.send(self.engine) {
+        let sent = self.packets.send(self.engine);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.end(if sent.is_ok() { End::Acknowledged } else { End::Unknown });
+        }
+        match sent {
             Ok(()) => {
                 self.tally.acknowledged.store(self.votes, Ordering::Release);
                 Outcome::ok(kind::VOTE).of(votes)

@@ -4,17 +4,21 @@
 //! their vote counts. Packets of rows are merged, made durable, acknowledged, and then run through the graph to the
 //! view. The subject is what stands between a packet and its acknowledgement.
 //! Clients vote and read; what each was told is compared with a recount when the load is over.
+//!
+//! This crate binds the engine `dataflow-engine` to the sdk. It does not know how trials are planned, timed or judged.
 
+mod audit;
 mod client;
 mod metrics;
 pub mod settings;
 mod target;
 
 use uplift_sdk::{
-    Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, model::Table, settings::read,
+    Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory, model::Table,
+    settings::read,
 };
 
-use crate::settings::{Settings, Workload};
+use crate::settings::{Settings, Workload, WorkloadKind};
 
 /// The dataflow target's factory.
 pub static FACTORY: &dyn TargetFactory = &Factory;
@@ -51,5 +55,21 @@ impl TargetFactory for Factory {
         let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         target::open(workload, settings, context)
+    }
+
+    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
+        match read::<Workload, Settings>(workload, settings) {
+            Ok((Workload { kind: WorkloadKind::Recovery, .. }, _)) => {
+                Err("its clients open what is there and write nothing".to_owned())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        audit::RecoveredEngine::open(workload, &settings, &context).map(|engine| Box::new(engine) as _)
     }
 }

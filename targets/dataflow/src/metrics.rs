@@ -43,6 +43,14 @@ pub fn all() -> Vec<DerivedMetric> {
             Derivation::Total,
         ),
         info(
+            "partial_checkpoint_share",
+            Unit::Ratio,
+            Lower,
+            "share of checkpoints that could not copy every page because the writer was in the way",
+            "checkpoints_partial",
+            Derivation::Per("checkpoints".into()),
+        ),
+        info(
             "checkpoint_mean",
             Unit::Nanoseconds,
             Lower,

@@ -16,7 +16,7 @@ use dataflow_engine::{
     row::{Article, Vote, user},
 };
 use uplift_sdk::{
-    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, Target, TargetError, clock,
+    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, Target, TargetError, clock, ledger_of,
     model::Histogram, stage::StageTable, timeline::EventLog,
 };
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The client number of votes that are cast before anything is timed.
-const PRELOAD_CLIENT: u16 = u16::MAX;
+pub const PRELOAD_CLIENT: u16 = u16::MAX;
 /// Votes of one packet of them.
 const PRELOAD_PACKET: u64 = 16_384;
 /// Keeps the random numbers of preloading from those of the clients.
@@ -56,6 +56,7 @@ pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Res
                 workload,
                 slowdown_percent,
                 tallies: Mutex::default(),
+                ledger: context.ledger.clone(),
                 final_gauges: Mutex::default(),
             })
         }
@@ -117,6 +118,7 @@ struct Voting {
     workload: Workload,
     slowdown_percent: f64,
     tallies: Mutex<BTreeMap<u16, Arc<Tally>>>,
+    ledger: Option<PathBuf>,
     /// Gauges that are too dear for every turn; taken once, when the load is over.
     final_gauges: Mutex<BTreeMap<&'static str, f64>>,
 }
@@ -157,7 +159,8 @@ impl Target for Voting {
         let tally = Arc::<Tally>::default();
         let number = index as u16;
         self.tallies().insert(number, Arc::clone(&tally));
-        let voter = Voter::new(&self.engine, &self.workload, number, seed, tally);
+        let ledger = ledger_of(self.ledger.as_deref(), index)?;
+        let voter = Voter::new(&self.engine, &self.workload, number, seed, tally, ledger);
         Ok(Box::new(Slowed::new(voter, self.slowdown_percent)))
     }
 

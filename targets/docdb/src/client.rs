@@ -3,7 +3,12 @@
 use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreErrorKind, stages, wire::RemoteStore};
-use uplift_sdk::{Batch, Client, Outcome, OutcomeKind, slowdown::Slowdown, stage::thread as span};
+use uplift_sdk::{
+    Batch, Client, Outcome, OutcomeKind,
+    crash_ledger::{End, LedgerWriter},
+    slowdown::Slowdown,
+    stage::thread as span,
+};
 
 use crate::{
     settings::Engine,
@@ -43,6 +48,7 @@ pub struct DocClient<'a> {
     pub draw: Draw,
     pub slowdown: Slowdown,
     pub document: Vec<u8>,
+    pub ledger: Option<LedgerWriter>,
 }
 
 impl Client for DocClient<'_> {
@@ -56,7 +62,12 @@ impl Client for DocClient<'_> {
         let sequence = model.sequence + 1;
         let text = if operation.has_document() { model.documents.document(id, sequence) } else { b"".as_slice() };
         let request = Request { operation, database, id, document: text };
-        let Self { target, way, slowdown, document, .. } = self;
+        let Self { target, way, slowdown, document, ledger, .. } = self;
+        // Reads leave nothing behind that could be lost.
+        let mut ledger = ledger.as_mut().filter(|_| operation != Operation::Read);
+        if let Some(ledger) = &mut ledger {
+            ledger.begin(operation as u32, number as u64, if operation.has_document() { sequence } else { 0 });
+        }
         let result = slowdown.around(|| match way {
             Way::Direct(store) => {
                 // Our own stores have stages inside.
@@ -69,6 +80,14 @@ impl Client for DocClient<'_> {
                 store.call(request, document)
             }
         });
+        if let Some(ledger) = ledger {
+            ledger.end(match &result {
+                Ok(Reply::Done) => End::Acknowledged,
+                Ok(Reply::Conflict | Reply::NotFound) => End::Refused,
+                Err(error) if matches!(category(&error.kind), failure::QUEUE_FULL | failure::REFUSED) => End::Refused,
+                Err(_) => End::Unknown,
+            });
+        }
         let held = model.held[number];
         let kind = match result {
             Ok(reply) if !agrees(held, operation, reply) => {

@@ -2,7 +2,10 @@
 //!
 //! Each id belongs to one client, which knows what was acknowledged to it: every answer is checked as it comes, and the
 //! whole store when the load is over.
+//!
+//! This crate binds `docdb-engine` and its peers to the sdk. It does not know how trials are planned, timed or judged.
 
+mod audit;
 mod client;
 mod in_flight;
 mod metrics;
@@ -13,11 +16,13 @@ mod target;
 mod workload;
 
 use uplift_sdk::{
-    Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, model::Table, settings::read,
+    Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory, model::Table,
+    settings::read,
 };
 
 pub use settings::{Ack, Distribution, Engine, Fsync, Gather, Locking, Logs, Settings, Transport, Workload};
 
+use audit::RecoveredStore;
 use client::{failure, nothing};
 use target::DocDb;
 
@@ -59,5 +64,15 @@ impl TargetFactory for Factory {
         let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         DocDb::open(workload, settings, &context).map(|target| Box::new(target) as _)
+    }
+
+    fn can_reopen(&self, _: &Table, _: &Table) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        RecoveredStore::open(workload, &settings, &context).map(|store| Box::new(store) as _)
     }
 }

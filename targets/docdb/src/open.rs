@@ -60,18 +60,19 @@ pub fn syncs_of_a_write(store: &dyn DocumentStore, id: u64) -> Result<Option<u64
 /// A store, with its settings in force.
 pub type Opened = (Arc<dyn DocumentStore>, BTreeMap<String, String>);
 
-/// The engine, filled and ready.
+/// The engine, filled with `documents` and ready; without them with what is there.
 pub fn open_store(
     workload: &Workload,
     settings: &Settings,
     context: &OpenContext,
-    documents: &[Vec<(u64, Vec<u8>)>],
+    documents: Option<&[Vec<(u64, Vec<u8>)>]>,
 ) -> Result<Opened, TargetError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let directory = context.data_dir.join("store");
     let fill = |store: &dyn DocumentStore| {
         documents
-            .iter()
+            .into_iter()
+            .flatten()
             .enumerate()
             .try_for_each(|(database, documents)| store.load(database as u16, documents))
             .map_err(|error| engine_error("filling the store", error))
@@ -88,12 +89,15 @@ pub fn open_store(
                 workers: 32,
                 ..chosen.clone()
             };
-            let (store, _) = classic::Store::open(&disk, &directory, &quick, &context.events).map_err(opening)?;
-            fill(&store)?;
-            drop(store);
+            if documents.is_some() {
+                let (store, _) = classic::Store::open(&disk, &directory, &quick, &context.events).map_err(opening)?;
+                fill(&store)?;
+            }
             let (store, recovery) =
                 classic::Store::open(&disk, &directory, &chosen, &context.events).map_err(opening)?;
-            expect_all(documents, recovery.documents)?;
+            if let Some(documents) = documents {
+                expect_all(documents, recovery.documents)?;
+            }
             let effective = classic_effective(&store, settings);
             Ok((Arc::new(store), effective))
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError, StoreErrorKind, stages, wire::RemoteStore};
 use uplift_sdk::{
-    Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError,
+    Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, ledger_of,
     model::Histogram,
     slowdown::Slowdown,
     stage::{StageTable, thread as span},
@@ -38,6 +39,7 @@ pub struct DocDb {
     models: Vec<Mutex<Model>>,
     pub writes: AtomicU64,
     stages: StageTable,
+    ledger: Option<PathBuf>,
 }
 
 /// The content of a lock, whoever panicked with it.
@@ -66,7 +68,7 @@ impl DocDb {
         // Before the store, whose threads give themselves clocks.
         let stages = StageTable::new(&stages::NAMES);
         span::install(&stages);
-        let (store, mut effective) = open_store(&workload, &settings, context, &documents)?;
+        let (store, mut effective) = open_store(&workload, &settings, context, Some(&documents))?;
         if durability(&settings) == Durability::PowerLoss
             && let Some(syncs) = syncs_of_a_write(&*store, u64::from(workload.ids))?
         {
@@ -92,6 +94,7 @@ impl DocDb {
             models: models.into_iter().map(Mutex::new).collect(),
             writes: AtomicU64::new(0),
             stages,
+            ledger: context.ledger.clone(),
         })
     }
 }
@@ -129,7 +132,8 @@ impl Target for DocDb {
         span::attach("client");
         let draw = Draw::new(&self.workload, ids, seed);
         let slowdown = Slowdown::new(self.settings.slowdown_percent);
-        Ok(Box::new(DocClient { target: self, model, way, draw, slowdown, document: Vec::new() }))
+        let ledger = ledger_of(self.ledger.as_deref(), index)?;
+        Ok(Box::new(DocClient { target: self, model, way, draw, slowdown, document: Vec::new(), ledger }))
     }
 
     fn stage_table(&self) -> Option<&StageTable> {

@@ -45,6 +45,12 @@ impl Documents {
         digits(&mut self.text[self.sequence_at..self.sequence_at + SEQUENCE_DIGITS], sequence);
         &self.text
     }
+
+    /// The sequence number of a document, where it has one.
+    pub fn sequence_of(&self, document: &[u8]) -> Option<u64> {
+        let digits = document.get(self.sequence_at..self.sequence_at + SEQUENCE_DIGITS)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
 }
 
 fn digits(place: &mut [u8], mut number: u64) {

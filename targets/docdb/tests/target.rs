@@ -29,6 +29,7 @@ fn context(settings: Value, directory: &Path) -> OpenContext {
         data_dir: directory.to_owned(),
         seed: 5,
         events: EventLog::default(),
+        ledger: None,
     }
 }
 

@@ -33,7 +33,11 @@ impl Bundled {
         let provider = match settings.storage {
             Storage::File => {
                 // As duroxide's examples do: the URL of its provider does not create the file.
-                File::create(&path).map_err(|error| TargetError::new("creating the database file", error))?;
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(&path)
+                    .map_err(|error| TargetError::new("creating the database file", error))?;
                 SqliteProvider::new(&format!("sqlite:{}", path.display()), None).await
             }
             Storage::Memory => SqliteProvider::new_in_memory().await,

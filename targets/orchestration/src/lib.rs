@@ -3,7 +3,10 @@
 //! One operation starts an orchestration and waits for its end as duroxide's users do (`start_orchestration`, then
 //! `wait_for_orchestration`, which polls after 5 ms and then with back-off, up to 100 ms). The baseline is the
 //! bundled SQLite provider with the settings that its authors began with; each setting is a setting here.
+//!
+//! This crate binds providers of duroxide to the sdk. It does not know how trials are planned, timed or judged.
 
+mod audit;
 mod bundled;
 mod delay;
 mod engine;
@@ -17,6 +20,7 @@ mod workload;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +36,10 @@ use duroxide::{
 use engine::{Engine, Stored};
 use uplift_sdk::{
     Batch, Better, Ceiling, Check, Client, Derivation, DerivedMetric, Description, Drain, Durability, MetricClass,
-    MetricSpec, OpenContext, Outcome, Samples, SettingsError, Target, TargetError, TargetFactory, Unit,
+    MetricSpec, OpenContext, Outcome, OutcomeKind, Recovered, Samples, SettingsError, Target, TargetError,
+    TargetFactory, Unit,
+    crash_ledger::{End, LedgerWriter},
+    ledger_of,
     model::{Table, scenario::Load},
     settings::read,
     stage::StageTable,
@@ -175,13 +182,33 @@ impl TargetFactory for Factory {
         let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
             .map_err(|error| TargetError::new("reading the scenario", error))?;
         retries::install();
-        let tokio = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| TargetError::new("starting the tokio runtime", error))?;
+        let tokio = tokio_runtime()?;
         let orchestration = tokio.block_on(Orchestration::open(workload, settings, &context))?;
         Ok(Box::new(Opened { orchestration, tokio }))
     }
+
+    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
+        match read::<Workload, Settings>(workload, settings) {
+            Ok((_, Settings { provider: Provider::Postgres, .. })) => {
+                Err("its server is set up for one trial and is not started again on what is there".to_owned())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        audit::RecoveredStore::open(&workload, &settings, &context).map(|store| Box::new(store) as _)
+    }
+}
+
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, TargetError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| TargetError::new("starting the tokio runtime", error))
 }
 
 struct Opened {
@@ -204,6 +231,16 @@ struct Orchestration {
     prefix: String,
     in_flight: u32,
     stages: StageTable,
+    ledger: Option<PathBuf>,
+}
+
+/// What the names of a trial's orchestrations begin with.
+fn prefix(seed: u64) -> String {
+    format!("u{seed:x}")
+}
+
+fn instance(prefix: &str, number: u64) -> String {
+    format!("{prefix}-{number}")
 }
 
 impl Orchestration {
@@ -242,7 +279,7 @@ impl Orchestration {
         Ok(Self {
             client: DuroxideClient::new(provider),
             expected: workload::expected_output(&workload),
-            prefix: format!("u{:x}", context.seed),
+            prefix: prefix(context.seed),
             workload,
             settings,
             effective,
@@ -253,15 +290,15 @@ impl Orchestration {
             acknowledged: Mutex::default(),
             in_flight,
             stages,
+            ledger: context.ledger.clone(),
         })
     }
 
     fn instance(&self, number: u64) -> String {
-        format!("{}-{number}", self.prefix)
+        instance(&self.prefix, number)
     }
 
-    async fn run_one(&self) -> Outcome {
-        let number = self.instances.fetch_add(1, Ordering::Relaxed);
+    async fn run_one(&self, number: u64) -> Outcome {
         let instance = self.instance(number);
         let start = Box::pin(self.client.start_orchestration(&instance, workload::ORCHESTRATION, ""));
         if self.stages.timed(timed::CALLER, timed::START, start).await.is_err() {
@@ -336,8 +373,9 @@ impl Target for Opened {
         Some(Ceiling { throughput: workers.min(flight), why })
     }
 
-    fn client(&self, _: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
-        Ok(Box::new(Caller { opened: self }))
+    fn client(&self, index: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
+        let ledger = ledger_of(self.orchestration.ledger.as_deref(), index)?;
+        Ok(Box::new(Caller { opened: self, ledger }))
     }
 
     fn stage_table(&self) -> Option<&StageTable> {
@@ -381,10 +419,20 @@ impl Drop for Opened {
 
 struct Caller<'a> {
     opened: &'a Opened,
+    ledger: Option<LedgerWriter>,
 }
 
 impl Client for Caller<'_> {
     fn operate(&mut self, _: Batch) -> Outcome {
-        self.opened.tokio.block_on(self.opened.orchestration.run_one())
+        let Opened { orchestration, tokio } = self.opened;
+        let number = orchestration.instances.fetch_add(1, Ordering::Relaxed);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.begin(0, number, 0);
+        }
+        let outcome = tokio.block_on(orchestration.run_one(number));
+        if let Some(ledger) = &mut self.ledger {
+            ledger.end(if outcome.result == OutcomeKind::Ok { End::Acknowledged } else { End::Unknown });
+        }
+        outcome
     }
 }

@@ -25,7 +25,7 @@ fn open(settings: serde_json::Value, data_dir: &Path) -> Result<Box<dyn Target>,
     FACTORY.validate(&workload, &settings).unwrap();
     let load: Load = serde_json::from_value(serde_json::json!({ "mode": "closed", "clients": 2 })).unwrap();
     let (data_dir, events) = (data_dir.to_owned(), EventLog::default());
-    FACTORY.open(OpenContext { workload, settings, load, data_dir, seed: 1, events })
+    FACTORY.open(OpenContext { workload, settings, load, data_dir, seed: 1, events, ledger: None })
 }
 
 /// Retries are counted for the whole process: tests that open a target take turns.

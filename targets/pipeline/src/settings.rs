@@ -1,7 +1,6 @@
 //! Workload and settings of the pipeline target: those of the engine, as tables of a scenario.
 
 use pipeline_engine::InvalidSetting;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_sdk::{
     SettingsError,
@@ -10,12 +9,12 @@ use uplift_sdk::{
 };
 
 /// What one operation copies.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Workload(pub pipeline_engine::Workload);
 
 /// How the pipeline is built.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(pub pipeline_engine::Settings);
 

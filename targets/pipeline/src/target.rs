@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::PathBuf,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
+    time::Duration,
 };
 
 use pipeline_engine::{
@@ -19,11 +21,15 @@ use pipeline_engine::{
     transform::TransformKind,
 };
 use uplift_sdk::{
-    Batch, Check, Client, Drain, Durability, Outcome, Samples, Target, TargetError, TargetErrorKind, clock,
-    model::setting_value::AUTOMATIC, stage::StageTable,
+    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, OutcomeKind, Samples, Target, TargetError,
+    TargetErrorKind, clock,
+    crash_ledger::{End, LedgerWriter},
+    ledger_of,
+    model::setting_value::AUTOMATIC,
+    stage::StageTable,
 };
 
-fn failed(error: PipelineError) -> TargetError {
+pub fn failed(error: PipelineError) -> TargetError {
     match error.kind {
         ErrorKind::Unavailable { state, remedy } => {
             TargetError::new(error.context, TargetErrorKind::Unavailable { state, remedy })
@@ -43,6 +49,7 @@ pub struct Pipeline {
     run_ns: AtomicU64,
     resumes: AtomicU64,
     state: Mutex<State>,
+    ledger: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -60,8 +67,9 @@ impl Pipeline {
     ///
     /// # Errors
     /// Whatever keeps it from being set up.
-    pub fn open(workload: Workload, settings: Settings, data_dir: &Path, seed: u64) -> Result<Self, TargetError> {
-        let mut job = job(workload, settings, data_dir, seed, None).map_err(failed)?;
+    pub fn open(workload: Workload, settings: Settings, context: &OpenContext) -> Result<Self, TargetError> {
+        let data_dir = &context.data_dir;
+        let mut job = job(workload, settings, data_dir, context.seed, None).map_err(failed)?;
         job.store.reset().map_err(failed)?;
         let expected = expected(&job.generator, &job.workload).map_err(failed)?;
         job.output_row_bytes = expected.output_row_bytes;
@@ -83,6 +91,7 @@ impl Pipeline {
             run_ns: AtomicU64::new(0),
             resumes: AtomicU64::new(0),
             state: Mutex::default(),
+            ledger: context.ledger.clone(),
         })
     }
 
@@ -187,8 +196,11 @@ impl Target for Pipeline {
         self.durability
     }
 
-    fn client(&self, _: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
-        Ok(Box::new(Copier(self)))
+    fn client(&self, index: usize, _: u64) -> Result<Box<dyn Client + '_>, TargetError> {
+        Ok(match ledger_of(self.ledger.as_deref(), index)? {
+            None => Box::new(Copier(self)),
+            Some(ledger) => Box::new(Noted { copier: Copier(self), ledger, is_done: false }),
+        })
     }
 
     fn quiesce(&self) -> Result<(), TargetError> {
@@ -281,6 +293,30 @@ impl Target for Pipeline {
 }
 
 struct Copier<'a>(&'a Pipeline);
+
+/// A client that notes what it is told, of one run: the next would empty the destination.
+struct Noted<'a> {
+    copier: Copier<'a>,
+    ledger: LedgerWriter,
+    is_done: bool,
+}
+
+/// How long a client that is done waits for its end at a time.
+const DONE_WAIT: Duration = Duration::from_millis(5);
+
+impl Client for Noted<'_> {
+    fn operate(&mut self, batch: Batch) -> Outcome {
+        if self.is_done {
+            thread::sleep(DONE_WAIT);
+            return Outcome::ok(0).of(0);
+        }
+        self.is_done = true;
+        self.ledger.begin(0, 0, self.copier.0.expected.checksum.rows);
+        let outcome = self.copier.operate(batch);
+        self.ledger.end(if outcome.result == OutcomeKind::Ok { End::Acknowledged } else { End::Unknown });
+        outcome
+    }
+}
 
 impl Client for Copier<'_> {
     fn operate(&mut self, _: Batch) -> Outcome {

@@ -20,6 +20,11 @@ const KNOWN: &[(&str, usize, &str)] = &[
         "a block and a profile trial share the connection, which reports into both",
     ),
     ("targets/orchestration: bundled", 4, "providers are opened by the engine that they are handed to"),
+    (
+        "targets/service: counters",
+        13,
+        "the workload is made of the rules of each part, which speak of its protocol and are compiled with it",
+    ),
     ("engines/postgres-service: lib", 4, "the three ways to a server share a trait beside their list"),
 ];
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::repository::Repository;
 
-const TARGETS: [&str; 6] = [
+const TARGETS: [&str; 7] = [
     "uplift-command",
+    "uplift-service",
     "uplift-reference",
     "uplift-orchestration",
     "uplift-docdb",
@@ -20,6 +21,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("harness/sdk", &["uplift-instrument", "uplift-model"], &[]),
     ("harness/agent", &["uplift-instrument", "uplift-model", "uplift-sdk"], &[]),
     ("harness/engine", &["uplift-model"], &[]),
+    ("harness/powerfs", &[], &[]),
     ("harness/profiler", &["uplift-instrument", "uplift-model"], &["uplift-analysis"]),
     ("harness/docker", &["uplift-engine", "uplift-model"], &["uplift-agent", "uplift-sdk"]),
     ("harness/analysis", &["uplift-model"], &[]),
@@ -34,9 +36,11 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "uplift-engine",
             "uplift-analysis",
             "uplift-report",
+            "uplift-powerfs",
             "uplift-profiler",
             "uplift-docker",
             "uplift-command",
+            "uplift-service",
             "uplift-reference",
             "uplift-orchestration",
             "uplift-docdb",
@@ -46,6 +50,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
         &["uplift-postgres-service"],
     ),
     ("targets/command", &["uplift-sdk"], &[]),
+    // Words, files and ends of processes are those of any command.
+    ("targets/service", &["uplift-sdk", "uplift-command", "uplift-postgres-service"], &[]),
     ("targets/reference", &["uplift-sdk"], &["uplift-agent"]),
     ("targets/orchestration", &["uplift-sdk", "uplift-postgres-service", "duroxide-grouped"], &["uplift-agent"]),
     ("targets/docdb", &["uplift-sdk", "docdb-engine", "docdb-peers", "engine-disk"], &["uplift-agent"]),
@@ -54,10 +60,12 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("engines/disk", &[], &[]),
     ("engines/docdb", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     ("engines/docdb-peers", &["docdb-engine"], &[]),
-    ("engines/grouped", &[], &[]),
+    // Its own tests want its feature `measurement`.
+    ("engines/grouped", &[], &["duroxide-grouped"]),
     ("engines/dataflow", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     ("engines/pipeline", &["uplift-instrument", "uplift-model", "uplift-postgres-service"], &[]),
-    ("engines/postgres-service", &[], &[]),
+    // Whoever starts a server starts it so that a modelled disk holds it.
+    ("engines/postgres-service", &["uplift-instrument"], &[]),
     ("xtask", &[], &[]),
 ];
 

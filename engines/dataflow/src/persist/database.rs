@@ -95,6 +95,9 @@ impl Database {
         ] {
             set(&connection, pragma, &value)?;
         }
+        if pragmas.journal_mode == "WAL" {
+            empty_log(&connection)?;
+        }
         let layout = place.settings.layout;
         connection.execute_batch(schema(layout)).map_err(PersistError::sqlite("making the tables"))?;
         let mut in_force = BTreeMap::new();
@@ -289,6 +292,18 @@ pub fn checkpoint(connection: &Connection, mode: CheckpointMode) -> Result<Check
         .map_err(PersistError::sqlite("checkpointing"))
 }
 
+/// Brings all that is in the write-ahead log into the database, syncs that, and begins the log anew. A sync may have failed
+/// before the last owner ended: the system dropped what it was to bring to the disk and still shows it, so a log that went
+/// on behind it would end there after a loss of power.
+fn empty_log(connection: &Connection) -> Result<(), PersistError> {
+    let done = checkpoint(connection, CheckpointMode::Truncate)?;
+    if done.busy {
+        let error = std::io::Error::other("somebody else has the database open");
+        return Err(PersistError::Io { doing: "emptying the write-ahead log".to_owned(), error });
+    }
+    Ok(())
+}
+
 const fn schema(layout: Layout) -> &'static str {
     match layout {
         Layout::Serialized => {
@@ -304,12 +319,15 @@ const fn schema(layout: Layout) -> &'static str {
     }
 }
 
+/// Sets a pragma, and takes its statement to its end. SQLite answers with the new journal mode first and commits it to the
+/// file afterwards: who stops at the answer does not hear that the commit failed, and reads the new mode back while the file
+/// has the one before. With `DELETE`, `FULL` then loses the newest commit with the power.
 fn set(connection: &Connection, pragma: &str, value: &str) -> Result<(), PersistError> {
-    // Some pragmas answer with a row, some do not.
-    connection.pragma_update_and_check(None, pragma, value, |_| Ok(())).or_else(|error| match error {
-        rusqlite::Error::QueryReturnedNoRows => Ok(()),
-        error => Err(PersistError::Sqlite { doing: "setting a pragma", error }),
-    })
+    let failed = || PersistError::sqlite("setting a pragma");
+    let mut statement = connection.prepare(&format!("PRAGMA {pragma} = {value}")).map_err(failed())?;
+    let mut rows = statement.query([]).map_err(failed())?;
+    while rows.next().map_err(failed())?.is_some() {}
+    Ok(())
 }
 
 fn get(connection: &Connection, pragma: &str) -> Result<String, PersistError> {

@@ -281,13 +281,18 @@ fn a_kill_and_then_a_loss_of_power() {
 }
 
 /// A call of each kind fails once, or it and all after it, at every number: whatever was acknowledged is there after a loss of
-/// power, after a kill and after a close, each time with more acknowledged behind it. The log is our own; SQLite as the only
-/// copy is not taken through it, since what it does after a failed call of the simulated file layer is not settled (a vote
-/// acknowledged after a failed first write of a database was not found again).
+/// power, after a kill and after a close, each time with more acknowledged behind it.
 #[test]
 fn every_call_that_fails() {
-    for durability in [Mode::Log, Mode::LogSqliteNosync] {
-        let settings = way(durability);
+    let checkpoints = |mode| Settings { checkpoint_rows: 30, ..way(mode) };
+    for settings in [
+        way(Mode::Log),
+        way(Mode::LogSqliteNosync),
+        way(Mode::SqliteWal),
+        checkpoints(Mode::SqliteCheckpointAfterAck),
+        checkpoints(Mode::SqliteCheckpointThread),
+    ] {
+        let durability = settings.durability;
         let clean = Rig::new();
         assert!(vote_until_it_fails(&clean, &settings, "no call fails", &mut None).is_some());
         let mut cases = 0;

@@ -1,7 +1,8 @@
 //! A checkpoint: the index of a database at the beginning of a log segment.
 //!
-//! `magic | database u64 | segment u64 | transaction u64 | data length u64 | count u64 | count × (id u64, offset u64,
-//! length u32) | crc32`, little endian. It takes its place by renaming: there is always a whole one or none. A database
+//! `magic | database u32 | data file u32 | segment u64 | transaction u64 | data length u64 | count u64 | count × (id u64,
+//! offset u64, length u32) | crc32`, little endian. The number of the data file is 0 until the first compaction: an engine
+//! that knows of none reads both numbers as one of a database that there is not, and refuses the checkpoint. It takes its place by renaming: there is always a whole one or none. A database
 //! that was ever opened has one, so its magic tells the version of data file and log as well.
 
 use std::{path::Path, sync::Arc};
@@ -27,6 +28,8 @@ const NUMBER_MAX: u64 = u64::MAX / 2;
 pub struct Checkpoint {
     /// The database's number.
     pub database: u32,
+    /// The number of the data file that the index is of.
+    pub data_file: u32,
     /// The first segment whose records are not in the index.
     pub segment: u64,
     /// The next transaction's number.
@@ -42,8 +45,10 @@ pub struct Checkpoint {
 pub fn write(disk: &Arc<dyn Disk>, directory: &Path, checkpoint: Checkpoint, index: &Index) -> Result<(), StoreError> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + index.count() * ENTRY_BYTES + 4);
     bytes.extend_from_slice(MAGIC);
-    let Checkpoint { database, segment, transaction, data_length } = checkpoint;
-    for number in [u64::from(database), segment, transaction, data_length, index.count() as u64] {
+    let Checkpoint { database, data_file, segment, transaction, data_length } = checkpoint;
+    for number in
+        [u64::from(data_file) << 32 | u64::from(database), segment, transaction, data_length, index.count() as u64]
+    {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     index.for_each(|id, location| {
@@ -112,10 +117,9 @@ pub fn parse(bytes: &[u8], index: &Index) -> Result<Checkpoint, String> {
     if number(40).checked_mul(ENTRY_BYTES as u64) != Some(entries.len() as u64) {
         return Err(format!("the checkpoint says {} entries and holds {} bytes of them", number(40), entries.len()));
     }
-    let Ok(database) = u32::try_from(number(8)) else {
-        return Err(format!("there is no database {}", number(8)));
-    };
-    let checkpoint = Checkpoint { database, segment: number(16), transaction: number(24), data_length: number(32) };
+    let (database, data_file) = (number(8) as u32, (number(8) >> 32) as u32);
+    let [segment, transaction, data_length] = [number(16), number(24), number(32)];
+    let checkpoint = Checkpoint { database, data_file, segment, transaction, data_length };
     if !(1..=NUMBER_MAX).contains(&checkpoint.segment) || checkpoint.transaction > NUMBER_MAX {
         return Err(format!("there is no segment {} or transaction {}", checkpoint.segment, checkpoint.transaction));
     }

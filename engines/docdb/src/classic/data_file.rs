@@ -3,12 +3,14 @@
 //! A record is `length u32 | crc32 u32 | document | verified u8`, little endian. The checksum covers database, id and the
 //! record's offset, which are not written down, and the document: a whole record in the place of another does not have it.
 //! The flag is written after the rest; a read returns a document only if length, flag and checksum are right.
+//!
+//! Compaction ([`super::compaction`]) puts another file in its place, with the next number.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -18,29 +20,87 @@ use uplift_instrument::stage::thread as span;
 use super::{index::Location, settings::Locking};
 use crate::{error::StoreError, stages};
 
-/// The file's name in the directory of its database.
-pub const NAME: &str = "documents.dat";
+/// The name of the first file in the directory of its database.
+const FIRST_NAME: &str = "documents.dat";
 
 const HEADER_BYTES: usize = 8;
 const VERIFIED: u8 = 1;
 
+/// The name of the file with a number: 0 is what a database begins with.
+pub fn name(number: u32) -> String {
+    if number == 0 { FIRST_NAME.to_owned() } else { format!("documents-{number}.dat") }
+}
+
+/// The number of the data file that is called `name`; `None` where it is none.
+pub fn number_of(file_name: &str) -> Option<u32> {
+    let number = match file_name {
+        FIRST_NAME => 0,
+        other => other.strip_prefix("documents-")?.strip_suffix(".dat")?.parse().ok()?,
+    };
+    (name(number) == file_name).then_some(number)
+}
+
+/// The bytes that a document of `length` bytes takes.
+pub const fn record_bytes(length: u32) -> u64 {
+    (HEADER_BYTES + length as usize + 1) as u64
+}
+
+/// Appends the record of `id` at `offset` to `record`, without its flag.
+fn encode(database: u32, id: u64, offset: u64, document: &[u8], record: &mut Vec<u8>) {
+    record.extend_from_slice(&(document.len() as u32).to_le_bytes());
+    record.extend_from_slice(&checksum(database, id, offset, document).to_le_bytes());
+    record.extend_from_slice(document);
+}
+
+/// As [`encode`], with the flag.
+pub fn encode_verified(database: u32, id: u64, offset: u64, document: &[u8], record: &mut Vec<u8>) {
+    encode(database, id, offset, document, record);
+    record.push(VERIFIED);
+}
+
+fn checksum(database: u32, id: u64, offset: u64, document: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&database.to_le_bytes());
+    hasher.update(&id.to_le_bytes());
+    hasher.update(&offset.to_le_bytes());
+    hasher.update(document);
+    hasher.finalize()
+}
+
+/// One file.
+#[derive(Debug)]
+pub struct Current {
+    pub path: PathBuf,
+    pub file: Arc<dyn DiskFile>,
+}
+
+impl Current {
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
+        self.file.write_all_at(bytes, offset).map_err(|error| self.failed("writing", &error))
+    }
+
+    fn failed(&self, what: &str, error: &std::io::Error) -> StoreError {
+        StoreError::io(&format!("{what} the data file"), &self.path, error)
+    }
+}
+
 /// The file that holds the documents.
 #[derive(Debug)]
 pub struct DataFile {
-    path: PathBuf,
     database: u32,
-    file: Arc<dyn DiskFile>,
     fsyncs: u8,
     locking: Locking,
-    /// Keeps readers and writers apart as `locking` says.
-    guard: RwLock<()>,
+    /// The file, kept from readers and writers as `locking` says.
+    current: RwLock<Arc<Current>>,
+    /// Its number, changed when the index speaks of it too.
+    number: AtomicU32,
     end: AtomicU64,
     written: AtomicU64,
     syncs: AtomicU64,
 }
 
 impl DataFile {
-    /// Opens the data file of `database` in `directory` and cuts it to `length`, what a checkpoint vouches for.
+    /// Opens data file `number` of `database` in `directory` and cuts it to `length`, what a checkpoint vouches for.
     ///
     /// # Errors
     /// When it cannot be opened, or is shorter.
@@ -48,11 +108,11 @@ impl DataFile {
         disk: &Arc<dyn Disk>,
         directory: &Path,
         database: u32,
-        length: u64,
+        (number, length): (u32, u64),
         fsyncs: u8,
         locking: Locking,
     ) -> Result<Self, StoreError> {
-        let path = directory.join(NAME);
+        let path = directory.join(name(number));
         let failed = |error| StoreError::io("opening the data file", &path, &error);
         let file = disk.open(&path, true).map_err(failed)?;
         let found = file.length().map_err(failed)?;
@@ -64,12 +124,11 @@ impl DataFile {
             file.set_length(length).map_err(failed)?;
         }
         Ok(Self {
-            path: path.clone(),
             database,
-            file,
             fsyncs,
             locking,
-            guard: RwLock::new(()),
+            current: RwLock::new(Arc::new(Current { path: path.clone(), file })),
+            number: AtomicU32::new(number),
             end: AtomicU64::new(length),
             written: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
@@ -92,48 +151,32 @@ impl DataFile {
         self.append_with(id, document, 0)
     }
 
-    fn checksum(&self, id: u64, offset: u64, document: &[u8]) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&self.database.to_le_bytes());
-        hasher.update(&id.to_le_bytes());
-        hasher.update(&offset.to_le_bytes());
-        hasher.update(document);
-        hasher.finalize()
-    }
-
     fn append_with(&self, id: u64, document: &[u8], fsyncs: u8) -> Result<Location, StoreError> {
         let length = HEADER_BYTES + document.len() + 1;
         let offset = self.end.fetch_add(length as u64, Ordering::Relaxed);
         let mut record = Vec::with_capacity(length);
-        record.extend_from_slice(&(document.len() as u32).to_le_bytes());
-        record.extend_from_slice(&self.checksum(id, offset, document).to_le_bytes());
-        record.extend_from_slice(document);
+        encode(self.database, id, offset, document, &mut record);
         let flag_offset = offset + record.len() as u64;
-        let write = |bytes: &[u8], at: u64| {
-            let _alone = self.alone();
-            self.file.write_all_at(bytes, at).map_err(|error| self.failed("writing", &error))
-        };
         match self.locking {
             Locking::ReadWrite => {
-                write(&record, offset)?;
+                self.alone().write(&record, offset)?;
                 if fsyncs == 2 {
                     self.sync()?;
                 }
-                write(&[VERIFIED], flag_offset)?;
+                self.alone().write(&[VERIFIED], flag_offset)?;
                 if fsyncs > 0 {
                     self.sync()?;
                 }
             }
             Locking::Exclusive | Locking::Narrow => {
-                let _alone = self.alone();
-                let failed = |error| self.failed("writing", &error);
-                self.file.write_all_at(&record, offset).map_err(failed)?;
+                let current = self.alone();
+                current.write(&record, offset)?;
                 if fsyncs == 2 {
-                    self.sync()?;
+                    self.sync_of(&current)?;
                 }
-                self.file.write_all_at(&[VERIFIED], flag_offset).map_err(failed)?;
+                current.write(&[VERIFIED], flag_offset)?;
                 if fsyncs > 0 {
-                    self.sync()?;
+                    self.sync_of(&current)?;
                 }
             }
         }
@@ -149,43 +192,45 @@ impl DataFile {
         let length = location.length as usize;
         document.clear();
         document.resize(HEADER_BYTES + length + 1, 0);
-        let result = match self.locking {
+        let (current, result) = match self.locking {
             Locking::ReadWrite => {
-                let _shared = {
+                let current = {
                     let _lock = span::wait(stages::LOCK);
-                    self.guard.read().unwrap_or_else(PoisonError::into_inner)
+                    self.current.read().unwrap_or_else(PoisonError::into_inner)
                 };
-                self.file.read_exact_at(document, location.offset)
+                (Arc::clone(&current), current.file.read_exact_at(document, location.offset))
             }
             Locking::Exclusive | Locking::Narrow => {
-                let _alone = self.alone();
-                self.file.read_exact_at(document, location.offset)
+                let current = self.alone();
+                (Arc::clone(&current), current.file.read_exact_at(document, location.offset))
             }
         };
-        result.map_err(|error| self.failed("reading", &error))?;
+        result.map_err(|error| current.failed("reading", &error))?;
         let number = |at: usize| document[at..at + 4].try_into().map_or(0, u32::from_le_bytes);
-        let (found, checksum) = (number(0), number(4));
+        let (found, written) = (number(0), number(4));
         let wrong = if found != location.length {
             Some(format!("the document should have {length} bytes, the record says {found}"))
         } else if document[HEADER_BYTES + length] != VERIFIED {
             Some("the verification flag is not set".to_owned())
-        } else if checksum != self.checksum(id, location.offset, &document[HEADER_BYTES..HEADER_BYTES + length]) {
+        } else if written
+            != checksum(self.database, id, location.offset, &document[HEADER_BYTES..HEADER_BYTES + length])
+        {
             Some(format!("what is there does not have the checksum of the document of id {id}"))
         } else {
             None
         };
         if let Some(what) = wrong {
             document.clear();
-            return Err(StoreError::corrupt(&self.path, location.offset, what));
+            return Err(StoreError::corrupt(&current.path, location.offset, what));
         }
         document.truncate(HEADER_BYTES + length);
         document.drain(..HEADER_BYTES);
         Ok(())
     }
 
-    fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+    fn alone(&self) -> RwLockWriteGuard<'_, Arc<Current>> {
         let _lock = span::wait(stages::LOCK);
-        self.guard.write().unwrap_or_else(PoisonError::into_inner)
+        self.current.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes all that was written survive a loss of power.
@@ -193,9 +238,25 @@ impl DataFile {
     /// # Errors
     /// What the system says.
     pub fn sync(&self) -> Result<(), StoreError> {
+        // Not held while it syncs: only a compaction changes the file, and that has the database alone.
+        let current = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
+        self.sync_of(&current)
+    }
+
+    fn sync_of(&self, current: &Current) -> Result<(), StoreError> {
         let _sync = span::wait(stages::SYNC);
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.file.sync_data().map_err(|error| self.failed("syncing", &error))
+        current.file.sync_data().map_err(|error| current.failed("syncing", &error))
+    }
+
+    /// The database's number.
+    pub const fn database(&self) -> u32 {
+        self.database
+    }
+
+    /// The file's number. A location that the index gave before it changed is not one of this file.
+    pub fn number(&self) -> u32 {
+        self.number.load(Ordering::Acquire)
     }
 
     /// The length in bytes, with all that is being written.
@@ -203,12 +264,21 @@ impl DataFile {
         self.end.load(Ordering::Relaxed)
     }
 
+    /// Puts `next`, `length` bytes long and synced, in the place of the file; `move_index` makes the index speak of it.
+    /// For who has the database alone; readers go on.
+    pub fn replace(&self, next: Current, length: u64, move_index: impl FnOnce()) {
+        // Readers that have their location already wait here, and find another number afterwards.
+        let mut current = self.alone();
+        *current = Arc::new(next);
+        self.end.store(length, Ordering::Relaxed);
+        self.written.fetch_add(length, Ordering::Relaxed);
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        move_index();
+        self.number.fetch_add(1, Ordering::Release);
+    }
+
     /// Bytes written and syncs made since the file was opened.
     pub fn counts(&self) -> (u64, u64) {
         (self.written.load(Ordering::Relaxed), self.syncs.load(Ordering::Relaxed))
-    }
-
-    fn failed(&self, what: &str, error: &std::io::Error) -> StoreError {
-        StoreError::io(&format!("{what} the data file"), &self.path, error)
     }
 }

@@ -13,7 +13,8 @@ use uplift_instrument::{clock, stage::thread as span, timeline::EventLog};
 
 use super::{
     checkpoint::{self, Checkpoint},
-    data_file::DataFile,
+    compaction,
+    data_file::{self, DataFile},
     index::Index,
     record::RecordKind,
     recovery,
@@ -51,6 +52,7 @@ pub struct Database {
     wal: Arc<Wal>,
     next_transaction: AtomicU64,
     checkpoints: AtomicU64,
+    compactions: Compactions,
     failed: OnceLock<StoreError>,
     home: Home,
 }
@@ -75,9 +77,10 @@ impl Database {
         let index = Index::new(settings.index_shards);
         let database = u32::from(number);
         let found = checkpoint::read(disk, directory, database, &index)?;
-        let from = found.unwrap_or(Checkpoint { database, segment: 1, transaction: 1, data_length: 0 });
+        let from = found.unwrap_or(Checkpoint { database, data_file: 0, segment: 1, transaction: 1, data_length: 0 });
         let Settings { data_file_fsyncs, locking, .. } = *settings;
-        let data = DataFile::open(disk, directory, database, from.data_length, data_file_fsyncs, locking)?;
+        let place = (from.data_file, from.data_length);
+        let data = DataFile::open(disk, directory, database, place, data_file_fsyncs, locking)?;
         let mut rewritten = 0;
         let replay = recovery::replay(disk, directory, database, from.segment, |write| {
             match write.kind {
@@ -94,9 +97,9 @@ impl Database {
         let segment = from.segment.max(replay.newest_segment.saturating_add(1));
         let transaction = from.transaction.max(replay.next_transaction);
         // The checkpoint comes before its segment: a loss of power in between leaves a log that ends where it says.
-        data.sync()?;
-        let checkpoint = Checkpoint { database, segment, transaction, data_length: data.length() };
-        checkpoint::write(disk, directory, checkpoint, &index)?;
+        let compactions = Compactions::default();
+        let parts = Parts { disk, directory, settings, events, data: &data, index: &index, compactions: &compactions };
+        parts.write_checkpoint(segment, transaction)?;
         let wal = Wal::create(disk, directory, database, segment, settings)?;
         let recovery = Recovery {
             documents: index.count() as u64,
@@ -120,10 +123,11 @@ impl Database {
             wal,
             next_transaction: AtomicU64::new(transaction),
             checkpoints: AtomicU64::new(0),
+            compactions,
             failed: OnceLock::new(),
             home,
         };
-        database.remove_segments_before(segment + 1 - SEGMENTS_KEPT)?;
+        database.remove_what_is_behind(segment)?;
         Ok((database, recovery))
     }
 
@@ -152,12 +156,18 @@ impl Database {
     }
 
     fn read(&self, id: u64, document: &mut Vec<u8>) -> Result<Reply, StoreError> {
-        let index = span::process(stages::INDEX);
-        let Some(location) = self.index.get(id) else { return Ok(Reply::NotFound) };
-        drop(index);
-        let _data_file = span::process(stages::DATA_FILE);
-        self.data.read(id, location, document)?;
-        Ok(Reply::Done)
+        loop {
+            let file = self.data.number();
+            let index = span::process(stages::INDEX);
+            let Some(location) = self.index.get(id) else { return Ok(Reply::NotFound) };
+            drop(index);
+            let _data_file = span::process(stages::DATA_FILE);
+            match self.data.read(id, location, document) {
+                // A compaction has moved it since the index was asked.
+                Err(_) if self.data.number() != file => {}
+                read => return read.map(|()| Reply::Done),
+            }
+        }
     }
 
     fn write(&self, request: &Request<'_>) -> Result<(Reply, Option<Ticket>), StoreError> {
@@ -234,22 +244,27 @@ impl Database {
     fn checkpoint_alone(&self) -> Result<(), StoreError> {
         let start_ns = clock::now_ns();
         let segment = self.wal.roll()?;
-        self.data.sync()?;
         let transaction = self.next_transaction.load(Ordering::Relaxed);
-        let database = u32::from(self.number);
-        let checkpoint = Checkpoint { database, segment, transaction, data_length: self.data.length() };
-        checkpoint::write(&self.disk, &self.directory, checkpoint, &self.index)?;
-        self.remove_segments_before(segment + 1 - SEGMENTS_KEPT)?;
+        self.parts().write_checkpoint(segment, transaction)?;
+        self.remove_what_is_behind(segment)?;
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
         let detail = format!("db{}: {} documents", self.number + 1, self.index.count());
         self.events.record("checkpoint", start_ns, clock::now_ns(), detail);
         Ok(())
     }
 
-    fn remove_segments_before(&self, segment: u64) -> Result<(), StoreError> {
-        let failed = |error| StoreError::io("removing old log segments in", &self.directory, &error);
+    fn parts(&self) -> Parts<'_> {
+        let Self { disk, directory, settings, events, data, index, compactions, .. } = self;
+        Parts { disk, directory, settings, events, data, index, compactions }
+    }
+
+    /// Removes log segments and data files that the checkpoint at `segment`, which is safe, does not need.
+    fn remove_what_is_behind(&self, segment: u64) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("removing old files in", &self.directory, &error);
         for name in self.disk.list(&self.directory).map_err(failed)? {
-            if wal::segment_number(&name).is_some_and(|number| number < segment) {
+            let is_log = wal::segment_number(&name).is_some_and(|number| number < segment + 1 - SEGMENTS_KEPT);
+            let is_data = data_file::number_of(&name).is_some_and(|number| number != self.data.number());
+            if is_log || is_data {
                 self.disk.remove(&self.directory.join(name)).map_err(failed)?;
             }
         }
@@ -277,8 +292,70 @@ impl Database {
         statistics.counters.insert("data_file_bytes", bytes as f64);
         statistics.counters.insert("data_file_syncs", syncs as f64);
         statistics.counters.insert("checkpoints", self.checkpoints.load(Ordering::Relaxed) as f64);
+        let Compactions { done, failed } = &self.compactions;
+        statistics.counters.insert("data_file_compactions", done.load(Ordering::Relaxed) as f64);
+        statistics.counters.insert("data_file_compactions_failed", failed.load(Ordering::Relaxed) as f64);
         statistics.gauges.insert("wal_segment_bytes", self.wal.segment_length() as f64);
         statistics
+    }
+}
+
+/// Compactions since the database was opened.
+#[derive(Debug, Default)]
+struct Compactions {
+    done: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What a checkpoint is made of.
+struct Parts<'a> {
+    disk: &'a Arc<dyn Disk>,
+    directory: &'a Path,
+    settings: &'a Settings,
+    events: &'a EventLog,
+    data: &'a DataFile,
+    index: &'a Index,
+    compactions: &'a Compactions,
+}
+
+impl Parts<'_> {
+    /// Makes the data file safe and writes the checkpoint before `segment`; where half of the data file is documents that
+    /// are gone, over a new file without them. For who has the database alone.
+    fn write_checkpoint(&self, segment: u64, transaction: u64) -> Result<(), StoreError> {
+        let Self { disk, directory, data, index, compactions, .. } = *self;
+        data.sync()?;
+        let database = data.database();
+        let at = |data_file, data_length| Checkpoint { database, data_file, segment, transaction, data_length };
+        match self.compact() {
+            Some(compacted) => {
+                let checkpoint = at(compacted.number, compacted.length);
+                checkpoint::write(disk, directory, checkpoint, &compacted.index)?;
+                compacted.install(data, index);
+                compactions.done.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            None => checkpoint::write(disk, directory, at(data.number(), data.length()), index),
+        }
+    }
+
+    fn compact(&self) -> Option<compaction::Compacted> {
+        let Self { disk, directory, settings, events, data, index, compactions } = *self;
+        // In proportion to the log, so that a copy comes only after as much was written.
+        if !compaction::is_due(data, index, settings.segment_bytes_max / 2) {
+            return None;
+        }
+        let start_ns = clock::now_ns();
+        let before = data.length();
+        let compacted = compaction::compact(disk, directory, data, index);
+        let detail = match &compacted {
+            Ok(compacted) => format!("{before} bytes to {}", compacted.length),
+            Err(error) => format!("could not compact, going on with what is there: {error}"),
+        };
+        events.record("compaction", start_ns, clock::now_ns(), format!("db{}: {detail}", data.database() + 1));
+        if compacted.is_err() {
+            compactions.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        compacted.ok()
     }
 }
 

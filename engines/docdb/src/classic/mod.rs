@@ -5,6 +5,7 @@
 //! [`crate::fast`] does neither.
 
 mod checkpoint;
+mod compaction;
 mod data_file;
 mod database;
 mod index;

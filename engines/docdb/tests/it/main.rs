@@ -1,5 +1,6 @@
 //! The stores as a whole: what they keep, what they notice, and what they answer.
 
+mod compaction;
 mod crash;
 mod faults;
 mod flipped;

@@ -17,7 +17,7 @@ use duroxide::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
 
 pub use tasks::{FetchedTask, NewTask, TaskFilter};
-pub use turns::{FetchedHistory, FetchedTurn, KvChange, TurnEnd, VersionRange};
+pub use turns::{FetchedHistory, FetchedTurn, KvChange, TurnEnd, VersionRange, pack};
 
 use crate::{
     ahead::FetchRequest,
@@ -127,7 +127,7 @@ impl Store {
         Ok(Self {
             connection: schema::open_writer(path, options)?,
             sessions,
-            recent: (options.writers == 1).then_some(recent),
+            recent: (options.writers() == 1).then_some(recent),
             shard,
             shards: options.shards,
             max_turn_delay_us: clock::micros(options.max_turn_delay),

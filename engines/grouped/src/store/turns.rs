@@ -48,7 +48,7 @@ fn ended(metadata: &ExecutionMetadata) -> bool {
 }
 
 /// 21 bits for each part.
-fn pack(version: &semver::Version) -> i64 {
+pub fn pack(version: &semver::Version) -> i64 {
     [version.major, version.minor, version.patch]
         .iter()
         .fold(0, |packed, part| (packed << 21) | i64::try_from(*part).unwrap_or(i64::MAX).min((1 << 21) - 1))

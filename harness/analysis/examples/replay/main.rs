@@ -8,6 +8,7 @@
 
 mod recordings;
 mod rules;
+mod times;
 mod tools;
 
 use rand::SeedableRng as _;
@@ -15,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 
 use self::{
     recordings::{Recording, blocks, draw, load},
-    rules::{Rule, bootstrap, fixed_threshold, mann_whitney, paired_t, unguarded, uplift},
+    rules::{Rule, bootstrap, fixed_threshold, mann_whitney, paired_t, typical, uplift},
 };
 
 const EXPERIMENTS: u32 = 2_000;
@@ -42,13 +43,15 @@ fn main() {
     let recordings = load();
     rules_table(&recordings);
     println!();
+    times::table(&recordings);
+    println!();
     tools::table(&recordings);
 }
 
 fn rules_table(recordings: &[Recording]) {
     let rules: [(&str, Rule); 6] = [
         ("this project's rule", uplift),
-        ("the same, unguarded", unguarded),
+        ("the same of median rounds", typical),
         ("5 % on medians", fixed_threshold),
         ("Mann–Whitney .05", mann_whitney),
         ("paired bootstrap .05", bootstrap),

@@ -6,7 +6,6 @@ use uplift_analysis::{
     DEFAULT_MARGIN, FAMILY_ALPHA,
     estimate::{Location, mean, median, quantile},
     evidence::Evidence,
-    rank::hodges_lehmann,
     spending::{is_look, share_at},
 };
 
@@ -15,42 +14,35 @@ use crate::recordings::Block;
 /// Whether a rule sees a difference.
 pub type Rule = fn(&[Block], &mut ChaCha8Rng) -> bool;
 
-/// The rule of the verdicts: the planned looks, trimmed mean of the blocks' medians over rounds, spent
-/// error, beyond the margin, in agreement with the Hodges–Lehmann estimate.
+/// The rule of the verdicts: the planned looks, the mean over blocks of the totals, exact joint boundaries, beyond the
+/// margin.
 pub fn uplift(blocks: &[Block], _: &mut ChaCha8Rng) -> bool {
     decided_after(blocks).is_some()
 }
 
 /// The look at which it decides.
 pub fn decided_after(blocks: &[Block]) -> Option<usize> {
+    decides(blocks, |block| block.totals)
+}
+
+/// The same rule about the median round, as the first design had it: what a stall does not move.
+pub fn typical(blocks: &[Block], _: &mut ChaCha8Rng) -> bool {
+    decides(blocks, |block| block.rounds).is_some()
+}
+
+fn decides(blocks: &[Block], value: fn(&Block) -> f64) -> Option<usize> {
     let last = blocks.len();
     looks(last).find(|look| {
-        let values: Vec<f64> = blocks[..*look].iter().map(|block| block.rounds).collect();
-        significant(&values, FAMILY_ALPHA * share_at(*look as u32, last as u32, *look == last))
+        let values: Vec<f64> = blocks[..*look].iter().map(value).collect();
+        let share = share_at(*look as u32, last as u32, *look == last, FAMILY_ALPHA);
+        let Some(evidence) = Evidence::of(&values) else { return false };
+        evidence.excludes_zero(FAMILY_ALPHA * share) && evidence.location.center.abs() > DEFAULT_MARGIN.ln_1p()
     })
 }
 
-fn significant(values: &[f64], alpha: f64) -> bool {
-    let Some(evidence) = Evidence::of(values) else { return false };
-    let center = evidence.location.center;
-    evidence.excludes_zero(alpha)
-        && center.abs() > DEFAULT_MARGIN.ln_1p()
-        && hodges_lehmann(values).is_some_and(|check| check * center > 0.0)
-}
-
-fn looks(last: usize) -> impl Iterator<Item = usize> {
+/// The planned looks.
+pub fn looks(last: usize) -> impl Iterator<Item = usize> {
     (1..=last).filter(move |blocks| is_look(*blocks as u32, last as u32))
-}
-
-/// The same without the guard of the signed-rank test, as the design began.
-pub fn unguarded(blocks: &[Block], _: &mut ChaCha8Rng) -> bool {
-    let last = blocks.len();
-    looks(last).any(|look| {
-        let values: Vec<f64> = blocks[..look].iter().map(|block| block.rounds).collect();
-        let alpha = FAMILY_ALPHA * share_at(look as u32, last as u32, look == last);
-        Location::of(&values)
-            .is_some_and(|location| location.p(0.0) < alpha && location.center.abs() > DEFAULT_MARGIN.ln_1p())
-    })
 }
 
 /// A threshold on the ratio of medians.

@@ -6,23 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use uplift_model::{
     Trial,
     run::{PlannedScenario, Run, RunState},
-    scenario::Interleave,
-    trial::{FailureKind, IDLE_CPU_SHARE_MAX, Idle, Sentinels, TrialOutcome},
+    trial::{FailureKind, Sentinels, TrialOutcome},
     verdict::{ExpectationVerdict, ScenarioVerdict, SettingRow, SettingValue, Status},
 };
 
+use super::{block_time, idle};
 use crate::{
     DEFAULT_MARGIN,
     estimate::median,
     metrics, modelled_disk,
-    pairing::{Pair, kept, throughput_log_ratio},
+    pairing::{Pair, kept},
     settings,
 };
 
 /// The event of a target whose programs left processes behind: nobody looks for that in a list of events.
 const LEFT_BEHIND: &str = "left behind";
-/// A difference between the ratio of totals and the median over rounds above which it is said.
-const STALL_GAP: f64 = 0.05;
 /// The share of the machine's CPU time, taken by others, above which a block is called disturbed.
 const DISTURBED_SHARE: f64 = 0.1;
 
@@ -41,6 +39,7 @@ pub(super) fn describe(
     note_conditions(verdict, pairs);
     note_cpu_latency(verdict, planned, pairs);
     note_disk(verdict, planned, pairs);
+    verdict.notes.extend(block_time::note(pairs));
     verdict.expectations = expectations(planned, trials, variants);
 }
 
@@ -137,9 +136,7 @@ fn judge_status(
             "`{}` and `{}` differ in nothing that is in force: what was asked for differently was ignored or has no effect; see the settings table, and ask for something that the target accepts",
             variants[0], variants[1]
         ));
-    } else if planned.scenario.trial.interleave == Interleave::Turns
-        && let Some(reason) = not_idle(pairs)
-    {
+    } else if let Some(reason) = idle::synced(planned, pairs) {
         verdict.status = Status::Incomparable;
         verdict.reason = Some(reason);
     }
@@ -213,49 +210,21 @@ fn same_launch(planned: &PlannedScenario) -> bool {
     names.all(|name| Some(name) == first)
 }
 
-/// Whether a resident variant worked while the other was measured, in most blocks.
-fn not_idle(pairs: &[Pair<'_>]) -> Option<String> {
-    let sides: [Vec<&Trial>; 2] =
-        [pairs.iter().map(|pair| pair.baseline).collect(), pairs.iter().map(|pair| pair.candidate).collect()];
-    for trials in sides {
-        let Some(variant) = trials.first().map(|trial| &trial.variant) else { continue };
-        let idle: Vec<Idle> = trials.iter().filter_map(|trial| Some(trial.measured.as_ref()?.idle)).collect();
-        let shares: Vec<f64> = idle.iter().filter_map(Idle::cpu_share).collect();
-        let share = median(&shares).unwrap_or(0.0);
-        let syncing = idle.iter().filter(|idle| idle.synced()).count();
-        let remedy = "let the target's quiesce stop its background work, or measure with `interleave = \"trials\"`";
-        if share >= IDLE_CPU_SHARE_MAX {
-            return Some(format!(
-                "`{}` used {:.1} % of a core while it should have been idle (the rule: under 2 %), so it disturbed the other variant; {remedy}",
-                variant,
-                share * 100.0
-            ));
-        }
-        if 2 * syncing > idle.len() {
-            return Some(format!(
-                "`{}` made sync calls while it should have been idle, in {syncing} of {} blocks, so it disturbed the other variant; {remedy}",
-                variant,
-                idle.len()
-            ));
-        }
-    }
-    None
-}
-
-/// What the margins are from, and how old that is.
+/// What a calibration of this machine found, and how old that is. It moves no margin: a margin says which change matters,
+/// and a noisy machine does not make a change matter less.
 fn note_calibration(verdict: &mut ScenarioVerdict, run: &Run, planned: &PlannedScenario) {
     let Some(calibration) = &planned.calibration else { return };
     let hours = run.started_unix_s.saturating_sub(calibration.measured_unix_s) as f64 / 3600.0;
     let age = if hours < 48.0 { format!("{hours:.1} hours") } else { format!("{:.0} days", hours / 24.0) };
     let Some(noise) = calibration.noise.get(&calibration.primary) else { return };
     verdict.notes.push(format!(
-        "calibrated {age} before this run ({} blocks of `{}` against itself, run {}): copies differed by up to {:.1} % in {}, which sets its margin to {:.1} %; margins of other times follow in the same way",
+        "calibrated {age} before this run ({} blocks of `{}` against itself, run {}): copies differed by up to {:.1} % in {}; the margin stays {:.1} %",
         calibration.blocks,
         calibration.variant,
         calibration.run,
         noise.floor * 100.0,
         calibration.primary,
-        calibration.margin(&calibration.primary).unwrap_or(DEFAULT_MARGIN) * 100.0,
+        DEFAULT_MARGIN * 100.0,
     ));
 }
 
@@ -269,25 +238,6 @@ fn note_conditions(verdict: &mut ScenarioVerdict, pairs: &[Pair<'_>]) {
     }
     verdict.notes.extend(fewer_syncs(pairs));
     verdict.notes.extend(left_behind.into_iter().map(|(variant, detail)| format!("`{variant}`: {detail}")));
-    let totals = |pair: &Pair<'_>| -> Option<f64> {
-        let rate = |trial: &Trial| {
-            let turns = kept(trial);
-            let (ok, ns) = turns.iter().fold((0, 0), |(ok, ns), turn| (ok + turn.ok, ns + turn.wall_ns));
-            (ok > 0 && ns > 0).then(|| ok as f64 / ns as f64)
-        };
-        Some((rate(pair.candidate)? / rate(pair.baseline)?).ln())
-    };
-    let rounds: Vec<f64> = pairs.iter().filter_map(throughput_log_ratio).collect();
-    let whole: Vec<f64> = pairs.iter().filter_map(totals).collect();
-    if let (Some(rounds), Some(whole)) = (median(&rounds), median(&whole))
-        && (whole - rounds).abs() > STALL_GAP
-    {
-        verdict.notes.push(format!(
-            "over whole blocks the throughput changed by {:+.1} %, in the median round by {:+.1} %: the variants stall differently",
-            whole.exp_m1() * 100.0,
-            rounds.exp_m1() * 100.0
-        ));
-    }
     type Share = fn(&Sentinels) -> Option<f64>;
     let sentinels: [(Share, &str); 2] = [
         (|sentinels| sentinels.steal_share, "stolen by the hypervisor"),

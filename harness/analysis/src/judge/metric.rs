@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use uplift_model::{
     Better, MetricClass, MetricSpec,
     run::PlannedScenario,
-    verdict::{Estimate, MetricVerdict, Verdict},
+    scenario::Comparison,
+    trial::TurnRecord,
+    verdict::{Distribution, Estimate, MetricVerdict, Position, Verdict},
 };
 
+use super::stalls;
 use crate::{
     BLOCKS_MIN, DEFAULT_MARGIN, FAMILY_ALPHA,
     correction::Corrected,
-    deterministic_counter::{self, Strict},
-    estimate::{mean, median, median_interval},
-    evidence::Evidence,
+    deterministic_counter::SPREAD_MAX,
+    estimate::{Location, mean, median, median_interval},
+    evidence::{Evidence, Outcome},
     metrics,
-    pairing::{Pair, kept, ratio_log_ratio, throughput_log_ratio},
-    proportion,
-    rank::hodges_lehmann,
+    pairing::{Pair, kept, rounds, total_log_ratio, total_rate, typical_log_ratio, typical_log_ratio_of},
+    power::{BLOCKS_MOST, Rule},
+    proportion::{self, Count, Failures},
 };
 
 /// The power of the minimum detectable effect.
@@ -26,36 +29,25 @@ const POWER: f64 = 0.8;
 pub(crate) const MEDIAN_LEVEL: f64 = 0.95;
 /// The margin of a proportion in points, for each per cent of a ratio's margin: success rates are near 1.
 const POINTS: f64 = 0.1;
-/// The smallest change that a metric without a margin is thought to be asked about, and that of a proportion in points.
+/// The failure rate that a scenario may have which does not say otherwise.
+const ERROR_BUDGET: f64 = DEFAULT_MARGIN * POINTS;
+/// A failure rate that is known to be within this factor of the other has not changed.
+const FAILURE_FACTOR: f64 = 1.25;
+/// The smallest change that a metric without a margin is thought to be asked about.
 const CHANGE_MIN: f64 = 0.005;
-const POINTS_MIN: f64 = 0.0005;
 
 /// A metric of both trials of a block, or why it is not available.
 type BlockValues = (Result<f64, String>, Result<f64, String>);
 
-/// Failed and attempted operations of both variants.
-#[derive(Clone, Copy)]
-struct Attempts {
-    failed: u64,
-    baseline: u64,
-    candidate: u64,
-}
-
-impl Attempts {
-    fn of(pairs: &[Pair<'_>]) -> Self {
-        let mut attempts = Self { failed: 0, baseline: 0, candidate: 0 };
-        for pair in pairs {
-            for turn in kept(pair.baseline) {
-                attempts.failed += turn.failed;
-                attempts.baseline += turn.attempts;
-            }
-            for turn in kept(pair.candidate) {
-                attempts.failed += turn.failed;
-                attempts.candidate += turn.attempts;
-            }
-        }
-        attempts
-    }
+/// What a difference of two values is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scale {
+    /// ln(candidate / baseline).
+    Log,
+    /// (candidate − baseline) / the baseline's mean, where a value is 0 and has no logarithm.
+    Relative,
+    /// candidate − baseline: of proportions, and where the baseline has nothing that a change could be relative to.
+    Difference,
 }
 
 /// One metric before correction.
@@ -66,12 +58,14 @@ pub(crate) struct MetricTest {
     candidate: Vec<f64>,
     absent: Option<String>,
     evidence: Option<Evidence>,
-    check: Option<f64>,
+    typical: Option<Location>,
+    distribution: Option<Distribution>,
     pub(crate) p: Option<f64>,
     margin: f64,
-    linear: bool,
+    scale: Scale,
     pub(crate) corrected: Option<Corrected>,
-    attempts: Option<Attempts>,
+    failures: Option<Failures>,
+    budget: f64,
 }
 
 /// Every metric of the pairs, in the order of the records.
@@ -89,7 +83,8 @@ pub(crate) fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<Metric
             if !order.iter().any(|spec| spec.name == value.spec.name) {
                 order.push(value.spec.clone());
             }
-            values.entry(value.spec.name.to_string()).or_default().push((value.value.clone(), other));
+            let both = set_aside_rate(&value.spec, pair).unwrap_or_else(|| (value.value.clone(), other));
+            values.entry(value.spec.name.to_string()).or_default().push(both);
         }
     }
     order
@@ -101,59 +96,105 @@ pub(crate) fn tests(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Vec<Metric
         .collect()
 }
 
+/// The throughput of a block of which rounds are set aside: what is shown is of the same rounds as its change.
+fn set_aside_rate(spec: &MetricSpec, pair: &Pair<'_>) -> Option<BlockValues> {
+    if spec.name != "throughput" || !pair.sets_aside {
+        return None;
+    }
+    let rounds = rounds(pair);
+    let none = || "every round was set aside".to_owned();
+    let of = |rate: Option<f64>| rate.map(|rate| rate * 1e9).ok_or_else(none);
+    Some((of(total_rate(rounds.iter().map(|round| round.0))), of(total_rate(rounds.iter().map(|round| round.1)))))
+}
+
 fn test(planned: &PlannedScenario, pairs: &[Pair<'_>], spec: MetricSpec, blocks: &[BlockValues]) -> MetricTest {
-    let both: Vec<(f64, f64)> =
-        blocks.iter().filter_map(|(a, b)| Some((*a.as_ref().ok()?, *b.as_ref().ok()?))).collect();
+    // A tail is absent where a block has too few operations, which are those in which a variant was slow: to judge the others
+    // would choose among the data.
+    let has_gaps = blocks.iter().any(|(a, b)| a.is_err() || b.is_err());
+    let withheld = has_gaps && ["_p99", "_p999"].iter().any(|tail| spec.name.ends_with(tail));
+    let of_both = |(a, b): &BlockValues| Some((*a.as_ref().ok()?, *b.as_ref().ok()?)).filter(|_| !withheld);
+    let both: Vec<(f64, f64)> = blocks.iter().filter_map(of_both).collect();
     let absent = blocks.iter().find_map(|(a, b)| a.as_ref().err().or(b.as_ref().err())).cloned();
-    let primary = spec.name == planned.scenario.primary;
-    let known = planned.calibration.as_ref().and_then(|calibration| calibration.margin(&spec.name));
-    let margin = match spec.class {
-        MetricClass::Counter => 0.0,
-        MetricClass::Proportion => DEFAULT_MARGIN,
-        MetricClass::Time | MetricClass::Info => known.unwrap_or(DEFAULT_MARGIN),
-    };
-    let mut attempts = None;
-    // Where a value is 0 the ratio has no logarithm, and leaving such blocks out would choose among the data: the
-    // differences are then taken relative to the baseline's mean.
+    let is_throughput = spec.name == "throughput";
     let center = mean(&both.iter().map(|(a, _)| *a).collect::<Vec<_>>()).unwrap_or(0.0);
-    let linear = spec.class == MetricClass::Proportion || both.iter().any(|(a, b)| *a <= 0.0 || *b <= 0.0);
-    let (evidence, check) = if spec.class == MetricClass::Proportion {
-        // Other proportions are not of attempts that failed.
-        attempts = (spec.name == "success_rate").then(|| Attempts::of(pairs));
-        (proportion::difference(&both).map(Evidence::of_mean), None)
+    // Leaving out blocks in which a value is 0 would choose among the data.
+    let scale = if spec.class == MetricClass::Proportion || center <= 0.0 {
+        Scale::Difference
+    } else if both.iter().any(|(a, b)| *a <= 0.0 || *b <= 0.0) {
+        Scale::Relative
     } else {
-        let by_round: Vec<f64> = match spec.class {
-            MetricClass::Time if !linear => pairs.iter().filter_map(|pair| ratio_log_ratio(pair, &spec.name)).collect(),
-            _ => Vec::new(),
+        Scale::Log
+    };
+    // The change of each block, and whether the candidate was started first in it.
+    let ordered: Vec<(f64, bool)> = blocks
+        .iter()
+        .zip(pairs)
+        .filter_map(|(block, pair)| {
+            let (a, b) = of_both(block)?;
+            let change = match scale {
+                Scale::Log if is_throughput => total_log_ratio(pair)?,
+                Scale::Log => (b / a).ln(),
+                Scale::Relative => (b - a) / center,
+                Scale::Difference => b - a,
+            };
+            Some((change, pair.candidate.position < pair.baseline.position))
+        })
+        .collect();
+    let (changes, first): (Vec<f64>, Vec<bool>) = ordered.into_iter().unzip();
+    let evidence = Evidence::of_ordered(&changes, &first);
+    let failures = (spec.name == "success_rate").then(|| Failures::of(&counts(pairs)));
+    let typical = (spec.class == MetricClass::Time && scale == Scale::Log).then(|| {
+        let by_round: Vec<f64> = if is_throughput {
+            pairs.iter().filter_map(typical_log_ratio).collect()
+        } else {
+            pairs.iter().filter_map(|pair| typical_log_ratio_of(pair, &spec.name)).collect()
         };
-        let changes: Vec<f64> = match (linear, spec.name == "throughput") {
-            // A time that each round has by itself is paired within rounds, as throughput is.
-            (false, false) if !by_round.is_empty() && by_round.len() == both.len() => by_round,
-            (false, true) => pairs.iter().filter_map(throughput_log_ratio).collect(),
-            (false, false) => both.iter().map(|(a, b)| (b / a).ln()).collect(),
-            (true, _) if center > 0.0 => both.iter().map(|(a, b)| (b - a) / center).collect(),
-            (true, _) => Vec::new(),
-        };
-        (Evidence::of(&changes), hodges_lehmann(&changes))
+        // What no round has by itself is typical over blocks only.
+        Location::typical(if by_round.len() == changes.len() { &by_round } else { &changes })
+    });
+    let p = match &failures {
+        Some(failures) if blocks.len() >= BLOCKS_MIN => Some(failures.p()),
+        Some(_) => None,
+        // Where nothing is nothing in every block there is nothing to be tested, and no place of a family to be taken.
+        None if both.iter().all(|(a, b)| *a == 0.0 && *b == 0.0) => None,
+        None => evidence.as_ref().filter(|evidence| evidence.n() >= BLOCKS_MIN).map(Evidence::p),
     };
     // What only one side has cannot be compared, but it can be shown.
     let of_side = |pair: fn(&(f64, f64)) -> f64, alone: fn(&BlockValues) -> Option<f64>| -> Vec<f64> {
         if both.is_empty() { blocks.iter().filter_map(alone).collect() } else { both.iter().map(pair).collect() }
     };
+    let budget = planned.scenario.expect.get("success_rate").filter(|bound| {
+        !bound.relative
+            && bound.limit < 1.0
+            && matches!(bound.comparison, Comparison::GreaterOrEqual | Comparison::Greater)
+    });
     MetricTest {
-        primary,
+        primary: spec.name == planned.scenario.primary,
         baseline: of_side(|pair| pair.0, |block| block.0.clone().ok()),
         candidate: of_side(|pair| pair.1, |block| block.1.clone().ok()),
         absent: if both.is_empty() { absent } else { None },
-        p: evidence.as_ref().filter(|evidence| evidence.n() >= BLOCKS_MIN).map(Evidence::p),
+        p,
         evidence,
-        check,
-        margin,
-        linear,
+        typical: typical.flatten(),
+        distribution: if is_throughput { stalls::distribution(pairs) } else { None },
+        margin: if spec.class == MetricClass::Counter { 0.0 } else { DEFAULT_MARGIN },
+        scale,
         corrected: None,
-        attempts,
+        failures,
+        budget: budget.map_or(ERROR_BUDGET, |bound| 1.0 - bound.limit),
         spec,
     }
+}
+
+/// Failed and attempted operations of each block.
+fn counts(pairs: &[Pair<'_>]) -> Vec<[Count; 2]> {
+    let of = |turns: &[TurnRecord]| {
+        turns.iter().fold(Count::default(), |sum, turn| Count {
+            failed: sum.failed + turn.failed,
+            attempts: sum.attempts + turn.attempts,
+        })
+    };
+    pairs.iter().map(|pair| [of(kept(pair.baseline)), of(kept(pair.candidate))]).collect()
 }
 
 impl MetricTest {
@@ -167,57 +208,41 @@ impl MetricTest {
         self.corrected.map_or(FAMILY_ALPHA, |corrected| corrected.alpha) * share
     }
 
-    fn is_ratio(&self) -> bool {
-        self.spec.class != MetricClass::Proportion
-    }
-
     /// A change on the scale in which it is shown. No quantity here can fall by more than all of it.
     fn shown(&self, value: f64) -> f64 {
-        match (self.linear, self.is_ratio()) {
-            (true, true) => value.max(-1.0),
-            (true, false) => value,
-            (false, _) => value.exp_m1(),
+        match self.scale {
+            Scale::Log => value.exp_m1(),
+            Scale::Relative => value.max(-1.0),
+            Scale::Difference => value,
         }
     }
 
-    /// The verdict and its reason.
-    pub(super) fn decide(&self, share: f64) -> (Verdict, String) {
+    /// Whether there is a change that can be shown: none from nothing to something.
+    fn has_change(&self) -> bool {
+        self.scale != Scale::Difference
+            || self.spec.class == MetricClass::Proportion
+            || self.baseline.iter().chain(&self.candidate).all(|value| *value == 0.0)
+    }
+
+    /// The verdict and its reason. `slack` is by how much the truth may lie below and above what was measured, beside
+    /// chance.
+    pub(super) fn decide(&self, share: f64, slack: [f64; 2]) -> (Verdict, String) {
         if let Some(reason) = &self.absent {
             return (Verdict::Inconclusive, format!("not available: {reason}"));
         }
         if self.spec.class == MetricClass::Info {
             return (Verdict::Inconclusive, "described, not judged".to_owned());
         }
-        if let Some(Attempts { failed: 0, baseline, candidate }) = self.attempts {
-            let tried = baseline + candidate;
-            return (
-                Verdict::Unchanged,
-                format!(
-                    "0 of {tried} operations failed; the failure rate is below {:.1e} (rule of three)",
-                    proportion::rule_of_three(tried)
-                ),
-            );
-        }
-        if self.baseline.len() < BLOCKS_MIN {
+        let blocks = self.baseline.len();
+        if blocks < BLOCKS_MIN {
             return (
                 Verdict::Inconclusive,
-                format!("{} blocks are fewer than the {BLOCKS_MIN} that a verdict needs", self.baseline.len()),
+                format!("{blocks} blocks are fewer than the {BLOCKS_MIN} that a verdict needs"),
             );
         }
-        if self.spec.class == MetricClass::Counter {
-            match deterministic_counter::compare(&self.baseline, &self.candidate) {
-                Strict::Same => {
-                    return (Verdict::Unchanged, "a near-deterministic counter with equal values".to_owned());
-                }
-                Strict::Differ(change) if self.is_beyond_chance(share) => {
-                    let up = change.is_none_or(|change| change > 0.0);
-                    return (
-                        direction(self.spec.better, up),
-                        "a near-deterministic counter with other values".to_owned(),
-                    );
-                }
-                Strict::Differ(_) | Strict::NotStrict => {}
-            }
+        let alpha = self.interval_alpha(share);
+        if let Some(failures) = &self.failures {
+            return self.decide_failures(failures, alpha);
         }
         let Some(evidence) = &self.evidence else {
             return (Verdict::Inconclusive, "the values have no ratio".to_owned());
@@ -225,53 +250,122 @@ impl MetricTest {
         if evidence.n() < BLOCKS_MIN {
             return (Verdict::Inconclusive, format!("only {} blocks have a ratio", evidence.n()));
         }
-        let alpha = self.interval_alpha(share);
-        let [low, high] = evidence.interval(alpha);
+        if self.spec.class == MetricClass::Counter
+            && self.baseline.iter().chain(&self.candidate).all(|value| *value == self.baseline[0])
+        {
+            return (Verdict::Unchanged, "equal in every block".to_owned());
+        }
+        // A counter has no margin for a change; that there is none is shown within the spread of a deterministic one.
         let margin = self.margin();
-        let center = evidence.location.center;
-        if evidence.excludes_zero(alpha) && center.abs() > margin {
-            if self.check.is_some_and(|check| check * center < 0.0) {
-                return (
-                    Verdict::Inconclusive,
-                    "the trimmed mean and the Hodges–Lehmann estimate disagree in direction".to_owned(),
-                );
+        let same = if self.spec.class == MetricClass::Counter { SPREAD_MAX } else { margin };
+        let level = level_words(evidence.usable(alpha));
+        match evidence.outcome(alpha, margin, same, slack) {
+            Outcome::Changed { up, at_least_margin } => {
+                let reason = match (margin > 0.0, at_least_margin) {
+                    (true, true) => format!("the {level} interval lies beyond {}", self.margin_words()),
+                    (true, false) => {
+                        format!("the {level} interval excludes no change, not one of less than {}", self.margin_words())
+                    }
+                    (false, _) => format!("the {level} interval excludes no change"),
+                };
+                return (direction(self.spec.better, up), reason);
             }
-            let level = format!("the {} interval excludes no change", level_words(evidence.usable(alpha)));
-            return (direction(self.spec.better, center > 0.0), level);
+            Outcome::Within => {
+                let within = format!("the {level} interval lies within {}", self.words(same));
+                return match self.typical.map(|typical| typical.interval(evidence.usable(alpha))) {
+                    Some([low, high]) if low < -same || same < high => (
+                        Verdict::Inconclusive,
+                        format!("{within}, that of the typical change does not: the one may hide the other"),
+                    ),
+                    _ => (Verdict::Unchanged, within),
+                };
+            }
+            Outcome::Open => {}
         }
-        if -margin <= low && high <= margin && margin > 0.0 {
-            let level = level_words(evidence.usable(alpha));
-            return (Verdict::Unchanged, format!("the {level} interval lies within {}", self.margin_words()));
-        }
-        (Verdict::Inconclusive, self.remedy(evidence, alpha))
+        (Verdict::Inconclusive, self.remedy(evidence, alpha, share))
     }
 
-    /// Whether values of a near-deterministic counter lie apart for a reason. Ranges of counters that vary at all lie
-    /// apart by chance in one of 126 comparisons of five blocks, and there are several counters in a report; those that
-    /// do not vary have an interval of no width.
-    fn is_beyond_chance(&self, share: f64) -> bool {
-        self.evidence.as_ref().is_none_or(|evidence| evidence.excludes_zero(self.interval_alpha(share)))
+    fn decide_failures(&self, failures: &Failures, alpha: f64) -> (Verdict, String) {
+        let [baseline, candidate] = failures.totals;
+        let tried = baseline.attempts.min(candidate.attempts);
+        let budget = format!("{} % of attempts", short(self.budget * 100.0));
+        if failures.failed() == 0 {
+            let most = proportion::none_below(tried, alpha);
+            let seen = format!(
+                "0 of {} operations failed; the failure rate of either is below {most:.1e}",
+                baseline.attempts + candidate.attempts
+            );
+            return if most <= self.budget {
+                (Verdict::Unchanged, format!("{seen}, within the budget of {budget}"))
+            } else {
+                let wanted = proportion::tries_for(self.budget, alpha);
+                (
+                    Verdict::Inconclusive,
+                    format!(
+                        "{seen}, which is not within the budget of {budget}: {wanted} attempts of each would show it"
+                    ),
+                )
+            };
+        }
+        let [low, high] = failures.ratio_interval(alpha);
+        let [a, b] = failures.rates();
+        let times =
+            |ratio: f64| if ratio.is_finite() { format!("×{}", short(ratio)) } else { "any factor".to_owned() };
+        let seen = format!(
+            "{} of {} and {} of {} operations failed ({} interval of the ratio: {} to {})",
+            baseline.failed,
+            baseline.attempts,
+            candidate.failed,
+            candidate.attempts,
+            level_words(alpha),
+            times(low),
+            times(high)
+        );
+        let within = |side| failures.at_most(side, alpha) <= self.budget;
+        if (low > 1.0 && b > a * FAILURE_FACTOR) || (high < 1.0 && a > b * FAILURE_FACTOR) {
+            (direction(self.spec.better, b < a), seen)
+        } else if high <= FAILURE_FACTOR && low >= 1.0 / FAILURE_FACTOR {
+            (Verdict::Unchanged, format!("{seen}, within ×{FAILURE_FACTOR}"))
+        } else if within(0) && within(1) {
+            (Verdict::Unchanged, format!("{seen}; both are within the budget of {budget}"))
+        } else {
+            (Verdict::Inconclusive, format!("{seen}: neither told apart nor both within the budget of {budget}"))
+        }
     }
 
     /// The margin on the scale of the evidence.
     fn margin(&self) -> f64 {
-        match (self.is_ratio(), self.linear) {
-            (true, false) => self.margin.ln_1p(),
-            (true, true) => self.margin,
-            (false, _) => self.margin * POINTS,
+        match (self.spec.class, self.scale) {
+            (MetricClass::Proportion, _) => self.margin * POINTS,
+            (_, Scale::Log) => self.margin.ln_1p(),
+            // From nothing to something is a change of any size.
+            (_, Scale::Difference) => 0.0,
+            (_, Scale::Relative) => self.margin,
         }
     }
 
     fn margin_words(&self) -> String {
-        if self.is_ratio() {
-            format!("±{:.1} %", self.margin * 100.0)
-        } else {
+        if self.spec.class == MetricClass::Proportion {
             format!("±{:.2} points", self.margin * POINTS * 100.0)
+        } else {
+            self.words(self.margin)
         }
     }
 
+    fn words(&self, margin: f64) -> String {
+        match self.spec.class {
+            MetricClass::Counter => format!("±{:.1} %", margin * 100.0),
+            _ => format!("±{:.1} %", self.margin * 100.0),
+        }
+    }
+
+    /// The rule that a number of blocks is held against: without the share of this look, since a longer plan has its own.
+    fn rule(&self, evidence: &Evidence, alpha: f64, share: f64) -> Rule {
+        Rule { deviation: evidence.deviation(), alpha: alpha / share.max(f64::MIN_POSITIVE), margin: self.margin() }
+    }
+
     /// Why it is open, and what would decide it.
-    fn remedy(&self, evidence: &Evidence, alpha: f64) -> String {
+    fn remedy(&self, evidence: &Evidence, alpha: f64, share: f64) -> String {
         let margin = self.margin();
         let why = match (evidence.excludes_zero(alpha), margin > 0.0) {
             (true, _) => {
@@ -280,17 +374,42 @@ impl MetricTest {
             (false, true) => format!("the interval includes both 0 and changes larger than {}", self.margin_words()),
             (false, false) => "the interval includes 0, and a counter has no margin".to_owned(),
         };
-        let wanted = margin.max(if self.is_ratio() { CHANGE_MIN } else { POINTS_MIN });
-        match evidence.blocks_to_detect(wanted, alpha, POWER) {
-            Some(blocks) if blocks > evidence.n() => format!("{why}; about {blocks} blocks would decide it"),
-            Some(_) => why,
-            None => format!("{why}; it would need more than 10,000 blocks"),
+        if self.scale == Scale::Difference {
+            return why;
         }
+        let rule = self.rule(evidence, alpha, share);
+        let wanted = (2.0 * margin).max(CHANGE_MIN);
+        let finds = rule.blocks(evidence.n(), POWER, |rule, n| rule.finds(n, wanted));
+        let shows = rule.blocks(evidence.n(), POWER, Rule::shows_none).filter(|_| margin > 0.0);
+        let size = format!("±{:.1} %", wanted.exp_m1() * 100.0);
+        match (finds, shows) {
+            (Some(blocks), None) => format!("{why}; about {blocks} blocks would find a change of {size} 8 times in 10"),
+            (Some(blocks), Some(none)) => {
+                format!(
+                    "{why}; about {blocks} blocks would find a change of {size} 8 times in 10, about {none} would show that there is none"
+                )
+            }
+            (None, _) => format!("{why}; it would need more than {BLOCKS_MOST} blocks"),
+        }
+    }
+
+    /// The typical change beside the total, where both part by more than the margin: in words.
+    fn parting(&self, center: f64) -> Option<String> {
+        let typical = self.typical?;
+        if (typical.center - center).abs() <= self.margin() || self.spec.class != MetricClass::Time {
+            return None;
+        }
+        let percent = |value: f64| format!("{:+.1} %", value.exp_m1() * 100.0);
+        let cause = match &self.distribution {
+            Some(distribution) => stalls::cause(distribution, self.baseline.len(), center < typical.center),
+            None => "a few blocks differ from the others".to_owned(),
+        };
+        Some(format!("typical {}, total {}: {cause}", percent(typical.center), percent(center)))
     }
 
     /// The verdict on it; `weaker` says how its durability is weaker, where it is.
     pub(crate) fn finish(&self, share: f64, weaker: Option<&str>) -> MetricVerdict {
-        let (mut verdict, mut reason) = self.decide(share);
+        let (mut verdict, mut reason) = self.decide(share, [0.0; 2]);
         if verdict == Verdict::Improved
             && self.spec.class != MetricClass::Proportion
             && let Some(weaker) = weaker
@@ -299,7 +418,8 @@ impl MetricTest {
             reason = format!("faster by weakening durability: {weaker}");
         }
         let alpha = self.interval_alpha(share);
-        let evidence = self.evidence.as_ref().filter(|evidence| evidence.n() >= 2);
+        let evidence = self.evidence.as_ref().filter(|evidence| evidence.n() >= 2 && self.has_change());
+        let enough = evidence.filter(|evidence| evidence.n() >= BLOCKS_MIN);
         let estimate = |values: &[f64]| {
             Some(Estimate {
                 median: median(values)?,
@@ -307,11 +427,10 @@ impl MetricTest {
                 n: u32::try_from(values.len()).unwrap_or(u32::MAX),
             })
         };
-        let zero_ratio = || {
-            // Counters that are 0 have no logarithm: where nothing is nothing on both sides, nothing changed.
-            let (a, b) = (mean(&self.baseline)?, mean(&self.candidate)?);
-            (a == b && self.absent.is_none()).then_some(0.0)
-        };
+        let judged = enough.filter(|_| self.spec.class != MetricClass::Info);
+        let typical = self.typical.filter(|_| judged.is_some());
+        let position =
+            judged.filter(|_| self.primary && self.scale == Scale::Log).and_then(|evidence| evidence.position);
         MetricVerdict {
             metric: self.spec.name.to_string(),
             unit: self.spec.unit,
@@ -321,22 +440,38 @@ impl MetricTest {
             about: self.spec.about.to_string(),
             baseline: estimate(&self.baseline),
             candidate: estimate(&self.candidate),
-            change: evidence.map(|evidence| self.shown(evidence.location.center)).or_else(zero_ratio),
-            ci: evidence.filter(|evidence| evidence.n() >= BLOCKS_MIN).map(|evidence| match self.attempts {
-                // Values that are all 1 have no spread, but are no proof that nothing ever fails.
-                Some(Attempts { failed: 0, baseline, candidate }) => {
-                    [-proportion::none_below(candidate, alpha), proportion::none_below(baseline, alpha)]
-                }
-                _ => evidence.interval(alpha).map(|end| self.shown(end)),
+            change: match &self.failures {
+                Some(failures) if !self.baseline.is_empty() => Some(failures.rates()[0] - failures.rates()[1]),
+                _ => evidence.map(|evidence| self.shown(evidence.location.center)),
+            },
+            ci: enough.map(|evidence| match &self.failures {
+                Some(failures) => failures.difference_interval(alpha),
+                None => evidence.interval(alpha).map(|end| self.shown(end)),
             }),
             p: self.p,
-            minimum_detectable: evidence
-                .filter(|evidence| evidence.n() >= BLOCKS_MIN && self.spec.class != MetricClass::Info)
-                .filter(|_| self.attempts.is_none_or(|attempts| attempts.failed > 0))
-                .map(|evidence| self.shown(evidence.location.minimum_detectable(evidence.usable(alpha), POWER))),
+            minimum_detectable: judged
+                .filter(|evidence| self.failures.is_none() && evidence.deviation() > 0.0)
+                .map(|evidence| self.shown(self.rule(evidence, alpha, share).minimum_detectable(evidence.n(), POWER))),
+            typical: typical.map(|typical| typical.center.exp_m1()),
+            typical_ci: typical
+                .zip(judged)
+                .map(|(typical, evidence)| typical.interval(evidence.usable(alpha)).map(f64::exp_m1)),
+            parting: judged.and_then(|evidence| self.parting(evidence.location.center)),
+            distribution: self.distribution.clone().filter(|_| judged.is_some()),
+            position: position.zip(judged).map(|(position, evidence)| Position {
+                change: position.center.exp_m1(),
+                ci: position.interval(evidence.usable(alpha)).map(f64::exp_m1),
+            }),
+            corrected_for_stop: None,
             verdict,
             reason,
         }
+    }
+
+    /// The change corrected for a stop at the look that found it.
+    pub(crate) fn corrected_for_stop(&self, share: f64) -> Option<f64> {
+        let evidence = self.evidence.as_ref().filter(|_| self.scale == Scale::Log && self.failures.is_none())?;
+        Some(self.shown(evidence.corrected_for_stop(self.interval_alpha(share), self.margin())))
     }
 }
 
@@ -351,4 +486,17 @@ pub(crate) fn direction(better: Better, up: bool) -> Verdict {
 fn level_words(alpha: f64) -> String {
     let level = (1.0 - alpha) * 100.0;
     if level > 99.99 { ">99.99 %".to_owned() } else { format!("{level:.2} %") }
+}
+
+/// Three significant digits at most.
+fn short(value: f64) -> String {
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 1.0 {
+        1
+    } else {
+        3
+    };
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }

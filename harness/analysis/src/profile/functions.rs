@@ -13,7 +13,7 @@ use super::{
 /// A function's shares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionShare {
-    /// Its name.
+    /// As it stands in the folded stacks, demangled.
     pub function: String,
     /// Whether it is the kernel's.
     pub kernel: bool,

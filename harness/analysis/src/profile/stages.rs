@@ -138,7 +138,7 @@ pub fn moves(pairs: &[(&Trial, &Trial)]) -> Vec<StageMove> {
                 return None;
             }
             let changes: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after - before).collect();
-            let location = Location::of(&changes);
+            let location = Location::mean(&changes);
             let ((worker, stage), waiting) = key;
             Some(StageMove {
                 worker,

@@ -197,6 +197,7 @@ mod tests {
             frames: Vec::new(),
             folded: "client;docdb::apply 12\nflusher;docdb::flush 4\n".to_owned(),
             folded_off_cpu: None,
+            not_sampled: None,
             lost: Some(0),
             symbolised_share: 1.0,
             kernel_frames: true,

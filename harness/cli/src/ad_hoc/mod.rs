@@ -2,7 +2,7 @@
 //!
 //! So what `--save` writes is what was measured, and a run knows no difference.
 
-mod names;
+pub mod names;
 
 use std::{
     env, fs,
@@ -19,7 +19,7 @@ use crate::{
     catalogue::{self, Entry},
     error::CliError,
     output::Terminal,
-    revisions,
+    revisions, scenario_files,
 };
 
 /// The target that programs are for.
@@ -28,6 +28,10 @@ const TARGET: &str = "command";
 const BUDGET: Duration = Duration::from_secs(6);
 /// How long the runs of one block take, where they are quick.
 const BLOCK: &str = "300ms";
+/// The same where the number of runs must not depend on how quick they are.
+const UNBOUNDED_BLOCK: &str = "24h";
+/// What a gate allows a program to lose where no rule was given.
+const RULE: &str = "5%";
 /// The most runs of each program in one block.
 const ROUNDS: i64 = 100;
 /// The fewest blocks that give a verdict, and as many as are worth a start of their own.
@@ -58,8 +62,15 @@ pub fn resolve(
     if args.cmd.is_empty() {
         return Ok(None);
     }
+    args.check()?;
     if !targets.iter().any(|target| target.name() == TARGET) {
         return Err(CliError::usage("this binary has no target `command`", "register it, or use the binary `uplift`"));
+    }
+    if args.runs.is_some() && (trials.budget.is_some() || trials.blocks.is_some() || trials.quick) {
+        return Err(CliError::usage(
+            "--runs says exactly how many runs there are, and so do --budget, --blocks and --quick",
+            "give one of them",
+        ));
     }
     let programs = programs(args)?;
     let variants: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
@@ -75,6 +86,11 @@ pub fn resolve(
         }
         trials.blocks = Some(blocks);
         rounds = i64::from(each);
+    } else if args.min_runs.is_some() || args.max_runs.is_some() {
+        (trials.blocks, rounds) = between(args.min_runs, args.max_runs)?;
+        if trials.budget.is_none() && trials.blocks.is_none() && !trials.quick {
+            trials.budget = Some(HumanDuration(BUDGET));
+        }
     } else if trials.budget.is_none() && trials.blocks.is_none() && !trials.quick {
         trials.budget = Some(HumanDuration(BUDGET));
     }
@@ -151,6 +167,24 @@ fn blocks_of(runs: u32) -> (u32, u32) {
     (best, runs.div_ceil(best))
 }
 
+/// Blocks, where their number follows, and rounds for at least `fewest` and at most `most` runs.
+fn between(fewest: Option<u32>, most: Option<u32>) -> Result<(Option<u32>, i64), CliError> {
+    let least = fewest.map_or(1, |fewest| fewest.div_ceil(*BLOCKS.start()));
+    let Some(most) = most else { return Ok((None, i64::from(least))) };
+    if fewest.is_some_and(|fewest| fewest > most) {
+        return Err(CliError::usage(
+            format!("--min-runs {} is more than --max-runs {most}", fewest.unwrap_or_default()),
+            "give a smaller number of at least so many runs",
+        ));
+    }
+    if fewest.is_some() {
+        // As many as must be, then more of the same up to the most.
+        return Ok((Some((most / least).clamp(1, *BLOCKS.end())), i64::from(least)));
+    }
+    let blocks = most.clamp(1, *BLOCKS.end());
+    Ok((Some(blocks), i64::from((most / blocks).max(1))))
+}
+
 /// The text of the scenario file.
 fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String, CliError> {
     let mut workload = Table::new();
@@ -209,6 +243,7 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
         metrics.insert(name, Value::Table(rule));
     }
     let primary = metrics.keys().next().cloned().unwrap_or_else(|| "run_time".to_owned());
+    let gate = gate(args, &primary, &metrics)?;
     if !metrics.is_empty() {
         workload.insert("metrics".to_owned(), Value::Table(metrics));
     }
@@ -238,7 +273,9 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
     trial.insert("turn_operations".to_owned(), Value::Integer(1));
     trial.insert("rounds".to_owned(), Value::Integer(rounds));
     if args.runs.is_none() {
-        trial.insert("block".to_owned(), Value::String(BLOCK.to_owned()));
+        // At least so many runs are runs, however long they take.
+        let block = if args.min_runs.is_some() { UNBOUNDED_BLOCK } else { BLOCK };
+        trial.insert("block".to_owned(), Value::String(block.to_owned()));
     }
     let longest = args.timeout.map_or(TIMEOUT, |timeout| timeout.0) + BESIDE_RUN;
     trial.insert("timeout".to_owned(), Value::String(HumanDuration(longest).to_string()));
@@ -248,12 +285,39 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
     whole.insert("target".to_owned(), Value::String(TARGET.to_owned()));
     whole.insert("title".to_owned(), Value::String(title(programs)));
     whole.insert("primary".to_owned(), Value::String(primary));
-    for (name, table) in [("workload", workload), ("trial", trial), ("settings", settings), ("variants", tables)] {
+    for (name, table) in
+        [("workload", workload), ("trial", trial), ("settings", settings), ("variants", tables), ("gate", gate)]
+    {
         if !table.is_empty() {
             whole.insert(name.to_owned(), Value::Table(table));
         }
     }
     toml::to_string(&whole).map_err(|error| CliError::usage(format!("--cmd: {error}"), ""))
+}
+
+/// What a gate holds the second program to.
+fn gate(args: &CommandArgs, primary: &str, metrics: &Table) -> Result<Table, CliError> {
+    let mut gate = Table::new();
+    for rule in &args.rules {
+        let at = rule.find(['<', '>', '=']).filter(|at| *at > 0).ok_or_else(|| {
+            CliError::usage(
+                format!("--rule `{rule}` is not a metric with a limit"),
+                "write for instance --rule 'run_time <= +5%' or --rule 'syncs_per_op <= +0%'",
+            )
+        })?;
+        gate.insert(rule[..at].trim().to_owned(), Value::String(rule[at..].trim().to_owned()));
+    }
+    if gate.is_empty() && args.gated {
+        // Of a value of a known tool the extractor knows the direction, which only the target can tell.
+        let better = metrics.get(primary).and_then(|rule| rule.get("better")).and_then(Value::as_str);
+        let rule = match (better, metrics.contains_key(primary)) {
+            (Some("higher"), _) => format!(">= -{RULE}"),
+            (None, true) => return Ok(gate),
+            _ => format!("<= +{RULE}"),
+        };
+        gate.insert(primary.to_owned(), Value::String(rule));
+    }
+    Ok(gate)
 }
 
 /// The programs in one line.
@@ -322,7 +386,7 @@ fn save(name: &str, place: &PlaceArgs, text: &str) -> Result<PathBuf, CliError> 
     let root = place
         .scenario_dir
         .clone()
-        .or_else(|| catalogue::folder(None).ok())
+        .or_else(|| scenario_files::folder(None).ok())
         .unwrap_or_else(|| Path::new("scenarios").to_owned());
     let folder = root.join(TARGET);
     let path = folder.join(format!("{name}.toml"));
@@ -354,6 +418,21 @@ mod tests {
         for runs in 13..2_000 {
             let (blocks, rounds) = blocks_of(runs);
             assert!(BLOCKS.contains(&blocks) && (runs..runs + blocks).contains(&(blocks * rounds)), "{runs}");
+        }
+    }
+
+    #[test]
+    fn at_least_and_at_most_so_many_runs() {
+        assert_eq!(between(Some(10), None).unwrap(), (None, 2));
+        assert_eq!(between(None, Some(5)).unwrap(), (Some(5), 1));
+        assert_eq!(between(None, Some(100)).unwrap(), (Some(12), 8));
+        assert!(between(Some(5), Some(4)).is_err());
+        for fewest in 1..80 {
+            for most in fewest..160 {
+                let (blocks, rounds) = between(Some(fewest), Some(most)).unwrap();
+                let runs = i64::from(blocks.unwrap()) * rounds;
+                assert!(runs <= i64::from(most), "{fewest} to {most}: {runs}");
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use clap::Args;
 use uplift_model::duration::HumanDuration;
 
 use super::trials::budget;
+use crate::error::CliError;
 
 /// Programs to measure, without a scenario file.
 #[derive(Clone, Debug, Default, Args)]
@@ -31,7 +32,7 @@ pub struct CommandArgs {
     #[arg(short = 'p', long, value_name = "COMMAND", requires = "cmd")]
     pub prepare: Vec<String>,
     /// Run this after each run, not timed
-    #[arg(short = 'C', long, alias = "conclude", value_name = "COMMAND", requires = "cmd")]
+    #[arg(short = 'C', short_alias = 'c', long, alias = "conclude", value_name = "COMMAND", requires = "cmd")]
     pub cleanup: Option<String>,
     /// Run this once before the runs of each block
     #[arg(short = 's', long, value_name = "COMMAND", requires = "cmd")]
@@ -48,8 +49,14 @@ pub struct CommandArgs {
     #[arg(long = "output", value_name = "WHERE", requires = "cmd")]
     pub stdout: Option<String>,
     /// Exactly so many runs of each program [default: until it is decided]
-    #[arg(short = 'r', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "cmd", conflicts_with_all = ["budget", "blocks", "quick"])]
+    #[arg(short = 'r', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "cmd")]
     pub runs: Option<u32>,
+    /// At least so many runs of each program
+    #[arg(short = 'm', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "cmd", conflicts_with = "runs")]
+    pub min_runs: Option<u32>,
+    /// At most so many runs of each program
+    #[arg(short = 'M', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "cmd", conflicts_with = "runs")]
+    pub max_runs: Option<u32>,
     /// Runs at the beginning of each block that are not timed [default: 1]
     #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "cmd")]
     pub warmup: Option<u32>,
@@ -88,8 +95,11 @@ pub struct CommandArgs {
     /// Count in one more run of each block: `instructions` by callgrind
     #[arg(long, value_name = "WHAT", value_parser = ["instructions"], requires = "cmd")]
     pub count: Vec<String>,
-    /// Compare this revision of the repository with another: give --cmd once
-    #[arg(long, value_name = "REVISION", requires = "cmd")]
+    /// Build this revision of the repository and compare with it
+    ///
+    /// With --cmd, given once, that program is built by --build in a worktree of the revision and in the working tree.
+    /// Without it, for `gate`, the program that serves trials is.
+    #[arg(long, value_name = "REVISION")]
     pub base_ref: Option<String>,
     /// The other revision [default: the working tree as it is]
     #[arg(long, value_name = "REVISION", requires = "base_ref")]
@@ -99,9 +109,30 @@ pub struct CommandArgs {
     /// It runs in the folder of the revision that corresponds to the current one.
     #[arg(long, value_name = "COMMAND", requires = "cmd")]
     pub build: Option<String>,
+    /// A limit that `gate` checks, as `run_time <= +5%` [default: 5 % of what decides]
+    ///
+    /// A change against the first program with its sign and a %, or a number of the second: `syncs_per_op <= 0`.
+    #[arg(long = "rule", value_name = "RULE", requires = "cmd")]
+    pub rules: Vec<String>,
+    /// Whether what decides has a limit where no rule says one.
+    #[arg(skip)]
+    pub gated: bool,
     /// Write the scenario file for this, `scenarios/command/NAME.toml`
     #[arg(long, value_name = "NAME", requires = "cmd")]
     pub save: Option<String>,
+}
+
+impl CommandArgs {
+    /// What no single argument can tell.
+    pub fn check(&self) -> Result<(), CliError> {
+        if self.base_ref.is_some() && self.cmd.is_empty() {
+            return Err(CliError::usage(
+                "--base-ref says in which revision a program is, and no --cmd names one",
+                "give --cmd, or `uplift gate --base-ref` for the scenarios of this repository",
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 use uplift_model::{
+    Scenario,
     disk::{DiskModel, DiskQueue, Quantile},
     duration::HumanDuration,
 };
@@ -13,24 +14,38 @@ use uplift_model::{
 pub enum DiskChoice {
     /// The one that is there, whatever a scenario says.
     Real,
+    /// For each scenario the one that its published figures come from.
+    Source,
     /// A modelled one.
     Modelled(DiskModel),
 }
 
 impl DiskChoice {
-    /// The model to put into scenarios.
-    pub fn model(&self) -> Option<&DiskModel> {
+    /// The model to put into `scenario`.
+    ///
+    /// # Errors
+    /// The scenario does not say on which disk its figures were published.
+    pub fn model(&self, scenario: &Scenario) -> Result<Option<DiskModel>, String> {
         match self {
-            Self::Real => None,
-            Self::Modelled(model) => Some(model),
+            Self::Real => Ok(None),
+            Self::Source => match &scenario.claims_disk {
+                Some(disk) => {
+                    Ok(Some(DiskModel { name: Some("the disk of the source, estimated".to_owned()), ..disk.clone() }))
+                }
+                None => Err(format!("`{}` has no `[claims_disk]`: the disk of its source is not known", scenario.name)),
+            },
+            Self::Modelled(model) => Ok(Some(model.clone())),
         }
     }
 }
 
-/// `none`, a latency, keys and values, a preset, or a file: `.toml` from `uplift doctor --save-disk`, `.json` from fio.
+/// `none`, `source`, a latency, keys and values, a preset, or a file: `.toml` from `uplift doctor --save-disk`, `.json` from fio.
 pub fn parse(text: &str) -> Result<DiskChoice, String> {
     if text == "none" {
         return Ok(DiskChoice::Real);
+    }
+    if text == "source" {
+        return Ok(DiskChoice::Source);
     }
     let path = Path::new(text);
     let model = match path.extension().and_then(|extension| extension.to_str()) {
@@ -77,7 +92,8 @@ fn from_fio(path: &Path) -> Result<DiskModel, String> {
     let median = quantiles.iter().find(|one| one.share >= 0.5).ok_or_else(missing)?.latency;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let source = Some(format!("fio, {}", path.display()));
-    valid(path, DiskModel { name, sync: median, sync_p99: None, quantiles, queue: DiskQueue::default(), source })
+    let (queue, bandwidth, iops) = (DiskQueue::default(), None, None);
+    valid(path, DiskModel { name, sync: median, sync_p99: None, quantiles, queue, bandwidth, iops, source })
 }
 
 #[cfg(test)]
@@ -106,5 +122,6 @@ mod tests {
         assert!(parse(fio.to_str().unwrap()).unwrap_err().contains("--fdatasync=1"));
         assert!(parse("missing.toml").unwrap_err().contains("could not read `missing.toml`"));
         assert_eq!(parse("none"), Ok(DiskChoice::Real));
+        assert_eq!(parse("source"), Ok(DiskChoice::Source));
     }
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, builder::ArgPredicate};
-use uplift_model::{duration::HumanDuration, scenario::RATES};
+use uplift_model::{
+    duration::HumanDuration,
+    scenario::{Bound, RATES},
+};
 
 use super::{
     Format,
@@ -24,6 +27,11 @@ pub struct ComparisonArgs {
     /// How stacks are sampled.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    /// Kill both variants, and cut their power, so many times after the measurement
+    ///
+    /// What they hold of what they declare is shown beside the comparison; a variant that declares more cannot be compared.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub crash: Option<u32>,
     /// Override the primary metric, which decides
     #[arg(long, value_name = "METRIC", value_parser = metric_name)]
     pub metric: Option<String>,
@@ -61,17 +69,25 @@ pub struct CompareArgs {
     pub how: ComparisonArgs,
 }
 
+/// `run_time<=+5%`: a metric and its bound.
+fn rule(text: &str) -> Result<(String, Bound), String> {
+    let at = text.find(['<', '>', '=']).ok_or("write a metric, a comparison and a number, such as `run_time<=+5%`")?;
+    let (metric, bound) = text.split_at(at);
+    if metric.trim().is_empty() {
+        return Err("it names no metric: write `run_time<=+5%`".to_owned());
+    }
+    Ok((uplift_model::metric_names::current(metric.trim()).to_owned(), bound.parse()?))
+}
+
 /// `gate`.
 #[derive(Clone, Debug, Args)]
 pub struct GateArgs {
     /// Baseline, candidate and scenarios; with --base-ref scenarios only
     #[arg(value_name = "NAME")]
     pub variants_and_scenarios: Vec<String>,
-    /// Build this revision and compare with it
-    ///
-    /// The revision is built in a worktree of its own, and both builds run interleaved on this machine.
-    #[arg(long, value_name = "REVISION", conflicts_with = "baseline_bin")]
-    pub base_ref: Option<String>,
+    /// Programs instead of variants, and the revision to compare with.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// The variant of both builds with --base-ref
     #[arg(long, value_name = "VARIANT", default_value = "optimized")]
     pub variant: String,
@@ -81,6 +97,14 @@ pub struct GateArgs {
     /// How they are compared.
     #[command(flatten)]
     pub how: ComparisonArgs,
+    /// A rule for every scenario, as `run_time<=+5%`; instead of its own
+    #[arg(long = "rule", value_name = "RULE", value_parser = rule)]
+    pub rules: Vec<(String, Bound)>,
+    /// Compare the baseline with itself first, for so long: the A/A floor
+    ///
+    /// What it shows stands beside each change in the comment, and times that move less than it are not told apart.
+    #[arg(long, value_name = "DURATION", value_parser = budget)]
+    pub floor: Option<HumanDuration>,
     /// Exit 3 if any rule is inconclusive
     #[arg(long)]
     pub strict: bool,
@@ -119,8 +143,17 @@ pub struct ProfileArgs {
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// The variant
-    #[arg(long, value_name = "VARIANT")]
+    #[arg(
+        long,
+        value_name = "VARIANT",
+        required_unless_present = "cmd",
+        conflicts_with = "cmd",
+        default_value_if("cmd", ArgPredicate::IsPresent, "")
+    )]
     pub variant: String,
+    /// Programs instead of a variant: of two what moved from the first to the second.
+    #[command(flatten)]
+    pub commands: CommandArgs,
     /// Show what moved from this variant to the first
     #[arg(long, value_name = "VARIANT")]
     pub against: Option<String>,
@@ -131,7 +164,7 @@ pub struct ProfileArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     /// Measure what sampling costs instead: the variant against itself
-    #[arg(long, conflicts_with_all = ["against", "tail"])]
+    #[arg(long, conflicts_with_all = ["against", "tail", "cmd"])]
     pub cost: bool,
     /// Time for all scenarios together, with --cost
     #[arg(long, value_name = "DURATION", requires = "cost", value_parser = budget)]
@@ -218,8 +251,17 @@ pub struct SweepArgs {
     ///
     /// Names are those of --set: a bare key is a setting of the target. Where `{NAME}` stands in a setting it is filled
     /// in there.
-    #[arg(long = "param", value_name = "NAME=A,B,C", required = true)]
+    #[arg(long = "param", value_name = "NAME=A,B,C", required_unless_present_any = ["lists", "scans"])]
     pub parameters: Vec<String>,
+    /// The same as --param, in hyperfine's words
+    #[arg(short = 'L', long = "parameter-list", num_args = 2, value_names = ["NAME", "A,B,C"])]
+    pub lists: Vec<String>,
+    /// A parameter that goes from a number to another
+    #[arg(short = 'P', long = "parameter-scan", num_args = 3, value_names = ["NAME", "FROM", "TO"], allow_hyphen_values = true)]
+    pub scans: Vec<String>,
+    /// By how much it grows each time
+    #[arg(short = 'D', long = "parameter-step-size", value_name = "STEP", default_value_t = 1.0, value_parser = positive, requires = "scans")]
+    pub step: f64,
     /// The variant whose settings every point starts from
     #[arg(long, value_name = "VARIANT", default_value = "baseline")]
     pub variant: String,

@@ -81,6 +81,25 @@ pub struct HistoryArgs {
     pub format: Format,
 }
 
+/// `import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// A file of hyperfine, `go test -bench` or criterion, or criterion's folder
+    pub file: PathBuf,
+    /// Name of what was measured, where the file names no commands to tell apart [default: imported]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Folder for results
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Show every metric in the table
+    #[arg(long)]
+    pub all_metrics: bool,
+}
+
 /// `site`.
 #[derive(Clone, Debug, Args)]
 pub struct SiteArgs {

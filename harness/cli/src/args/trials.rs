@@ -36,7 +36,7 @@ pub struct PlaceArgs {
 /// How long trials are run, and how: shared by every command that measures.
 #[derive(Clone, Debug, Args)]
 pub struct TrialArgs {
-    /// Time for all scenarios together, as 5m [default: 1m each]
+    /// Time for all scenarios together, as 5m [default: 1m each, a comparison 5m20s at most]
     #[arg(long, value_name = "DURATION", value_parser = budget)]
     pub budget: Option<HumanDuration>,
     /// Take six short blocks of each scenario: a first impression
@@ -74,10 +74,11 @@ pub struct SetupArgs {
     /// Its disk is the disk that is measured.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Model a slower disk: `4ms`, a preset, a file, or `none`
+    /// Model a slower disk: `4ms`, a preset, a file, `source`, or `none`
     ///
     /// The time a sync takes (`4ms`), `sync=4ms,sync_p99=20ms,queue=serial`, a preset (`uplift list --disks`), a file of
-    /// `doctor --save-disk` or of fio, or `none` for the disk that is there.
+    /// `doctor --save-disk` or of fio, `source` for the disk that the scenario's published figures come from, or `none` for
+    /// the disk that is there.
     #[arg(long, value_name = "DISK", value_parser = disk::parse)]
     pub disk: Option<DiskChoice>,
     /// Memory limit of a trial in MiB [default: 3/4 of the machine's]

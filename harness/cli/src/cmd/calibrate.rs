@@ -1,14 +1,14 @@
 //! `uplift calibrate [SCENARIO…]`: a variant against itself on this machine.
 
 use uplift_analysis::calibrate::calibrations;
-use uplift_model::run::Intent;
+use uplift_model::{duration::HumanDuration, run::Intent};
 use uplift_report::{build::calibration, document::Document};
 use uplift_sdk::TargetFactory;
 
 use crate::{
     archive,
-    args::{CalibrateArgs, Format},
-    catalogue::Catalogue,
+    args::{CalibrateArgs, ComparisonArgs, Format, TrialArgs},
+    catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     output::Terminal,
     session::{Profiling, Session},
@@ -63,4 +63,39 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
     }
     terminal.say_report(&finished.directory.join("report.html"));
     Ok(finished.exit())
+}
+
+/// Compares the baseline of each scenario with itself, and keeps what that shows for the comparison that follows.
+pub fn floor(
+    scenarios: &[(Entry, Vec<String>)],
+    time: HumanDuration,
+    how: &ComparisonArgs,
+    terminal: &Terminal,
+) -> Result<(), CliError> {
+    // Scenarios of one variant each are one run; the variants of all are the same but for programs of the command line.
+    let Some(variant) = scenarios.first().and_then(|(_, variants)| variants.first()) else { return Ok(()) };
+    terminal.say(&format!("the A/A floor: `{variant}` against itself for {time}"));
+    let trials = TrialArgs { budget: Some(time), quick: false, blocks: None, ..how.trials.clone() };
+    let copies = scenarios.iter().map(|(entry, variants)| {
+        let baseline = variants.first().cloned().unwrap_or_default();
+        (entry.clone(), vec![baseline.clone(), baseline])
+    });
+    let finished = Session {
+        intent: Intent::Calibrate { variant: variant.clone() },
+        name: "floor".to_owned(),
+        scenarios: copies.collect(),
+        trials: &trials,
+        binaries: [how.baseline_bin.clone(), how.baseline_bin.clone()],
+        blocks: None,
+        history: false,
+        profiling: Profiling::Off,
+        terminal,
+    }
+    .execute()?;
+    let found = calibrations(&finished.run, &finished.trials, variant);
+    if found.is_empty() {
+        terminal.say("warning: there is no A/A floor: fewer than two blocks succeeded");
+        return Ok(());
+    }
+    archive::store_calibrations(&how.trials.setup.out, &found).map(drop)
 }

@@ -1,16 +1,24 @@
 //! `uplift compare BASE CAND [SCENARIO…]`: the main job.
 
-use uplift_model::{run::Intent, scenario::Variant};
+use uplift_engine::store::load_cuts;
+use uplift_model::{
+    duration::HumanDuration,
+    run::{Intent, RunState},
+    scenario::Variant,
+};
 use uplift_sdk::TargetFactory;
 
 use crate::{
     ad_hoc::{self, AdHoc},
-    args::{CompareArgs, ProfileMode},
+    args::{CompareArgs, Format, ProfileMode},
     catalogue::{Catalogue, Entry},
+    cmd::calibrate,
+    cuts::beside,
     error::{CliError, pointer, suggestion},
-    output::{Terminal, render_with},
+    finished::Finished,
+    output::{Terminal, render_cuts, render_with},
     revisions,
-    session::{Finished, Profiling, Session},
+    session::{Profiling, Session},
 };
 
 /// Where variants are to be seen.
@@ -18,7 +26,8 @@ const LISTED: &str = "`uplift list` shows the variants of each scenario";
 
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    let finished = measure(args, targets, terminal)?;
+    args.commands.check()?;
+    let finished = measure(args, None, targets, terminal)?;
     let style = terminal.style(args.how.all_metrics);
     let text = render_with(
         &finished.run,
@@ -29,18 +38,23 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
         style,
     )?;
     terminal.print(&text);
+    let cuts = load_cuts(&finished.directory)?;
+    if !cuts.is_empty() && args.how.format == Format::Table {
+        terminal.print(&render_cuts(&finished.run, &cuts, args.how.format, terminal.style(args.how.all_metrics))?);
+    }
     terminal.say_report(&finished.directory.join("report.html"));
     Ok(finished.exit())
 }
 
-/// Measures both variants interleaved and writes the documents.
+/// Measures both variants interleaved and writes the documents; `floor` is the time to compare the baseline with itself first.
 pub fn measure(
     args: &CompareArgs,
+    floor: Option<HumanDuration>,
     targets: &[&'static dyn TargetFactory],
     terminal: &Terminal,
 ) -> Result<Finished, CliError> {
     if let Some(found) = ad_hoc::resolve(&args.commands, &args.selection.place, &args.how.trials, targets, terminal)? {
-        return measure_commands(args, found, terminal);
+        return measure_commands(args, found, floor, terminal);
     }
     let catalogue = Catalogue::read(&args.selection, targets)?;
     let mut scenarios = chosen(catalogue.entries, args)?;
@@ -55,7 +69,10 @@ pub fn measure(
     for (entry, variants) in &mut scenarios {
         revisions::prepare(entry, variants, terminal)?;
     }
-    Session {
+    if let Some(floor) = floor {
+        calibrate::floor(&scenarios, floor, &args.how, terminal)?;
+    }
+    let finished = Session {
         intent: Intent::Compare { baseline: args.baseline.clone(), candidate: candidate_name(args) },
         name: format!("compare-{}-{}", args.baseline, args.candidate),
         scenarios,
@@ -66,11 +83,22 @@ pub fn measure(
         profiling: profiling(args),
         terminal,
     }
-    .execute()
+    .execute()?;
+    match args.how.crash {
+        Some(count) if finished.run.state == RunState::Complete => {
+            beside(finished, &args.how, count, targets, terminal)
+        }
+        _ => Ok(finished),
+    }
 }
 
 /// Two programs of the command line.
-fn measure_commands(args: &CompareArgs, found: AdHoc, terminal: &Terminal) -> Result<Finished, CliError> {
+fn measure_commands(
+    args: &CompareArgs,
+    found: AdHoc,
+    floor: Option<HumanDuration>,
+    terminal: &Terminal,
+) -> Result<Finished, CliError> {
     if !args.baseline.is_empty() {
         return Err(CliError::usage(
             format!("`{}` is a variant, and --cmd names programs", args.baseline),
@@ -87,10 +115,14 @@ fn measure_commands(args: &CompareArgs, found: AdHoc, terminal: &Terminal) -> Re
     if let Some(metric) = &args.how.metric {
         entry.decide_by(metric)?;
     }
+    let scenarios = vec![(entry, variants.clone())];
+    if let Some(floor) = floor {
+        calibrate::floor(&scenarios, floor, &args.how, terminal)?;
+    }
     Session {
         intent: Intent::Compare { baseline: baseline.clone(), candidate: candidate.clone() },
         name: format!("compare-{baseline}-{candidate}"),
-        scenarios: vec![(entry, variants.clone())],
+        scenarios,
         trials: &trials,
         binaries: [args.how.baseline_bin.clone(), args.how.candidate_bin.clone()],
         blocks: None,

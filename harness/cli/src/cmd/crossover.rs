@@ -25,9 +25,10 @@ use crate::{
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     exit,
+    finished::Finished,
     output::Terminal,
     overrides,
-    session::{Finished, Profiling, Session, utc},
+    session::{Profiling, Session, utc},
 };
 
 /// Points at the beginning, evenly spaced on a logarithmic scale.
@@ -316,7 +317,7 @@ impl Search<'_> {
         }
         let (unit, better) = spec?;
         let turned = if better == Better::Lower { -1.0 } else { 1.0 };
-        let ahead = Location::of(&ratios.iter().map(|ratio| ratio * turned).collect::<Vec<_>>())?;
+        let ahead = Location::mean(&ratios.iter().map(|ratio| ratio * turned).collect::<Vec<_>>())?;
         Some((Point { value, ahead, medians: [median(&both[0])?, median(&both[1])?] }, unit, better))
     }
 

@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::json;
 use uplift_engine::{cpu_latency::CpuLatency, environment};
-use uplift_instrument::{sampler::StackSampler as _, sync_collectors, sync_probe};
+use uplift_instrument::{
+    sampler::{SamplerOptions, StackSampler as _, Work},
+    sync_collectors, sync_probe,
+};
 use uplift_model::trial::SyncCollectorChoice;
 use uplift_model::{
     disk::{DiskModel, DiskQueue, Quantile},
@@ -66,6 +69,12 @@ impl Finding {
 
 /// Looks at everything and prints it.
 pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    if args.fix {
+        return super::doctor_fix::fix(&args.data_dir, terminal);
+    }
+    if args.restore {
+        return super::doctor_fix::restore(terminal);
+    }
     if let Some(file) = &args.save_disk {
         return save_disk(args, file, terminal);
     }
@@ -249,6 +258,8 @@ fn save_disk(args: &DoctorArgs, file: &Path, terminal: &Terminal) -> Result<u8, 
         sync_p99: None,
         quantiles: SAVED_SHARES.map(|share| Quantile { share, latency: at(share) }).to_vec(),
         queue: DiskQueue::default(),
+        bandwidth: None,
+        iops: None,
         source: Some(format!(
             "uplift doctor: {SAVED_SYNCS} fdatasync calls after 4 KiB each, one thread, on {}",
             environment.filesystem.as_deref().unwrap_or("an unknown file system")
@@ -314,7 +325,8 @@ fn kernel_symbols() -> Finding {
 
 /// The sampler that profiles here, tried.
 fn profiler() -> Finding {
-    match uplift_profiler::Sampler.start(99, true, false) {
+    let options = SamplerOptions { frequency_hz: 99, off_cpu: true, moments: false, work: Work::Own };
+    match uplift_profiler::Sampler.start(&options) {
         Ok(running) => {
             let (name, warnings) = (running.name(), running.warnings());
             if let Err(error) = running.stop(None) {

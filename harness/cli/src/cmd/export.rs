@@ -2,7 +2,7 @@
 
 use std::{fs, io, io::IsTerminal as _};
 
-use uplift_engine::store::{load_profiles, write_whole};
+use uplift_engine::store::{load_cuts, load_profiles, write_whole};
 use uplift_report::{
     ReportInput,
     export::{Document, Format, Selection, documents},
@@ -19,7 +19,7 @@ use crate::{
 /// Prints the one document, or writes all of them into a folder.
 pub fn run(args: &ExportArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let stored = show::load(&args.stored, terminal)?;
-    let verdicts = verdicts_of(&stored.run, &stored.trials);
+    let verdicts = verdicts_of(&stored.run, &stored.trials, &load_cuts(&stored.directory)?);
     let profiles = load_profiles(&stored.directory)?;
     let input =
         ReportInput { run: &stored.run, trials: &stored.trials, profiles: &profiles, verdicts: verdicts.as_ref() };

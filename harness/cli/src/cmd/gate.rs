@@ -1,9 +1,15 @@
 //! `uplift gate BASE CAND [SCENARIO…]`: compare, then thresholds, then the exit code. For CI.
 
-use std::{env, fs::OpenOptions, io::Write as _};
+use std::{collections::BTreeSet, env, fs::OpenOptions, io::Write as _};
 
 use uplift_analysis::gate::{GateOutcome, GateRow, gate};
 use uplift_engine::store::write_whole;
+use uplift_model::{
+    Better, Verdicts,
+    run::Run,
+    scenario::{Bound, Comparison},
+    verdict::MetricVerdict,
+};
 use uplift_report::{
     ReportInput,
     build::gate::section as gate_section,
@@ -15,20 +21,34 @@ use uplift_report::{
 use uplift_sdk::TargetFactory;
 
 use crate::{
-    args::{CommandArgs, CompareArgs, ComparisonArgs, Format, GateArgs, SelectionArgs},
-    base_build,
+    args::{CommandArgs, CompareArgs, Format, GateArgs, SelectionArgs},
+    base_build::{self, Builds},
     catalogue::Catalogue,
     cmd::compare,
-    error::CliError,
+    error::{CliError, suggestion},
     exit,
+    finished::Finished,
     output::{Terminal, note, render},
     revisions,
 };
 
+/// How much worse a metric may be where nobody says so.
+const WORSE: f64 = 0.05;
+/// The share of operations that must succeed where nobody says so.
+const SUCCESS: f64 = 0.99;
+
 /// Compares, writes every document, prints what became of each rule, and answers with the exit code.
 pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     let compare = resolve(args, targets, terminal)?;
-    let finished = compare::measure(&compare, targets, terminal)?;
+    let mut finished = compare::measure(&compare, args.floor, targets, terminal)?;
+    apply_rules(&args.rules, &mut finished)?;
+    if let Some(verdicts) = &finished.verdicts
+        && let Some(rules) = default_rules(&mut finished.run, verdicts)
+    {
+        terminal.say(&format!(
+            "no scenario has a rule, so these hold: {rules}; write others into a [gate] table or into gate.toml beside the scenarios"
+        ));
+    }
     let rows = finished.verdicts.as_ref().map(|verdicts| gate(&finished.run, verdicts)).unwrap_or_default();
     let broken =
         |error: serde_json::Error| CliError::environment(format!("could not write the gate's rows: {error}"), "");
@@ -66,6 +86,61 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
     Ok(code(finished.exit(), &rows, args.strict))
 }
 
+/// The rules of the command line, instead of those that scenarios have for the same metrics.
+fn apply_rules(rules: &[(String, Bound)], finished: &mut Finished) -> Result<(), CliError> {
+    let compared = finished.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios);
+    let known: BTreeSet<&str> =
+        compared.flat_map(|scenario| &scenario.metrics).map(|metric| metric.metric.as_str()).collect();
+    for (metric, bound) in rules {
+        // A rule that is held against nothing would let everything pass. Where nothing was compared that is said anyway.
+        if !known.is_empty() && !known.contains(metric.as_str()) {
+            return Err(CliError::usage(
+                format!("--rule: no scenario that was compared has a metric `{metric}`"),
+                &suggestion(metric, known.iter().copied()),
+            ));
+        }
+        for planned in &mut finished.run.scenarios {
+            planned.scenario.gate.insert(metric.clone(), bound.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Where no scenario has a rule: that what decides does not get worse, that operations succeed as they did, and that no
+/// more is synced. Returns them in words.
+fn default_rules(run: &mut Run, verdicts: &Verdicts) -> Option<String> {
+    if run.scenarios.iter().any(|planned| !planned.scenario.gate.is_empty()) {
+        return None;
+    }
+    let bound = |comparison, limit, relative| Bound { comparison, limit, relative };
+    let mut said = BTreeSet::new();
+    for planned in &mut run.scenarios {
+        let Some(verdict) = verdicts.scenarios.iter().find(|verdict| verdict.name == planned.scenario.name) else {
+            continue;
+        };
+        let primary = verdict.primary();
+        let worse = primary.and_then(|metric| match metric.better {
+            Better::Higher => Some(bound(Comparison::GreaterOrEqual, -WORSE, true)),
+            Better::Lower => Some(bound(Comparison::LessOrEqual, WORSE, true)),
+            Better::Neither => None,
+        });
+        let rules = [
+            primary.map(|metric| metric.metric.as_str()).zip(worse),
+            Some(("success_rate", bound(Comparison::GreaterOrEqual, SUCCESS, false))),
+            Some(("syncs_per_op", bound(Comparison::LessOrEqual, WORSE, true))),
+        ];
+        for (metric, bound) in rules.into_iter().flatten() {
+            // What was not measured here can break no rule that nobody wrote.
+            let measured = |known: &MetricVerdict| known.metric == metric && known.candidate.is_some();
+            if verdict.metrics.iter().any(measured) {
+                said.insert(format!("{metric} {bound}"));
+                planned.scenario.gate.insert(metric.to_owned(), bound);
+            }
+        }
+    }
+    (!said.is_empty()).then(|| said.into_iter().collect::<Vec<_>>().join(", "))
+}
+
 /// The comparison that is meant. Against another revision both sides are one variant: the settings that people ship.
 fn resolve(
     args: &GateArgs,
@@ -73,12 +148,30 @@ fn resolve(
     terminal: &Terminal,
 ) -> Result<CompareArgs, CliError> {
     let mut names = args.variants_and_scenarios.clone();
-    if let Some(reference) = &args.base_ref
-        && !names.is_empty()
-    {
+    let reference = args.commands.base_ref.as_ref();
+    if !args.commands.cmd.is_empty() {
+        if let Some(name) = names.first() {
+            return Err(CliError::usage(
+                format!("`{name}` is a scenario or a variant, and --cmd names programs"),
+                "give either; a blank in a command must be quoted",
+            ));
+        }
+        return Ok(CompareArgs {
+            baseline: String::new(),
+            candidate: String::new(),
+            commands: CommandArgs { gated: true, ..args.commands.clone() },
+            selection: SelectionArgs { scenarios: Vec::new(), place: args.place.clone() },
+            how: args.how.clone(),
+        });
+    }
+    if reference.is_some() && args.how.baseline_bin.is_some() {
+        return Err(CliError::usage("--base-ref builds the baseline, and --baseline-bin names it", "give one of them"));
+    }
+    if let Some(reference) = reference {
         let selection = SelectionArgs { scenarios: names.clone(), place: args.place.clone() };
-        // Scenarios that say how their program is built are built so; all others are of the running binary.
-        if Catalogue::read(&selection, targets)?.entries.iter().all(|entry| revisions::builds(&entry.scenario)) {
+        // Scenarios that say how their program is built are built so; all others are of the program that serves trials.
+        let entries = Catalogue::read(&selection, targets)?.entries;
+        if !entries.is_empty() && entries.iter().all(|entry| revisions::builds(&entry.scenario)) {
             return Ok(CompareArgs {
                 baseline: args.variant.clone(),
                 candidate: args.variant.clone(),
@@ -88,8 +181,8 @@ fn resolve(
             });
         }
     }
-    let base = args.base_ref.as_deref().map(|reference| base_build::build(reference, terminal)).transpose()?;
-    let (baseline, candidate) = match &base {
+    let builds = reference.map(|reference| base_build::build(reference, terminal)).transpose()?;
+    let (baseline, candidate) = match &builds {
         Some(_) => (args.variant.clone(), args.variant.clone()),
         None if names.len() >= 2 => {
             let baseline = names.remove(0);
@@ -102,12 +195,17 @@ fn resolve(
             ));
         }
     };
+    let mut how = args.how.clone();
+    if let Some(Builds { base, head }) = builds {
+        how.baseline_bin = Some(base);
+        how.candidate_bin = how.candidate_bin.or(head);
+    }
     Ok(CompareArgs {
         baseline,
         candidate,
         commands: CommandArgs::default(),
         selection: SelectionArgs { scenarios: names, place: args.place.clone() },
-        how: ComparisonArgs { baseline_bin: base.or_else(|| args.how.baseline_bin.clone()), ..args.how.clone() },
+        how,
     })
 }
 
@@ -153,6 +251,20 @@ mod tests {
             outcome,
             reason: String::new(),
         }
+    }
+
+    /// A gate that decided nothing must not look like one that let something through.
+    #[test]
+    fn the_last_line_says_what_was_not_decided() {
+        use GateOutcome::{Open, Passed};
+        let last = |outcomes: &[GateOutcome]| {
+            let rows: Vec<GateRow> = outcomes.iter().copied().map(row).collect();
+            let text = markdown::document(&Document::of(gate_section(&rows)));
+            text.trim_end().lines().last().unwrap_or_default().to_owned()
+        };
+        assert!(last(&[Open, Open]).contains("0 passed, 0 broken, 2 open: nothing was decided"));
+        assert!(last(&[Passed, Open]).contains("--strict"));
+        assert_eq!(last(&[Passed]), "gate: 1 passed, 0 broken, 0 open");
     }
 
     #[test]

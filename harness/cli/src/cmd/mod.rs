@@ -1,19 +1,27 @@
 //! One file for each command.
 
 pub mod agent;
+pub mod agent_check;
 pub mod calibrate;
 pub mod compare;
 pub mod completions;
+pub mod crash;
 pub mod crossover;
 pub mod diff;
 pub mod docker;
 pub mod doctor;
+pub mod doctor_fix;
 pub mod export;
 pub mod gate;
 pub mod history;
+pub mod import;
+pub mod init;
 pub mod ledger;
 pub mod list;
+pub mod man;
+pub mod new;
 pub mod profile;
+pub mod prune;
 pub mod report;
 pub mod run;
 pub mod saturate;

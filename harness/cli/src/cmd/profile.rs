@@ -4,6 +4,7 @@ use uplift_model::{run::Intent, scenario::Variant};
 use uplift_sdk::TargetFactory;
 
 use crate::{
+    ad_hoc::{self, AdHoc},
     args::{ProfileArgs, ProfileMode, TrialArgs},
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
@@ -14,6 +15,7 @@ use crate::{
 
 /// Samples the variants and prints where their time went.
 pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    args.commands.check()?;
     if args.mode == ProfileMode::Off {
         return Err(CliError::usage("--mode off profiles nothing", "use `uplift run` to measure without sampling"));
     }
@@ -23,29 +25,11 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
             "name another variant, or leave --against out; `--cost` measures what sampling costs a variant",
         ));
     }
-    let mut scenarios = Vec::new();
-    for mut entry in Catalogue::read(&args.selection, targets)?.entries {
-        let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();
-        let wanted: Vec<&String> = args.against.iter().chain([&args.variant]).collect();
-        if let Some(missing) = wanted.iter().find(|wanted| !names.contains(wanted)) {
-            if args.selection.scenarios.is_empty() {
-                continue;
-            }
-            return Err(CliError::usage(
-                format!("`{}` has no variant `{missing}`", entry.scenario.name),
-                &suggestion(missing, names.iter().map(String::as_str)),
-            ));
-        }
-        let variants = if args.cost { sampled_twin(&mut entry, args) } else { wanted.into_iter().cloned().collect() };
-        scenarios.push((entry, variants));
-    }
-    if scenarios.is_empty() {
-        return Err(CliError::usage(
-            format!("no scenario has the variant `{}`", args.variant),
-            "`uplift list` shows the variants of each scenario",
-        ));
-    }
     let trials = TrialArgs { budget: args.budget, quick: false, blocks: None, setup: args.setup.clone() };
+    let scenarios = match ad_hoc::resolve(&args.commands, &args.selection.place, &trials, targets, terminal)? {
+        Some(found) => vec![programs(args, found)?],
+        None => chosen(args, targets)?,
+    };
     let intent = if args.cost {
         Intent::Compare { baseline: args.variant.clone(), candidate: sampled_name(args) }
     } else {
@@ -53,7 +37,7 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
     };
     let finished = Session {
         intent,
-        name: format!("profile-{}", args.variant),
+        name: format!("profile-{}", scenarios[0].1.last().unwrap_or(&args.variant)),
         scenarios,
         trials: &trials,
         binaries: [None, None],
@@ -81,6 +65,53 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
         exit::OK if !args.cost && finished.profiles.iter().any(|profile| profile.profiled.is_none()) => exit::FAILED,
         code => code,
     })
+}
+
+/// The programs of the command line, as one scenario and its variants.
+fn programs(args: &ProfileArgs, found: AdHoc) -> Result<(Entry, Vec<String>), CliError> {
+    if !args.selection.scenarios.is_empty() {
+        return Err(CliError::usage(
+            format!("`{}` is a scenario, and --cmd names programs", args.selection.scenarios[0]),
+            "give either a scenario or --cmd; a blank in a command must be quoted",
+        ));
+    }
+    if found.variants.len() > 2 {
+        return Err(CliError::usage(
+            format!(
+                "a profile is of one program, or of what moved between two, and --cmd names {}",
+                found.variants.len()
+            ),
+            "give --cmd once or twice",
+        ));
+    }
+    Ok((found.entry, found.variants))
+}
+
+/// The scenarios that have the variants.
+fn chosen(args: &ProfileArgs, targets: &[&'static dyn TargetFactory]) -> Result<Vec<(Entry, Vec<String>)>, CliError> {
+    let mut scenarios = Vec::new();
+    for mut entry in Catalogue::read(&args.selection, targets)?.entries {
+        let names: Vec<String> = entry.scenario.variants.iter().map(|variant| variant.name.clone()).collect();
+        let wanted: Vec<&String> = args.against.iter().chain([&args.variant]).collect();
+        if let Some(missing) = wanted.iter().find(|wanted| !names.contains(wanted)) {
+            if args.selection.scenarios.is_empty() {
+                continue;
+            }
+            return Err(CliError::usage(
+                format!("`{}` has no variant `{missing}`", entry.scenario.name),
+                &suggestion(missing, names.iter().map(String::as_str)),
+            ));
+        }
+        let variants = if args.cost { sampled_twin(&mut entry, args) } else { wanted.into_iter().cloned().collect() };
+        scenarios.push((entry, variants));
+    }
+    if scenarios.is_empty() {
+        return Err(CliError::usage(
+            format!("no scenario has the variant `{}`", args.variant),
+            "`uplift list` shows the variants of each scenario",
+        ));
+    }
+    Ok(scenarios)
 }
 
 /// What the variant is called in the records while it is sampled.

@@ -19,8 +19,12 @@ use crate::{
 
 /// Measures the variants and prints what they did.
 pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
+    args.commands.check()?;
     if args.ledger {
         return super::ledger::run(args, targets, terminal);
+    }
+    if args.commands.base_ref.is_some() && args.commands.cmd.is_empty() {
+        return Err(CliError::usage("--base-ref is about a program, and no --cmd names one", "give --cmd once"));
     }
     if let Some(found) = ad_hoc::resolve(&args.commands, &args.selection.place, &args.trials, targets, terminal)? {
         return rank(args, found, terminal);

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use uplift_engine::{
     StoredRun,
     optional_file::list_optional,
-    store::{RUN_FILE, load_profiles},
+    store::{RUN_FILE, load_cuts, load_profiles},
 };
+use uplift_model::run::Intent;
 
 use crate::{
     args::{Format, RunArg, StoredArgs},
     error::CliError,
     exit,
-    output::{Terminal, render_with, verdicts_of},
+    output::{Terminal, render_cuts, render_with, verdicts_of},
 };
 
 /// How many runs are named where the one that was meant is not there.
@@ -26,11 +27,19 @@ pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
 
 /// Prints a stored run in a form.
 pub fn print(stored: &StoredRun, format: Format, all_metrics: bool, terminal: &Terminal) -> Result<(), CliError> {
-    let verdicts = verdicts_of(&stored.run, &stored.trials);
-    let profiles = load_profiles(&stored.directory)?;
+    let cuts = load_cuts(&stored.directory)?;
     let style = terminal.style(all_metrics);
+    if matches!(stored.run.intent, Intent::Crash { .. }) {
+        terminal.print(&render_cuts(&stored.run, &cuts, format, style)?);
+        return Ok(());
+    }
+    let verdicts = verdicts_of(&stored.run, &stored.trials, &cuts);
+    let profiles = load_profiles(&stored.directory)?;
     let text = render_with(&stored.run, &stored.trials, &profiles, verdicts.as_ref(), format, style)?;
     terminal.print(&text);
+    if !cuts.is_empty() && format == Format::Table {
+        terminal.print(&render_cuts(&stored.run, &cuts, format, style)?);
+    }
     Ok(())
 }
 

@@ -32,7 +32,8 @@ const BLOCKS: u32 = 6;
 
 /// Measures every point and prints which is best.
 pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    let parameters = parameters(&args.parameters)?;
+    args.commands.check()?;
+    let parameters = parameters(&written(args)?)?;
     let commands = ad_hoc::resolve(&args.commands, &args.place, &args.trials, targets, terminal)?;
     let is_ad_hoc = commands.is_some();
     let (mut entry, variant, trials) = match commands {
@@ -105,6 +106,44 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
     }
     terminal.say_report(&finished.directory.join("report.html"));
     Ok(finished.exit())
+}
+
+/// All parameters as `name=a,b,c`, whichever way they were given.
+fn written(args: &SweepArgs) -> Result<Vec<String>, CliError> {
+    let mut all = args.parameters.clone();
+    all.extend(args.lists.chunks_exact(2).map(|list| format!("{}={}", list[0], list[1])));
+    for scan in args.scans.chunks_exact(3) {
+        let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let (Some(from), Some(to)) = (number(&scan[1]), number(&scan[2])) else {
+            return Err(CliError::usage(
+                format!(
+                    "--parameter-scan {} goes from `{}` to `{}`, which are not both numbers",
+                    scan[0], scan[1], scan[2]
+                ),
+                "write --parameter-scan n 1 8, or --parameter-list n a,b,c for words",
+            ));
+        };
+        // A step that is added up gathers errors: it is multiplied.
+        let steps = ((to - from) / args.step + 1e-9).floor();
+        if !(0.0..POINTS_MAX as f64).contains(&steps) {
+            return Err(CliError::usage(
+                format!(
+                    "--parameter-scan {} from {from} to {to} by {} has no or more than {POINTS_MAX} points",
+                    scan[0], args.step
+                ),
+                "give the smaller number first, or a larger --parameter-step-size",
+            ));
+        }
+        let values: Vec<String> = (0..=steps as u32).map(|step| rounded(from + f64::from(step) * args.step)).collect();
+        all.push(format!("{}={}", scan[0], values.join(",")));
+    }
+    Ok(all)
+}
+
+/// A number without what binary fractions add to it: 0.1 + 2 × 0.1 is 0.3.
+fn rounded(number: f64) -> String {
+    let text = format!("{number:.9}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// `name=a,b,c` as name and values.

@@ -9,6 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use uplift_engine::owner::{OWNER_FILE, Owner};
+
 use crate::bench::{Bench, Said, repository};
 
 const ONE_BLOCK: [&str; 7] = ["run", "reference/steady", "--variant", "baseline", "--quick", "--blocks", "1"];
@@ -145,6 +147,77 @@ fn data_that_cannot_be_removed_is_said_and_not_used_again() {
     assert!(said.err().contains("cannot be removed"), "{}", said.err());
     let run = fs::read_to_string(bench.run_folder().join("run.json")).unwrap();
     assert!(run.contains("cannot be removed"), "the record says it too");
+}
+
+/// A run that was killed leaves its data; a run that is alive, or that does not say whose it is, is not touched.
+#[test]
+fn what_killed_runs_left_is_removed_and_what_lives_stays() {
+    let bench = Bench::new();
+    let home = bench.folder.path();
+    let alive = Owner::current();
+    let dead = Owner { start_ticks: 1, ..alive.clone() };
+    let data = |place: &Path, owner: Option<&Owner>| {
+        fs::create_dir_all(place.join("block-0")).unwrap();
+        fs::write(place.join("block-0/file"), "rows").unwrap();
+        owner.map_or(Ok(()), |owner| owner.sign(&place.join(OWNER_FILE))).unwrap();
+        place.to_owned()
+    };
+    let of_run = |name: &str, owner| {
+        let run = home.join("results/runs").join(name);
+        let place = data(&run.join("data"), owner);
+        fs::write(run.join("run.json"), "{}").unwrap();
+        place
+    };
+    let (killed, living, unsigned) =
+        (of_run("killed", Some(&dead)), of_run("living", Some(&alive)), of_run("old", None));
+    let shared = home.join("shared");
+    let (killed_there, somebodys) = (data(&shared.join("killed"), Some(&dead)), data(&shared.join("own"), None));
+    // A link in place of the data leads to what is not the run's.
+    let linked = home.join("results/runs/linked");
+    fs::create_dir_all(&linked).unwrap();
+    fs::write(linked.join("run.json"), "{}").unwrap();
+    std::os::unix::fs::symlink(&somebodys, linked.join("data")).unwrap();
+
+    let prune = ["prune", "--data-dir", "shared"];
+    let said = bench.uplift(&[&prune[..], &["--dry-run"]].concat());
+    said.code(0);
+    assert!(said.out().contains("prune: would remove 2, kept 2\n"), "{}", said.out());
+    assert!(killed.exists() && killed_there.exists(), "nothing is removed yet");
+    let said = bench.uplift(&prune);
+    said.code(0);
+    let alive = format!("its run is alive (process {})", std::process::id());
+    for part in ["removed the data of run killed", &alive, "does not say whose it is", "prune: removed 2, kept 2\n"] {
+        assert!(said.out().contains(part), "`{part}` is not in:\n{}", said.out());
+    }
+    assert!(!killed.exists() && !killed_there.exists());
+    for place in [&living, &unsigned, &somebodys] {
+        assert!(place.join("block-0/file").exists(), "{} was touched", place.display());
+    }
+    bench.uplift(&["prune", "--unknown"]).code(0);
+    assert!(living.exists() && !unsigned.exists());
+}
+
+/// A folder in which something is mounted is more than a run's data.
+#[test]
+fn nothing_is_removed_through_a_mount() {
+    let bench = Bench::new();
+    let data = bench.folder.path().join("results/runs/killed/data");
+    let mount = data.join("a disk");
+    fs::create_dir_all(&mount).unwrap();
+    fs::write(data.join("../run.json"), "{}").unwrap();
+    Owner { start_ticks: 1, ..Owner::current() }.sign(&data.join(OWNER_FILE)).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "uplift-test"]).arg(&mount).stderr(Stdio::null()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: a tmpfs cannot be mounted; run as root with the right to mount");
+        return;
+    }
+    fs::write(mount.join("file"), "rows").unwrap();
+    let said = bench.uplift(&["prune"]);
+    let is_there = mount.join("file").exists();
+    assert!(Command::new("umount").arg(&mount).status().unwrap().success());
+    assert!(is_there && said.out().contains("unmount it first"), "{}", said.out());
+    bench.uplift(&["prune"]).code(0);
+    assert!(!data.exists());
 }
 
 /// Files below a folder, however deep.

@@ -469,8 +469,9 @@ fn two_revisions_are_built_and_compared() {
     in_repository(&bench, &folder, &arguments).code(0);
     let store = folder.join(".git/uplift");
     let built = |of: &Path| fs::read_to_string(of.join("tools/built")).unwrap().lines().count();
-    let worktree =
-        fs::read_dir(&store).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
+    let place = fs::read_dir(&store).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
+    // It lies there as the repository lies in the file system.
+    let worktree = place.join(folder.canonicalize().unwrap().strip_prefix("/").unwrap());
     assert_eq!((built(&worktree), built(&folder)), (1, 2));
     // A worktree that somebody changed is not what it says: it is made again.
     fs::write(worktree.join("tools/app.in"), "#!/bin/sh\nsleep 9\n").unwrap();
@@ -512,6 +513,9 @@ fn a_build_that_fails_says_its_last_words_and_leaves_nothing() {
 fn the_gate_builds_the_base_of_a_scenario_that_builds() {
     let bench = Bench::new();
     let folder = repository(&bench);
+    // So much slower that a loaded machine tells it too.
+    fs::write(folder.join("tools/app.in"), "#!/bin/sh\nsleep 0.3\n").unwrap();
+    git(&folder, &["commit", "-q", "-a", "-m", "third"]);
     let scenarios = folder.join("tools/scenarios/command");
     fs::create_dir_all(&scenarios).unwrap();
     let text = format!(

@@ -214,6 +214,9 @@ fn a_killed_harness_leaves_a_readable_run_and_no_agent() {
     // The kernel ends the agents with their parent; give it the moment that takes.
     for _ in 0..500 {
         if marked(&mark).is_empty() {
+            assert!(bench.run_folder().join("data").exists(), "a killed run cannot remove its data");
+            bench.uplift(&["prune"]).code(0);
+            assert!(!bench.run_folder().join("data").exists(), "prune can");
             return;
         }
         thread::sleep(Duration::from_millis(10));

@@ -112,14 +112,16 @@ fn runs_at_the_same_time_share_a_data_directory() {
 
 #[test]
 fn a_binary_that_is_replaced_ends_the_run() {
-    let bench = Bench::new();
     let body = "echo x >> \"$here/starts\"\n\
                 if [ $(wc -l < \"$here/starts\") = 2 ]; then cp \"$0\" \"$0.new\"; echo '# rebuilt' >> \"$0.new\"; mv \"$0.new\" \"$0\"; fi\n\
                 exec \"$uplift\" agent";
-    let said =
-        with_agent(&bench, body, &["compare", "baseline", "same", "reference/steady", "--blocks", "6"], &QUICK[..4]);
-    said.code(5).says("was replaced while the run went on");
-    assert_eq!(bench.trials().len(), 2, "the block before is kept");
+    for interleave in ["turns", "trials"] {
+        let bench = Bench::new();
+        let mode = format!("trial.interleave={interleave}");
+        let arguments = ["compare", "baseline", "same", "reference/steady", "--blocks", "6", "--set", &mode];
+        with_agent(&bench, body, &arguments, &QUICK[..4]).code(5).says("was replaced while the run went on");
+        assert_eq!(bench.trials().len(), 2, "the block before is kept");
+    }
 }
 
 #[test]
@@ -314,8 +316,13 @@ fn a_base_revision_is_built_with_a_profile_of_ones_own() {
     assert!(config.contains("[profile.own]") && config.contains("inherits = \"release\""), "{config}");
     assert_eq!(git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "no worktree is left");
 
+    // Nobody knows how a binary was built that lies elsewhere: then both sides are built alike.
     let copied = folder.join("elsewhere");
     fs::create_dir(&copied).unwrap();
     fs::hard_link(&binary, copied.join("uplift")).unwrap();
-    gate(&copied.join("uplift")).code(2).says("is in no build folder of cargo");
+    gate(&copied.join("uplift")).code(5).says("name it with --baseline-bin");
+    let asked = fs::read_to_string(folder.join("asked")).unwrap();
+    assert!(asked.contains("/package: build --profile release --bin uplift"), "{asked}");
+    assert!(asked.contains("/.git/uplift/base-ref/"), "nothing is written into the repository: {asked}");
+    assert_eq!(git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1, "no worktree is left");
 }

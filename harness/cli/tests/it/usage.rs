@@ -1,6 +1,11 @@
 //! What users do wrong: each is answered with a sentence that names the thing, the rule and the fix.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::{fd::FromRawFd as _, unix::fs::PermissionsExt as _},
+    process::Stdio,
+};
 
 use crate::bench::{Bench, repository};
 
@@ -186,6 +191,33 @@ fn without_a_terminal_there_is_no_bar_and_no_colour() {
     let both = [said.0.stdout.as_slice(), said.0.stderr.as_slice()].concat();
     assert!(!both.contains(&0x1b), "an escape sequence was written");
     assert!(!both.contains(&b'\r'), "a bar was drawn");
+}
+
+/// On a terminal an error has colors, on one that does not know them it has none.
+#[test]
+fn a_dumb_terminal_gets_no_colour() {
+    let bench = Bench::new();
+    let escapes = |kind: &str| {
+        let (mut master, mut slave) = (0, 0);
+        let (name, modes, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+        // SAFETY: both numbers are ours to write; the other arguments may be null.
+        let opened = unsafe { libc::openpty(&mut master, &mut slave, name, modes, size) };
+        assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: openpty gave both, and nobody else owns them.
+        let (mut master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
+        let mut command = bench.command(&["show", "nowhere"]);
+        command.env_remove("NO_COLOR").env("TERM", kind).stderr(slave);
+        assert_eq!(command.status().unwrap().code(), Some(2));
+        // The last holder of the other end: without it the terminal is gone once it is read.
+        drop(command);
+        let mut said = Vec::new();
+        // A terminal that nobody holds any more ends with an error.
+        let _ = master.read_to_end(&mut said);
+        assert!(String::from_utf8_lossy(&said).contains("nowhere"), "{said:?}");
+        said.contains(&0x1b)
+    };
+    assert!(escapes("xterm-256color"));
+    assert!(!escapes("dumb"));
 }
 
 /// A claim whose source is a document must be checkable: the document's figures are kept beside the scenarios.

@@ -98,12 +98,12 @@ impl Bench {
         launcher.start(&self.order("it")).unwrap_or_else(|failure| panic!("{}", failure.message))
     }
 
-    /// Containers and volumes of this run.
+    /// Containers and volumes of this run, but for what says that it is alive.
     pub fn left(&self) -> Vec<String> {
         let found = prune::find(&self.engine, Unknown::Keep).unwrap();
         found
             .into_iter()
-            .filter(|leftover| leftover.run.as_ref() == Some(&self.run))
+            .filter(|leftover| leftover.run.as_ref() == Some(&self.run) && !leftover.name.contains("-alive-"))
             .map(|leftover| format!("{} {}", leftover.kind, leftover.name))
             .collect()
     }

@@ -9,7 +9,13 @@ use bollard::{
     models::ContainerCreateBody,
     query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptions, RemoveImageOptions},
 };
-use uplift_docker::{DockerLauncher, DockerOptions, image::Recipe, launcher::container_name, libraries::own_binary};
+use uplift_docker::{
+    DockerLauncher, DockerOptions,
+    image::{Recipe, image_id},
+    launcher::container_name,
+    libraries::own_binary,
+    prune::{self, Unknown},
+};
 use uplift_engine::{
     Launch as _, LaunchOrder,
     launch::{Exit, Moment},
@@ -126,4 +132,26 @@ fn an_image_that_was_removed_meanwhile_is_built_again() {
     assert_eq!(agent.wait(), Exit::Code(0), "{}", agent.stderr_tail());
     drop(agent);
     assert!(!remove().is_empty());
+}
+
+/// A run has no container between two trials: its image must be there for the next all the same.
+#[test]
+fn a_prune_beside_a_living_run_keeps_its_image() {
+    let Some(bench) = Bench::new("held") else { return };
+    let launcher = DockerLauncher::new(bench.options("writer", &[]));
+    let mut agent = bench.start(&launcher);
+    assert_eq!(agent.wait(), Exit::Code(0), "{}", agent.stderr_tail());
+    drop(agent);
+    assert_eq!(bench.left(), Vec::<String>::new(), "no container and no data");
+    let of_run = || -> Vec<_> {
+        let mut found = prune::find(&bench.engine, Unknown::Keep).unwrap();
+        prune::prune(&bench.engine, &mut found).unwrap();
+        found.into_iter().filter(|one| one.run.as_ref() == Some(&bench.run)).collect()
+    };
+    let held = of_run();
+    assert!(held.len() == 1 && held[0].kind == "volume" && held[0].kept.is_some(), "{held:?}");
+    let image = Recipe::new(&bench.engine, &own_binary(), None, false).unwrap().name;
+    assert!(image_id(&bench.engine, &image).is_ok(), "the prune removed the image of a run that is alive");
+    drop(launcher);
+    assert_eq!(of_run(), Vec::new(), "the end of the run lets go");
 }

@@ -1,7 +1,7 @@
 //! Processes outside the agent that work for the target, such as a database server: what they use is the target's.
 
 pub(crate) mod tracepoint;
-mod tree;
+pub mod tree;
 
 use uplift_model::trial::{Resources, SyncCalls, SyncKind, SyncRecord};
 

@@ -4,6 +4,7 @@
 //! seccomp filter, or counters of tracepoints. A collector does not know what the programs are, or when a run of
 //! one begins and ends.
 
+mod holding;
 mod preload;
 mod seccomp;
 mod spawner;
@@ -15,6 +16,7 @@ use std::{
     process::{Child, Command},
 };
 
+pub use holding::{is_holding, spawn};
 use uplift_model::trial::{SyncCollectorChoice, SyncRecord};
 
 /// Starts programs and counts their sync calls.

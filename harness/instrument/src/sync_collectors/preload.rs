@@ -63,6 +63,8 @@ impl Preload {
             collector: Some("preloaded library".to_owned()),
             blind_spots: [
                 "static programs among the descendants",
+                // Neither the library nor the counts may be theirs to open.
+                "descendants that run as another user",
                 "raw system calls",
                 "io_uring",
                 "files opened with O_SYNC or O_DSYNC",

@@ -39,6 +39,9 @@ const fn argument_at(index: u32) -> u32 {
     16 + 8 * index
 }
 
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`, Linux 5.19.
+const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
+
 /// `RWF_DSYNC | RWF_SYNC` of `pwritev2`.
 const WRITE_SYNC_FLAGS: u32 = 0x2 | 0x4;
 
@@ -63,21 +66,31 @@ pub struct Seccomp {
 impl Seccomp {
     /// Starts the thread with the filter, and the listener.
     pub fn open() -> Result<Self, String> {
-        let (spawner, listener) = Spawner::start(|| {
-            install().map_err(|error| {
-                format!(
-                    "seccomp user notification: {error}; it needs Linux 5.5, and a sandbox around uplift that allows it"
-                )
-            })
-        })?;
+        let (spawner, listener) = start()?;
         let counts = Arc::new(Counts::default());
         let counting = Arc::clone(&counts);
         thread::Builder::new()
             .name("sync-listener".to_owned())
-            .spawn(move || listen(&listener, &counting))
+            .spawn(move || {
+                listen(&listener, |notification| {
+                    count(&counting, c_long::from(notification.data.nr));
+                    go_on(&listener, notification.id);
+                });
+            })
             .map_err(|error| format!("seccomp user notification: the listener could not be started: {error}"))?;
         Ok(Self { spawner, counts, own: AtomicU64::new(0) })
     }
+}
+
+/// Starts a thread whose programs have the filter; and the listener's descriptor.
+pub(super) fn start() -> Result<(Spawner, OwnedFd), String> {
+    Spawner::start(|| {
+        install().map_err(|error| {
+            format!(
+                "seccomp user notification: {error}; it needs Linux 5.5, and a sandbox around uplift that allows it"
+            )
+        })
+    })
 }
 
 const fn statement(code: u32, value: u32) -> sock_filter {
@@ -142,7 +155,14 @@ fn install() -> io::Result<OwnedFd> {
             return Err(io::Error::last_os_error());
         }
         let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-        let listener = libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program);
+        let set = |flags: libc::c_ulong| {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+        };
+        // A signal does not take a call away that is being answered, which would be made twice; older kernels do not know it.
+        let mut listener = set(flags | WAIT_KILLABLE);
+        if listener < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+            listener = set(flags);
+        }
         if listener < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -154,8 +174,8 @@ fn install() -> io::Result<OwnedFd> {
     }
 }
 
-/// Answers until no process with the filter is left.
-fn listen(listener: &OwnedFd, counts: &Counts) {
+/// Calls `each` for every call of interest until no process with the filter is left.
+pub(super) fn listen(listener: &OwnedFd, mut each: impl FnMut(&libc::seccomp_notif)) {
     let descriptor = listener.as_raw_fd();
     // A newer kernel may write more than the structure that is known here.
     let mut notification = [0u64; 64];
@@ -177,17 +197,24 @@ fn listen(listener: &OwnedFd, counts: &Counts) {
             continue;
         }
         // SAFETY: the kernel has filled it, and it is aligned.
-        let notification = unsafe { &*notification.as_ptr().cast::<libc::seccomp_notif>() };
-        count(counts, c_long::from(notification.data.nr));
-        let mut answer = libc::seccomp_notif_resp {
-            id: notification.id,
-            val: 0,
-            error: 0,
-            flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
-        };
-        // SAFETY: a valid answer. Where the caller is gone there is nobody to tell.
-        unsafe { libc::ioctl(descriptor, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+        each(unsafe { &*notification.as_ptr().cast::<libc::seccomp_notif>() });
     }
+}
+
+/// Lets call `id` run as if nobody had been asked.
+pub(super) fn go_on(listener: &OwnedFd, id: u64) {
+    answer(listener, id, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32);
+}
+
+/// Gives call `id` its result without running it: 0, or the number of an error.
+pub(super) fn finish(listener: &OwnedFd, id: u64, errno: i32) {
+    answer(listener, id, -errno, 0);
+}
+
+fn answer(listener: &OwnedFd, id: u64, error: i32, flags: u32) {
+    let mut answer = libc::seccomp_notif_resp { id, val: 0, error, flags };
+    // SAFETY: a valid answer. Where the caller is gone there is nobody to tell.
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
 }
 
 fn count(counts: &Counts, call: c_long) {

@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Complaint;
+use super::{
+    Complaint,
+    phases::{PHASES_MAX, Phase, mean_rate},
+};
 use crate::{Table, duration::HumanDuration};
 
 /// The most clients that a scenario may ask for: each is a thread.
@@ -47,6 +50,9 @@ pub enum Load {
         /// How long a client may wait to fill such a batch.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         batch_window: Option<HumanDuration>,
+        /// Rates that change in the course of a turn; their mean is `rate`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        phases: Vec<Phase>,
     },
 }
 
@@ -72,6 +78,7 @@ pub(super) struct LoadFile {
     rate: Option<f64>,
     arrival: Option<Arrival>,
     batch_window: Option<HumanDuration>,
+    phases: Option<Vec<Phase>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -92,7 +99,7 @@ impl LoadFile {
                 "write `mode = \"closed\"`, or leave the key out",
             )),
             Some(Mode::Open) => Ok(Load::Open {
-                rate: self.rate.ok_or((
+                rate: self.rate.or(self.phases.as_deref().map(mean_rate)).ok_or((
                     "mode",
                     "an open load needs a `rate`".to_owned(),
                     "write `rate = 1000`: operations a second, over all clients",
@@ -101,12 +108,14 @@ impl LoadFile {
                 clients: self.clients.unwrap_or(sixteen()),
                 batch: self.batch.unwrap_or(one()),
                 batch_window: self.batch_window,
+                phases: self.phases.unwrap_or_default(),
             }),
             None | Some(Mode::Closed) => {
                 let of_open = [
                     ("rate", self.rate.is_some()),
                     ("arrival", self.arrival.is_some()),
                     ("batch_window", self.batch_window.is_some()),
+                    ("phases", self.phases.is_some()),
                 ];
                 if let Some((key, _)) = of_open.into_iter().find(|(_, stands)| *stands) {
                     return Err((key, format!("a closed load has no `{key}`"), only_open));
@@ -166,7 +175,7 @@ impl Load {
         let mut table: Table = serde_json::from_value(serde_json::to_value(self).map_err(broken)?).map_err(broken)?;
         let mode = |table: &Table| table.get("mode").cloned();
         if values.contains_key("mode") && mode(values) != mode(&table) {
-            for key in ["think", "rate", "arrival", "batch_window"] {
+            for key in ["think", "rate", "arrival", "batch_window", "phases"] {
                 table.remove(key);
             }
         }
@@ -201,7 +210,8 @@ impl Load {
                 "write a number between 1 and 1000000",
             ));
         }
-        if let Self::Open { rate, batch, batch_window, .. } = self {
+        if let Self::Open { rate, batch, batch_window, phases, .. } = self {
+            validate_phases(phases)?;
             if !RATES.contains(rate) {
                 return Err((
                     "rate",
@@ -219,4 +229,25 @@ impl Load {
         }
         Ok(())
     }
+}
+
+fn validate_phases(phases: &[Phase]) -> Result<(), Complaint> {
+    let help = "write `for = \"10s\"` and rates of at least 0, one of them above";
+    if phases.len() > PHASES_MAX {
+        return Err(("phases", format!("{} phases; at most {PHASES_MAX} are followed", phases.len()), help));
+    }
+    for (index, phase) in phases.iter().enumerate() {
+        let wrong = |message: String| Err(("phases", format!("phase {}: {message}", index + 1), help));
+        if phase.duration.0.is_zero() {
+            return wrong("it lasts no time".to_owned());
+        }
+        let rates = [phase.rate, phase.to.unwrap_or(phase.rate)];
+        if let Some(rate) = rates.into_iter().find(|rate| !(*rate == 0.0 || RATES.contains(rate))) {
+            return wrong(format!("{rate:e} operations a second cannot be sent"));
+        }
+    }
+    if !phases.is_empty() && mean_rate(phases) <= 0.0 {
+        return Err(("phases", "no phase sends anything".to_owned(), help));
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 mod bound;
 mod error;
 mod load;
+mod phases;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,6 +19,7 @@ pub use self::{
     bound::{Bound, Comparison},
     error::ScenarioError,
     load::{Arrival, Load, RATES},
+    phases::{Phase, Profile},
 };
 use crate::{
     Table,
@@ -65,6 +67,9 @@ pub struct Scenario {
     /// The disk that is modelled, the same for every variant; absent: the one that is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskModel>,
+    /// The disk that the published figures come from, estimated from the figures themselves; its `source` says how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_disk: Option<DiskModel>,
     /// What must hold for every variant: metric → rule.
     #[serde(deserialize_with = "metric_names::keys")]
     pub expect: BTreeMap<String, Bound>,
@@ -84,7 +89,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
-    /// Its name.
+    /// How the command line, records and reports refer to it; unique in its scenario.
     pub name: String,
     /// The target's settings, those that all variants share included.
     pub settings: Table,
@@ -302,6 +307,9 @@ struct ScenarioFile {
     /// A disk to model: every sync takes at least so long, for every variant.
     #[serde(default)]
     disk: Option<DiskFile>,
+    /// The disk that the published figures come from, for `--disk source`; `source` says how it was estimated.
+    #[serde(default)]
+    claims_disk: Option<DiskFile>,
     /// Settings that every variant shares.
     #[serde(default)]
     settings: Table,
@@ -340,6 +348,15 @@ pub fn json_schema() -> serde_json::Value {
 }
 
 impl Scenario {
+    /// Measures open loads in trials, never in turns: a turn begins with an empty queue and ends before the queue is what
+    /// it will be, so that what it shows is of no steady state.
+    pub fn measure_open_loads_in_trials(&mut self) {
+        let of_variants = self.variants.iter().filter_map(|variant| variant.work.as_ref()).map(|work| &work.load);
+        if of_variants.chain([&self.load]).any(|load| matches!(load, Load::Open { .. })) {
+            self.trial.interleave = Interleave::Trials;
+        }
+    }
+
     /// Reads a scenario from the text of the file `path`; `name` is `target/file stem`.
     ///
     /// # Errors
@@ -374,6 +391,18 @@ impl Scenario {
             .map(DiskFile::model)
             .transpose()
             .map_err(|(key, message, help)| at(&["disk", key], message, help))?;
+        let claims_disk = file
+            .claims_disk
+            .map(DiskFile::model)
+            .transpose()
+            .map_err(|(key, message, help)| at(&["claims_disk", key], message, help))?;
+        if claims_disk.as_ref().is_some_and(|disk| disk.source.is_none()) {
+            return Err(at(
+                &["claims_disk"],
+                "the disk of the claims does not say how it was estimated".to_owned(),
+                "write `source = \"…\"`: which of the published figures it follows from, and how",
+            ));
+        }
 
         let mut variants = Vec::new();
         for (variant, settings) in &file.variants {
@@ -460,6 +489,7 @@ impl Scenario {
             load,
             trial: file.trial,
             disk,
+            claims_disk,
             expect: file.expect,
             variants,
             gate: file.gate,

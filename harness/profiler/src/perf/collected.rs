@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::record::Record;
+use super::record::{self, Record, Sample};
 use crate::{
     fold::Stack,
     off_cpu::{Switch, What},
-    unwind::{Registers, Unwinder},
+    processes::{OfProcess, Processes},
+    unwind::{Own, Registers, Unwinder},
 };
 
 /// The most switches that are kept; beyond it they are counted as lost.
@@ -38,6 +39,10 @@ pub struct Collected {
     pub of_others: u64,
     /// Names that threads took.
     pub threads: HashMap<u32, String>,
+    /// The processes beside this one that are sampled; `None`: there are none.
+    pub processes: Option<Processes>,
+    /// Whether this process is left out.
+    leaves_own_out: bool,
 }
 
 /// A sample's moment.
@@ -57,35 +62,86 @@ impl Collected {
         Self { addresses_max, moments: moments.then(Vec::new), ..Self::default() }
     }
 
+    /// The same of `processes` as well, and of this one unless it is left out.
+    pub fn of_processes(self, processes: Processes, leaves_own_out: bool) -> Self {
+        Self { processes: Some(processes), leaves_own_out, ..self }
+    }
+
+    /// Takes kind, misc and body of a record, as [`Self::take`].
+    pub fn take_bytes(
+        &mut self,
+        (kind, misc, body): (u32, u16, &[u8]),
+        of_switches: bool,
+        unwinder: &mut Unwinder,
+        frames: &mut Vec<u64>,
+    ) {
+        if let Some(record) = record::parse(kind, misc, body) {
+            self.take(record, of_switches, unwinder, frames);
+        }
+    }
+
     /// Takes a record of a ring of switches, or of one of CPU time. `frames` is room for a stack.
     pub fn take(&mut self, record: Record<'_>, of_switches: bool, unwinder: &mut Unwinder, frames: &mut Vec<u64>) {
         let own = std::process::id();
         match record {
-            Record::Sample(sample) if sample.pid != own => self.of_others += u64::from(!of_switches),
-            Record::Switch { pid, .. } | Record::Name { pid, .. } if pid != own => {}
-            Record::Sample(sample) => {
-                unwinder.unwind(sample.registers.map(Registers::new), &sample.user, sample.stack, frames);
-                let user = frames.clone();
-                let stack =
-                    self.index(Stack { tid: sample.tid, kernel: sample.kernel, user, preempted: false, other: false });
-                if of_switches {
-                    self.switch(Switch { time_ns: sample.time_ns, tid: sample.tid, what: What::Leaves { stack } });
-                } else {
-                    *self.samples.entry(stack).or_insert(0) += 1;
-                    if let Some(moments) = &mut self.moments {
-                        moments.push(Moment { time_ns: sample.time_ns, tid: sample.tid, stack });
-                    }
-                }
+            Record::Sample(sample) if sample.pid == own && self.leaves_own_out => {}
+            Record::Switch { pid, .. } if pid == own && self.leaves_own_out => {}
+            Record::Sample(sample) if sample.pid == own => {
+                unwinder.unwind(sample.registers.map(Registers::new), &sample.user, sample.stack, &mut Own, frames);
+                self.sampled(&sample, sample.tid, of_switches, frames);
             }
+            Record::Sample(sample) => match &mut self.processes {
+                Some(processes) => {
+                    let pid = sample.pid;
+                    let chain: Vec<u64> = sample.user.iter().map(|&address| processes.place_of(pid, address)).collect();
+                    let mut places = OfProcess { processes, pid };
+                    unwinder.unwind(sample.registers.map(Registers::new), &chain, sample.stack, &mut places, frames);
+                    let group = processes.group(pid, sample.tid);
+                    self.sampled(&sample, group, of_switches, frames);
+                }
+                None => self.of_others += u64::from(!of_switches),
+            },
+            Record::Switch { pid, .. } | Record::Exit { pid, .. } if pid != own && self.processes.is_none() => {}
             Record::Switch { tid, time_ns, out, preempted, .. } => {
                 self.switch(Switch { time_ns, tid, what: if out { What::Left { preempted } } else { What::Back } });
             }
-            Record::Name { tid, name, .. } => {
+            Record::Name { pid, tid, name, .. } if pid == own => {
                 self.threads.insert(tid, name);
+            }
+            Record::Name { pid, tid, name, exec } => {
+                self.processes.iter_mut().for_each(|processes| processes.named(pid, tid, &name, exec));
+            }
+            Record::Mapped(mapped) => {
+                if let Some(processes) = &mut self.processes {
+                    processes.map(&mapped);
+                    processes.new_modules().iter().for_each(|module| unwinder.add(module));
+                }
+            }
+            Record::Fork { pid, parent, tid, parent_tid } => {
+                self.processes.iter_mut().for_each(|processes| processes.fork(pid, parent, tid, parent_tid));
+            }
+            Record::Exit { pid, tid, time_ns } => {
+                self.switch(Switch { time_ns, tid, what: What::Gone });
+                self.processes.iter_mut().for_each(|processes| processes.exit(pid, tid));
             }
             Record::Lost { records } if of_switches => self.lost_switches += records,
             Record::Lost { records } => self.lost += records,
             Record::Throttled => self.throttled += 1,
+        }
+    }
+
+    /// Counts a sample whose user frames are `frames`; `name` is what its thread is named by.
+    fn sampled(&mut self, sample: &Sample<'_>, name: u32, of_switches: bool, frames: &[u64]) {
+        let stack =
+            Stack { tid: name, kernel: sample.kernel.clone(), user: frames.to_vec(), preempted: false, other: false };
+        let stack = self.index(stack);
+        if of_switches {
+            self.switch(Switch { time_ns: sample.time_ns, tid: sample.tid, what: What::Leaves { stack } });
+            return;
+        }
+        *self.samples.entry(stack).or_insert(0) += 1;
+        if let Some(moments) = &mut self.moments {
+            moments.push(Moment { time_ns: sample.time_ns, tid: sample.tid, stack });
         }
     }
 

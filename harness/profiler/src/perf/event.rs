@@ -1,4 +1,4 @@
-//! Opens perf events on the threads of this process.
+//! Opens perf events on threads.
 
 use std::{
     fs, io,
@@ -26,6 +26,8 @@ pub struct Scope {
     pub kernel: bool,
     /// Bytes of the user stack that each sample copies; a multiple of 8.
     pub stack_bytes: u32,
+    /// Whether what processes start, map and end is told too.
+    pub processes: bool,
 }
 
 /// The registers that unwinding needs, as bits of `sample_regs_user` (`asm/perf_regs.h`), in the order in which the kernel
@@ -60,6 +62,11 @@ fn attributes(kind: Kind, scope: Scope) -> sys::perf_event_attr {
             attributes.config = sys::PERF_COUNT_SW_CPU_CLOCK.into();
             attributes.__bindgen_anon_1.sample_period = period_ns;
             attributes.set_comm(1);
+            let processes = u64::from(scope.processes);
+            attributes.set_comm_exec(processes);
+            attributes.set_mmap(processes);
+            attributes.set_mmap2(processes);
+            attributes.set_task(processes);
         }
         Kind::ContextSwitch => {
             attributes.config = sys::PERF_COUNT_SW_CONTEXT_SWITCHES.into();

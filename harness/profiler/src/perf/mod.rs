@@ -1,10 +1,13 @@
 //! The sampler on `perf_event_open`: one ring for each CPU, every thread, those born later too.
 //!
 //! The kernel does not let an event both follow a thread to any CPU and be inherited by the threads it starts, with
-//! a ring. So each thread gets one event for each CPU, and all events of a CPU write to its one ring.
+//! a ring. So each thread gets one event for each CPU, and all events of a CPU write to its one ring. Processes that a
+//! thread starts inherit its events as well: that is how programs are sampled from their first instruction on.
 
 pub mod collected;
+mod complaints;
 pub mod event;
+mod order;
 pub mod record;
 pub mod ring;
 pub mod stacks;
@@ -21,12 +24,19 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use uplift_instrument::{calls::Tail, clock, sampler::RunningSampler};
+use uplift_instrument::{
+    calls::Tail,
+    clock,
+    external_processes::tree,
+    sampler::{RunningSampler, SamplerOptions, Work},
+};
 use uplift_model::protocol::Profiled;
 
 use self::{
     collected::{ADDRESSES_MAX, Collected},
+    complaints::{complaints, refusal},
     event::{Kind, Scope},
+    order::Order,
     ring::Ring,
     stacks::Stacks,
 };
@@ -35,6 +45,7 @@ use crate::{
     interned_stacks::{Limits, Names},
     maps::{self, Module},
     off_cpu,
+    processes::Processes,
     symbol::{KernelSymbols, UserSymbols},
     unwind::Unwinder,
 };
@@ -67,11 +78,13 @@ pub struct PerfSampler {
     stop: Arc<AtomicBool>,
     frequency_hz: u32,
     off_cpu: bool,
+    work: Work,
     kernel: bool,
     start_ns: u64,
     modules: Vec<Module>,
     names: HashMap<u32, String>,
     warnings: Vec<String>,
+    not_sampled: Option<String>,
 }
 
 /// The events of one kind, and their rings.
@@ -82,19 +95,20 @@ struct Opened {
     owners: Vec<libc::c_int>,
 }
 
-/// Starts sampling; with `moments` it remembers when each sample was taken.
+/// Starts sampling.
 ///
 /// # Errors
-/// Why the kernel does not let this process sample itself, and the fix.
-pub fn start(frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSampler, String> {
-    start_with(&ring_pages()?, frequency_hz, off_cpu, moments)
+/// Why the kernel does not allow it, and the fix.
+pub fn start(options: &SamplerOptions) -> Result<PerfSampler, String> {
+    start_with(&ring_pages()?, options)
 }
 
 /// As [`start`], with the first of these sizes of rings, in pages, that the kernel grants.
 ///
 /// # Errors
 /// As [`start`].
-pub fn start_with(pages: &[usize], frequency_hz: u32, off_cpu: bool, moments: bool) -> Result<PerfSampler, String> {
+pub fn start_with(pages: &[usize], options: &SamplerOptions) -> Result<PerfSampler, String> {
+    let &SamplerOptions { frequency_hz, off_cpu, moments, ref work } = options;
     event::raise_file_limit();
     let mut warnings = Vec::new();
     let kernel = may_see_kernel()?;
@@ -115,25 +129,32 @@ pub fn start_with(pages: &[usize], frequency_hz: u32, off_cpu: bool, moments: bo
     let (send_rings, receive_rings) = sync_channel::<Option<Readable>>(1);
     let (send_tid, receive_tid) = sync_channel(1);
     let reader_stop = Arc::clone(&stop);
+    let of = work.clone();
     let reader = thread::Builder::new()
         .name("uplift-sampler".to_owned())
         .spawn(move || {
             // SAFETY: gettid has no preconditions.
             let _ = send_tid.send(unsafe { libc::gettid() });
-            read_rings(&receive_rings, &reader_stop, unwinder, moments)
+            read_rings(&receive_rings, &reader_stop, unwinder, moments, &of)
         })
         .map_err(|error| format!("could not start the sampler's thread: {error}"))?;
     let own = receive_tid.recv().map_err(|_| "the sampler's thread ended at once".to_owned())?;
 
     let opened = (|| {
-        let threads: Vec<libc::pid_t> = threads().into_iter().filter(|&tid| tid != own).collect();
+        let mut threads: Vec<libc::pid_t> = threads().into_iter().filter(|&tid| tid != own).collect();
+        if let Work::OwnAnd(roots) = work {
+            threads.extend(tree::of(roots).into_iter().flat_map(threads_of));
+        }
+        let processes = *work != Work::Own;
         let period_ns = 1_000_000_000 / u64::from(frequency_hz);
         let clock = Kind::CpuClock { period_ns };
-        let mut opened = open_all(clock, Scope { kernel, stack_bytes: cpu_stack_bytes(frequency_hz) }, &threads, pages)
-            .map_err(|error| refusal("cpu-clock", &error))?;
+        let mut opened =
+            open_all(clock, Scope { kernel, stack_bytes: cpu_stack_bytes(frequency_hz), processes }, &threads, pages)
+                .map_err(|error| refusal("cpu-clock", &error))?;
         let mut switch_events = Vec::new();
         if off_cpu && kernel {
-            match open_all(Kind::ContextSwitch, Scope { kernel, stack_bytes: SWITCH_STACK_BYTES }, &threads, pages) {
+            let scope = Scope { kernel, stack_bytes: SWITCH_STACK_BYTES, processes };
+            match open_all(Kind::ContextSwitch, scope, &threads, pages) {
                 Ok(switches) => {
                     switch_events = switches.events;
                     opened.rings.extend(switches.rings);
@@ -172,18 +193,27 @@ pub fn start_with(pages: &[usize], frequency_hz: u32, off_cpu: bool, moments: bo
         reader,
         stop,
         frequency_hz,
+        work: work.clone(),
         kernel,
         start_ns,
         modules,
         names: thread_names(&threads()),
         warnings,
+        not_sampled: None,
     })
+}
+
+impl PerfSampler {
+    /// The same, which does not see the processes that do the work; `why` not.
+    pub fn without_the_work(self, why: String) -> Self {
+        Self { not_sampled: Some(format!("the processes that do the work cannot be sampled: {why}")), ..self }
+    }
 }
 
 /// Whether kernel frames are allowed; an error where nothing is.
 fn may_see_kernel() -> Result<bool, String> {
-    let probe =
-        |kernel| event::open(Kind::CpuClock { period_ns: 1_000_000 }, Scope { kernel, stack_bytes: 1 << 10 }, 0, -1);
+    let scope = |kernel| Scope { kernel, stack_bytes: 1 << 10, processes: false };
+    let probe = |kernel| event::open(Kind::CpuClock { period_ns: 1_000_000 }, scope(kernel), 0, -1);
     match probe(true) {
         Ok(_) => Ok(true),
         Err(_) => match probe(false) {
@@ -191,17 +221,6 @@ fn may_see_kernel() -> Result<bool, String> {
             Err(error) => Err(refusal("cpu-clock", &error)),
         },
     }
-}
-
-fn refusal(what: &str, error: &io::Error) -> String {
-    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok();
-    let state = paranoid.map_or_else(String::new, |level| format!(" (perf_event_paranoid is {})", level.trim()));
-    let remedy = match error.raw_os_error() {
-        Some(libc::EMFILE) => "raise the limit of open files (ulimit -n)",
-        Some(libc::ENOSYS) => "this kernel has no perf events",
-        _ => "sysctl kernel.perf_event_paranoid=1; in a container also allow perf_event_open (--cap-add PERFMON)",
-    };
-    format!("perf_event_open {what}: {error}{state}; {remedy}")
 }
 
 fn thread_names(threads: &[libc::pid_t]) -> HashMap<u32, String> {
@@ -218,7 +237,11 @@ fn thread_names(threads: &[libc::pid_t]) -> HashMap<u32, String> {
 
 /// The threads of this process.
 fn threads() -> Vec<libc::pid_t> {
-    fs::read_dir("/proc/self/task")
+    threads_of(std::process::id())
+}
+
+fn threads_of(pid: u32) -> Vec<libc::pid_t> {
+    fs::read_dir(format!("/proc/{pid}/task"))
         .into_iter()
         .flatten()
         .flatten()
@@ -289,21 +312,38 @@ fn read_rings(
     stop: &AtomicBool,
     mut unwinder: Unwinder,
     moments: bool,
+    work: &Work,
 ) -> Collected {
     let mut collected = Collected::new(moments, ADDRESSES_MAX);
+    if *work != Work::Own {
+        let mut processes = Processes::new();
+        if let Work::OwnAnd(roots) = work {
+            tree::of(roots).into_iter().for_each(|pid| processes.adopt(pid));
+            processes.new_modules().iter().for_each(|module| unwinder.add(module));
+        }
+        collected = collected.of_processes(processes, *work == Work::Children);
+    }
     let Ok(Some(mut readable)) = receive.recv() else { return collected };
+    // The records of one process stand in any order among the rings; those of this process's threads need none.
+    let mut order = (*work != Work::Own).then(Order::default);
     let mut frames = Vec::new();
     // The rings of CPU time come first, those of switches after them.
     let cpus = event::cpus().len();
     loop {
         // Before draining: what is written after the last look is not asked for.
         let last = stop.load(Ordering::Acquire);
+        if let Some(order) = &mut order {
+            order.begin(clock::now_ns());
+        }
         for (index, ring) in readable.rings.iter_mut().enumerate() {
-            ring.drain(|kind, misc, body| {
-                if let Some(record) = record::parse(kind, misc, body) {
-                    collected.take(record, index >= cpus, &mut unwinder, &mut frames);
-                }
+            let of_switches = index >= cpus;
+            ring.drain(|kind, misc, body| match &mut order {
+                Some(order) => order.take(of_switches, kind, misc, body),
+                None => collected.take_bytes((kind, misc, body), of_switches, &mut unwinder, &mut frames),
             });
+        }
+        for one in order.iter_mut().flat_map(|order| order.ripe(last)) {
+            collected.take_bytes((one.kind, one.misc, &one.body), one.of_switches, &mut unwinder, &mut frames);
         }
         if last {
             return collected;
@@ -317,7 +357,14 @@ fn read_rings(
 
 impl RunningSampler for PerfSampler {
     fn name(&self) -> String {
-        "perf cpu-clock".to_owned()
+        match &self.work {
+            Work::Own => "perf cpu-clock".to_owned(),
+            Work::Children => "perf cpu-clock of the programs".to_owned(),
+            Work::OwnAnd(roots) => {
+                let roots: Vec<String> = roots.iter().map(u32::to_string).collect();
+                format!("perf cpu-clock of the agent and of {} with their children", roots.join(", "))
+            }
+        }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -328,7 +375,7 @@ impl RunningSampler for PerfSampler {
         for event in self.clocks.iter().chain(&self.switches) {
             event::disable(event).map_err(|error| format!("could not stop sampling: {error}"))?;
         }
-        let end_ns = clock::now_ns();
+        let (end_ns, sampler) = (clock::now_ns(), self.name());
         self.stop.store(true, Ordering::Release);
         let mut collected = self.reader.join().map_err(|_| "the sampler's thread panicked".to_owned())?;
         // A full ring says what it lost once there is room again, which after the last sample is never: the kernel's own
@@ -348,8 +395,11 @@ impl RunningSampler for PerfSampler {
             if self.kernel { KernelSymbols::read().map_err(|message| warnings.push(message)).ok() } else { None };
         // Read again: a library may have been loaded meanwhile.
         let modules = maps::modules().map_or(self.modules, |(modules, _)| modules);
-        let folder =
-            Folder { user: UserSymbols::new(modules), kernel, threads: threads_named, names: Names::default() };
+        let found = collected.processes.take().map(Processes::finish).unwrap_or_default();
+        warnings.extend(found.warnings);
+        threads_named.extend(found.groups);
+        let user = UserSymbols::new(modules.into_iter().chain(found.modules).collect()).with_generated(found.generated);
+        let folder = Folder { user, kernel, threads: threads_named, names: Names::default() };
         let mut stacks = Stacks::new(folder, &mut collected);
         let folded = stacks.on_cpu(&collected.samples);
         warnings.extend(folded.complaint());
@@ -365,7 +415,7 @@ impl RunningSampler for PerfSampler {
         let put_together = texts.put_together.count;
         warnings.extend(folded.complaint_of_others(put_together));
         Ok(Profiled {
-            sampler: "perf cpu-clock".to_owned(),
+            sampler,
             frequency_hz: self.frequency_hz,
             sample_ns: 1e9 / f64::from(self.frequency_hz),
             symbolised_share: folded.named_share(put_together),
@@ -378,40 +428,7 @@ impl RunningSampler for PerfSampler {
             operations: 0,
             warnings,
             tail: texts.tail,
+            not_sampled: self.not_sampled,
         })
     }
-}
-
-/// What the rings did not tell, each with its fix.
-fn complaints(collected: &Collected) -> Vec<String> {
-    let mut said = Vec::new();
-    let taken: u64 = collected.samples.values().sum();
-    if collected.lost > 0 {
-        said.push(format!(
-            "{} of {} samples were lost because they came faster than they could be read: what ran then is missing; sample \
-             less often (--sampling-frequency)",
-            collected.lost,
-            collected.lost + taken
-        ));
-    }
-    if collected.lost_switches > 0 {
-        said.push(format!(
-            "{} records of threads that left or came back were lost: the waiting time of the threads is incomplete; \
-             sample for less time (--sampling-window)",
-            collected.lost_switches
-        ));
-    }
-    if collected.throttled > 0 {
-        said.push(format!(
-            "the kernel paused sampling {} times because samples came too fast; sample less often",
-            collected.throttled
-        ));
-    }
-    if collected.of_others > 0 {
-        said.push(format!(
-            "{} samples of processes that the system started are left out: only the agent's own code has names here",
-            collected.of_others
-        ));
-    }
-    said
 }

@@ -3,6 +3,7 @@
 use perf_event_open_sys::bindings as sys;
 
 use super::event::REGISTERS;
+use crate::maps::Mapping;
 
 /// A record that the sampler cares about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,32 @@ pub enum Record<'a> {
         pid: u32,
         /// The thread.
         tid: u32,
-        /// Its name.
+        /// What it is called from now on, at most 15 bytes.
         name: String,
+        /// Whether it took it because its process runs another program from now on.
+        exec: bool,
+    },
+    /// A process mapped code.
+    Mapped(Mapped),
+    /// A process started another, or a thread of its own.
+    Fork {
+        /// The process.
+        pid: u32,
+        /// That which started it; the same where it is a thread.
+        parent: u32,
+        /// The thread.
+        tid: u32,
+        /// That which started it.
+        parent_tid: u32,
+    },
+    /// A thread has ended.
+    Exit {
+        /// The process.
+        pid: u32,
+        /// The thread.
+        tid: u32,
+        /// When, `CLOCK_MONOTONIC`.
+        time_ns: u64,
     },
     /// A thread came to a CPU or left it.
     Switch {
@@ -38,6 +63,17 @@ pub enum Record<'a> {
     },
     /// The kernel stopped sampling for a while because there were too many interrupts.
     Throttled,
+}
+
+/// A mapping of code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// The process.
+    pub pid: u32,
+    /// What is mapped where.
+    pub mapping: Mapping,
+    /// The file's inode; 0 where it is not told.
+    pub inode: u64,
 }
 
 /// One sample.
@@ -75,6 +111,29 @@ impl<'a> Reader<'a> {
     fn u64(&mut self) -> Option<u64> {
         Some(u64::from_ne_bytes(self.bytes(8)?.try_into().ok()?))
     }
+
+    /// Text that ends with a zero.
+    fn name(&self) -> Option<String> {
+        Some(String::from_utf8_lossy(self.0.split(|&byte| byte == 0).next()?).into_owned())
+    }
+}
+
+/// When a record was written, `CLOCK_MONOTONIC`: a sample has it behind its thread, all others at their end.
+pub fn time_ns(kind: u32, body: &[u8]) -> Option<u64> {
+    let at = if kind == sys::PERF_RECORD_SAMPLE { 8 } else { body.len().checked_sub(8)? };
+    Reader(body.get(at..)?).u64()
+}
+
+fn mapped(reader: &mut Reader<'_>, misc: u16) -> Option<Mapped> {
+    let (pid, _) = (reader.u32()?, reader.u32()?);
+    let (start, length, offset) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    // Device, inode and generation; a kernel may tell the build id in their place.
+    let place = reader.bytes(24)?;
+    let (_protection, _flags) = (reader.u32()?, reader.u32()?);
+    let told = u32::from(misc) & sys::PERF_RECORD_MISC_MMAP_BUILD_ID == 0;
+    let inode = if told { u64::from_ne_bytes(place[8..16].try_into().ok()?) } else { 0 };
+    let name = reader.name()?.trim_end_matches(" (deleted)").to_owned();
+    Some(Mapped { pid, mapping: Mapping { range: start..start.checked_add(length)?, offset, name }, inode })
 }
 
 /// Reads a record; `None` where it is of a kind that nobody asked for, or cut off.
@@ -89,8 +148,17 @@ pub fn parse(kind: u32, misc: u16, body: &[u8]) -> Option<Record<'_>> {
         sys::PERF_RECORD_COMM => {
             let pid = reader.u32()?;
             let tid = reader.u32()?;
-            let name = reader.0.split(|&byte| byte == 0).next()?;
-            Some(Record::Name { pid, tid, name: String::from_utf8_lossy(name).into_owned() })
+            let exec = u32::from(misc) & sys::PERF_RECORD_MISC_COMM_EXEC != 0;
+            Some(Record::Name { pid, tid, name: reader.name()?, exec })
+        }
+        sys::PERF_RECORD_MMAP2 => mapped(&mut reader, misc).map(Record::Mapped),
+        sys::PERF_RECORD_FORK => {
+            let (pid, parent, tid, parent_tid) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+            Some(Record::Fork { pid, parent, tid, parent_tid })
+        }
+        sys::PERF_RECORD_EXIT => {
+            let (pid, _, tid, _) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+            Some(Record::Exit { pid, tid, time_ns: reader.u64()? })
         }
         sys::PERF_RECORD_SWITCH => {
             // No body of its own; thread and time follow because `sample_id_all` is set.
@@ -186,6 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn what_processes_do_is_read() {
+        let mut map = words(&[thread(7, 9), 0x1000, 0x2000, 0x3000, 0, 42, 0, 0]);
+        map.extend(b"/bin/a b (deleted)\0\0\0\0\0\0");
+        map.extend(words(&[thread(7, 9), 77]));
+        let mapping = Mapping { range: 0x1000..0x3000, offset: 0x3000, name: "/bin/a b".to_owned() };
+        assert_eq!(parse(sys::PERF_RECORD_MMAP2, 0, &map), Some(Record::Mapped(Mapped { pid: 7, mapping, inode: 42 })));
+        assert_eq!(time_ns(sys::PERF_RECORD_MMAP2, &map), Some(77));
+        let fork = words(&[thread(7, 3), thread(9, 5), 1_000, thread(7, 9), 1_000]);
+        assert_eq!(
+            parse(sys::PERF_RECORD_FORK, 0, &fork),
+            Some(Record::Fork { pid: 7, parent: 3, tid: 9, parent_tid: 5 })
+        );
+        assert_eq!(parse(sys::PERF_RECORD_EXIT, 0, &fork), Some(Record::Exit { pid: 7, tid: 9, time_ns: 1_000 }));
+    }
+
+    #[test]
     fn switches_names_and_losses_are_read() {
         let misc = (sys::PERF_RECORD_MISC_SWITCH_OUT | sys::PERF_RECORD_MISC_SWITCH_OUT_PREEMPT) as u16;
         assert_eq!(
@@ -197,8 +281,8 @@ mod tests {
         name.extend(b"client-0\0\0\0\0\0\0\0\0junk");
         assert_eq!(
             parse(sys::PERF_RECORD_COMM, 0, &name),
-            Some(Record::Name { pid: 7, tid: 9, name: "client-0".to_owned() })
+            Some(Record::Name { pid: 7, tid: 9, name: "client-0".to_owned(), exec: false })
         );
-        assert_eq!(parse(sys::PERF_RECORD_EXIT, 0, &words(&[0, 0, 0])), None);
+        assert_eq!(parse(sys::PERF_RECORD_READ, 0, &words(&[0, 0, 0])), None);
     }
 }

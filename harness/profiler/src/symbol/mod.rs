@@ -1,6 +1,7 @@
 //! From addresses to names.
 
 pub mod kernel;
+pub mod swift;
 pub mod user;
 
 pub use kernel::KernelSymbols;

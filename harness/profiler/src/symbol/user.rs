@@ -5,6 +5,7 @@ use std::{collections::HashMap, fs, path::PathBuf};
 use addr2line::Loader;
 use object::{Object as _, ObjectSymbol as _, SymbolKind};
 
+use super::swift;
 use crate::maps::Module;
 
 /// Where separate debug information lies by build id (Debian's `*-dbg` packages, and others).
@@ -25,6 +26,8 @@ pub struct Function {
 pub struct UserSymbols {
     modules: Vec<(Module, Option<Tables>)>,
     known: HashMap<u64, Vec<Function>>,
+    /// Names of code that lies in no file.
+    generated: HashMap<u64, String>,
 }
 
 struct Tables {
@@ -37,7 +40,16 @@ struct Tables {
 impl UserSymbols {
     /// For these modules.
     pub fn new(modules: Vec<Module>) -> Self {
-        Self { modules: modules.into_iter().map(|module| (module, None)).collect(), known: HashMap::new() }
+        Self {
+            modules: modules.into_iter().map(|module| (module, None)).collect(),
+            known: HashMap::new(),
+            generated: HashMap::new(),
+        }
+    }
+
+    /// The same with names of code that lies in no file, by address; of a return address that of the byte behind it too.
+    pub fn with_generated(self, generated: HashMap<u64, String>) -> Self {
+        Self { generated, ..self }
     }
 
     /// The functions at `address`, innermost first; never empty. Of a return address give the byte before.
@@ -51,6 +63,9 @@ impl UserSymbols {
 
     fn look_up(&mut self, address: u64) -> Vec<Function> {
         let unnamed = |name: String| vec![Function { name, inlined: false, named: false }];
+        if let Some(name) = self.generated.get(&address).or_else(|| self.generated.get(&address.wrapping_add(1))) {
+            return vec![Function { name: name.clone(), inlined: false, named: true }];
+        }
         let Some((module, tables)) = self.modules.iter_mut().find(|(module, _)| module.range.contains(&address)) else {
             return unnamed("[unknown]".to_owned());
         };
@@ -138,7 +153,7 @@ fn separate_debug_file(module: &Module) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// A name as people write it: Rust without hash, C++, or as it is.
+/// A name as people write it: Rust without hash, C++, Go and Swift without escapes, or as it is.
 pub fn demangled(raw: &str) -> String {
     if let Ok(rust) = rustc_demangle::try_demangle(raw) {
         return format!("{rust:#}");
@@ -148,8 +163,15 @@ pub fn demangled(raw: &str) -> String {
     {
         return name;
     }
+    if let Some(name) = swift::demangled(raw) {
+        return name;
+    }
     // The linker writes versions behind the name.
     let name = raw.split('@').next().unwrap_or(raw);
+    if name.contains("%2e") {
+        // Go escapes dots of the last part of a package's path.
+        return name.replace("%2e", ".");
+    }
     // The C library's own name for what it also exports.
     name.strip_prefix("__GI_").unwrap_or(name).to_owned()
 }
@@ -166,6 +188,9 @@ mod tests {
         assert_eq!(demangled("memcpy@@GLIBC_2.14"), "memcpy");
         assert_eq!(demangled("__GI___libc_write"), "__libc_write");
         assert_eq!(demangled("sqlite3_step"), "sqlite3_step");
+        assert_eq!(demangled("gopkg.in/yaml%2ev3.(*Decoder).Decode"), "gopkg.in/yaml.v3.(*Decoder).Decode");
+        assert_eq!(demangled("main.Map[go.shape.int]"), "main.Map[go.shape.int]");
+        assert_eq!(demangled("$s4work7seventyyS2iF"), "work.seventy");
     }
 
     #[inline(never)]

@@ -41,7 +41,6 @@ pub fn section(calibration: &Calibration) -> Section {
         Column::figures("deviation of a block").dispensable(2),
         Column::figures("robust").dispensable(3),
         Column::figures("noise floor"),
-        Column::figures("margin"),
     ];
     let mut table = Table::new(format!("Noise: {name}"), columns).brief();
     for (metric, noise) in &calibration.noise {
@@ -50,11 +49,10 @@ pub fn section(calibration: &Calibration) -> Section {
             Cell::Figure(percent(noise.deviation.exp_m1())),
             Cell::Figure(percent(noise.robust_deviation.exp_m1())),
             Cell::Figure(percent(noise.floor)),
-            calibration.margin(metric).map_or(Cell::None, |margin| Cell::Figure(percent(margin))),
         ]);
     }
     table.legend(
-        "The noise floor is the farther end of the 95 % interval of the change between copies. The margin within which a time counts as unchanged follows it, between 1 % and 5 %; counters keep the margin 0.",
+        "The noise floor is the farther end of the 95 % interval of the change between copies. It moves no margin: a margin says which change matters.",
     );
     section.table(table);
     let columns = vec![

@@ -154,12 +154,19 @@ fn load_words(load: &Load) -> String {
             let pause = think.map_or_else(String::new, |think| format!(", {} of thinking between operations", think));
             format!("closed loop: {clients} clients, each waiting for its answer{}{pause}", batch(*size))
         }
-        Load::Open { rate, arrival, clients, batch: size, .. } => {
+        Load::Open { rate, arrival, clients, batch: size, phases, .. } => {
             let distances = match arrival {
                 Arrival::Constant => "at equal distances",
                 Arrival::Poisson => "at exponential distances",
             };
-            format!("open loop: {rate} operations a second {distances}, sent by {clients} clients{}", batch(*size))
+            let phases = match phases.len() {
+                0 => String::new(),
+                count => format!(", in {count} phases whose mean that is"),
+            };
+            format!(
+                "open loop: {rate} operations a second{phases} {distances}, sent by {clients} clients{}",
+                batch(*size)
+            )
         }
     }
 }

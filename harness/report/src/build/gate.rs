@@ -8,7 +8,7 @@ use crate::document::{Column, Section, Table, Text};
 pub fn section(rows: &[GateRow]) -> Section {
     let mut section = Section::new("gate", "Gate").listed("Gate").untitled().brief();
     if rows.is_empty() {
-        section.prose("gate: no scenario has a rule; write a [gate] table, or gate.toml beside the scenarios").brief();
+        section.prose("gate: nothing could be held against a rule").brief();
         return section;
     }
     let columns = vec![
@@ -31,10 +31,17 @@ pub fn section(rows: &[GateRow]) -> Section {
     let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count();
     section
         .prose(format!(
-            "gate: {} passed, {} broken, {} open",
+            "gate: {} passed, {} broken, {} open{}",
             count(GateOutcome::Passed),
             count(GateOutcome::Broken),
-            count(GateOutcome::Open)
+            count(GateOutcome::Open),
+            match (count(GateOutcome::Passed) + count(GateOutcome::Broken), count(GateOutcome::Open)) {
+                (0, _) => {
+                    ": nothing was decided, and without --strict that is no failure; a longer --budget decides more"
+                }
+                (_, 0) => "",
+                _ => "; what is open is neither shown to hold nor to be broken (--strict makes that a failure)",
+            }
         ))
         .brief();
     section

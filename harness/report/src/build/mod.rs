@@ -2,6 +2,7 @@
 
 pub mod calibration;
 mod comparison;
+pub mod crash;
 pub mod crossover;
 pub mod diff;
 mod environment;
@@ -85,6 +86,7 @@ fn title(intent: &Intent) -> Text {
         Intent::Sweep { .. } => "Performance results: parameter sweep".to_owned(),
         Intent::Ledger { steps } => format!("Performance results: sprint ledger, {}", steps.join(" → ")),
         Intent::Calibrate { variant } => format!("Performance results: calibration: `{variant}` against itself"),
+        Intent::Crash { variants } => format!("Durability, demonstrated: cuts of {}", variants.join(", ")),
         Intent::Profile { variants } => format!("Performance results: profiles of {}", variants.join(", ")),
     }
     .into()

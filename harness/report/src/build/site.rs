@@ -210,6 +210,7 @@ fn what(intent: &Intent) -> Text {
         Intent::Sweep { .. } => "parameter sweep".into(),
         Intent::Ledger { .. } => "sprint ledger".into(),
         Intent::Calibrate { variant } => Text::plain("calibration of ").then(Text::code(variant)),
+        Intent::Crash { variants } => Text::plain(format!("cuts of {}", variants.join(", "))),
         Intent::Profile { variants } => Text::plain(format!("profiles of {}", variants.join(", "))),
     }
 }

@@ -54,9 +54,9 @@ impl From<serde_json::Error> for DrawError {
 /// A file that belongs into the folder `profiles` of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// Its name.
+    /// Within that folder.
     pub name: String,
-    /// Its content.
+    /// The whole file.
     pub bytes: Vec<u8>,
 }
 
@@ -91,6 +91,11 @@ impl<'a> Drawn<'a> {
                 Ok(Self { scenario, variant, trials, cpu })
             })
             .collect()
+    }
+
+    /// Why what does the work is not in it, where that is so.
+    pub fn not_sampled(&self) -> Option<&str> {
+        self.trials.iter().find_map(|one| one.not_sampled.as_deref())
     }
 
     /// What sampled, and what it could see.

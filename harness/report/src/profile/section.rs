@@ -106,6 +106,12 @@ fn variant(drawn: &Drawn<'_>) -> Section {
     let id = place(drawn.scenario, &format!("time-of-{}", file_name(&[drawn.variant])));
     let mut section = Section::new(id, title).brief();
     section.prose(Text::plain(format!("{}.", drawn.quality()))).brief();
+    if let Some(reason) = drawn.not_sampled() {
+        section.note(
+            NoteKind::Warning,
+            Text::strong("This shows the load generator alone").then(Text::plain(format!(": {reason}"))),
+        );
+    }
     let mut warnings: Vec<&String> = drawn.trials.iter().flat_map(|one| &one.warnings).collect();
     warnings.sort();
     warnings.dedup();
@@ -381,6 +387,7 @@ pub fn json(profiles: &[ProfileTrial], planned: &PlannedScenario) -> serde_json:
                 "kernel": share(&kernel_share(&one.cpu)),
                 "syscall": share(&syscall_share(&one.cpu)),
                 "reading": reading(&one.cpu),
+                "not_sampled": one.not_sampled(),
                 "warnings": one.trials.iter().flat_map(|trial| &trial.warnings).collect::<Vec<_>>(),
                 "categories": categories(&one.cpu).iter().map(|row| serde_json::json!({
                     "category": row.category.name(), "share": share(&row.share), "ns_per_operation": row.ns_per_operation,

@@ -64,7 +64,13 @@ impl SqliteStore {
             JournalMode::Wal => "WAL",
             JournalMode::Delete => "DELETE",
         };
-        connection.pragma_update_and_check(None, "journal_mode", journal_mode, |_| Ok(()))?;
+        // To its end: SQLite answers with the new mode first and commits it to the file afterwards; an error of that would
+        // not be heard, and the mode read back while the file has the one before.
+        let mut set = connection.prepare(&format!("PRAGMA journal_mode = {journal_mode}"))?;
+        let mut rows = set.query([])?;
+        while rows.next()?.is_some() {}
+        drop(rows);
+        drop(set);
         let synchronous = match self.settings.synchronous {
             Synchronous::Off => "OFF",
             Synchronous::Normal => "NORMAL",

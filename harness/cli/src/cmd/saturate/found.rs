@@ -17,7 +17,7 @@ use uplift_report::{
     number::with_unit,
 };
 
-use crate::session::Finished;
+use crate::finished::Finished;
 
 /// The percentiles that are shown of every rate.
 const SHOWN: [&str; 5] = ["throughput", "response_p50", "response_p99", "response_max", "service_p99"];

@@ -1,0 +1,303 @@
+//! The target: one service for one trial.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use uplift_sdk::{Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, clock};
+
+use crate::{
+    client::{RequestClient, ScriptClient, Shared},
+    counters::Counters,
+    describe::{CLIENT_CPU_NS, CLIENT_CPU_S},
+    driver::{self, Address, Options, Request},
+    failures::Failures,
+    life::{self, Home, Janitor, Service, snapshot, with_log},
+    loader,
+    parameters::{Sampler, samplers},
+    pgbench::{Value, Variables, runner::Runner},
+    plan::Plan,
+    read_back::{self, InForce},
+    settings::{Variant, Workload},
+    template::Values,
+};
+
+/// Seed of data that are kept and copied: every trial of the run has the same.
+const SNAPSHOT_SEED: u64 = 0x5eed;
+
+/// Starts a service for one trial, and loads its data.
+pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
+    let reading = |error: SettingsError| TargetError::new("reading the scenario", error);
+    let (workload, variant) = crate::read(&context.workload, &context.settings).map_err(reading)?;
+    let plan = Plan::compile(&workload).map_err(reading)?;
+    if plan.kinds().len() > 255 {
+        let message = format!("{} operations; at most 255 are told apart", plan.kinds().len());
+        return Err(reading(SettingsError::new("workload", "operations", message)));
+    }
+    let life = life::Plan { workload: workload.clone(), variant: variant.clone(), protocol: plan.protocol };
+    let janitor = Janitor::start(&context.data_dir)
+        .map_err(|error| TargetError::new("starting the shell that cleans up when uplift is killed", error))?;
+    let home = Home::create(&context.data_dir, &life, Some(&janitor))?;
+    let options = Options {
+        address: Address::local(0),
+        timeout: workload.timeout.0,
+        query_mode: workload.query_mode,
+        tls: tls(&workload, &home),
+        helper: None,
+    };
+    let service = start_with_data(&context, &plan, &life, &home, &options, &janitor)?;
+    let mut options = service.options(&options);
+    options.helper = workload.helper.as_ref().map(|line| helper_line(line, &options.address, &home));
+    let failures = Arc::new(Failures::default());
+    let opening = |why: String| TargetError::engine("compiling requests", why);
+    let judges =
+        plan.requests.iter().map(|request| request.expect.judge()).collect::<Result<_, _>>().map_err(opening)?;
+    let shared = Shared {
+        driver: driver::open(plan.protocol, &plan.requests, &plan.names(), &options).map_err(opening)?,
+        operations: plan.operations.clone(),
+        judges,
+        failures,
+    };
+    let in_force = read_back::read(&workload, &variant, plan.protocol, &options);
+    let counters = Counters::open(workload.counters.clone().into_iter(), &options);
+    let samplers = samplers(&plan.parameters).map_err(|(name, why)| TargetError::engine(name, why))?;
+    let label = context.data_dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Box::new(Running {
+        counters: Mutex::new(counters),
+        variables: variables(&workload, context.seed),
+        scripts: Arc::new(plan.scripts.clone()),
+        service: Some(service),
+        shared,
+        samplers,
+        in_force,
+        options,
+        plan,
+        workload,
+        variant,
+        label,
+        home,
+        _janitor: janitor,
+    }))
+}
+
+/// The service on its data: made, or copied from what an earlier trial made.
+fn start_with_data(
+    context: &OpenContext,
+    plan: &Plan,
+    life: &life::Plan,
+    home: &Home,
+    options: &Options,
+    janitor: &Janitor,
+) -> Result<Service, TargetError> {
+    let load_text = format!("{:?} {:?}", plan.load, plan.parameters);
+    let ours = life.start_line().is_some() && life.variant.settings.url.is_none();
+    let kept = if life.workload.snapshot && ours { snapshot::place(&context.data_dir, life, &load_text) } else { None };
+    let copying = |error| TargetError::new("copying the snapshot of the data", error);
+    if let Some(kept) = kept.as_ref().filter(|kept| kept.is_dir()) {
+        snapshot::copy(kept, &home.data).map_err(copying)?;
+        return Service::start(life, home, options, Some(janitor));
+    }
+    if ours {
+        life::make(life, home)?;
+    }
+    let service = Service::start(life, home, options, Some(janitor))?;
+    let seed = if kept.is_some() { SNAPSHOT_SEED } else { context.seed };
+    let loading = service.options(options);
+    let loading = Options {
+        helper: life.workload.helper.as_ref().map(|line| helper_line(line, &loading.address, home)),
+        ..loading
+    };
+    let loaded = loader::load(plan, &loading, seed).map_err(|error| match service.has_ended() {
+        Some(how) => TargetError::engine(error.context.clone(), with_log(&how, &service.log_end(home))),
+        None => error,
+    });
+    loaded?;
+    let Some(kept) = kept else { return Ok(service) };
+    // Only a service that was stopped has all of its data in its files.
+    service.stop().map_err(|why| TargetError::engine("stopping the service to keep its data", why))?;
+    janitor.also_remove(&kept);
+    snapshot::keep(&home.data, &kept).map_err(copying)?;
+    Service::start(life, home, options, Some(janitor))
+}
+
+fn tls(workload: &Workload, home: &Home) -> crate::settings::Tls {
+    let mut tls = workload.tls.clone();
+    let data = home.data.display().to_string();
+    tls.ca = tls.ca.map(|ca| ca.replace("{data}", &data));
+    tls
+}
+
+fn helper_line(line: &str, address: &Address, home: &Home) -> String {
+    let (host, port) = match &address.endpoint {
+        driver::address::Endpoint::Tcp(host, port) => (host.clone(), port.to_string()),
+        driver::address::Endpoint::Unix(_) => (String::new(), String::new()),
+    };
+    line.replace("{address}", &address.to_string())
+        .replace("{host}", &host)
+        .replace("{port}", &port)
+        .replace("{data}", &home.data.display().to_string())
+}
+
+fn variables(workload: &Workload, seed: u64) -> Variables {
+    let Some(pgbench) = &workload.pgbench else { return Variables::new() };
+    let mut variables = Variables::from([
+        ("scale".to_owned(), Value::Int(i64::from(pgbench.scale))),
+        ("default_seed".to_owned(), Value::Int(seed as i64)),
+    ]);
+    variables.extend(pgbench.variables.iter().map(|(name, text)| (name.clone(), Value::of_text(text))));
+    variables
+}
+
+struct Running {
+    workload: Workload,
+    variant: Variant,
+    plan: Plan,
+    options: Options,
+    shared: Shared,
+    samplers: Vec<Sampler>,
+    scripts: Arc<Vec<crate::pgbench::script::Script>>,
+    variables: Variables,
+    in_force: InForce,
+    counters: Mutex<Counters>,
+    service: Option<Service>,
+    /// The name of the trial's folder.
+    label: String,
+    home: Home,
+    /// Dismissed after everything else is gone.
+    _janitor: Janitor,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Running {
+    /// What ended the trial, where something did.
+    fn trouble(&self) -> Option<String> {
+        let service = self.service.as_ref()?;
+        let log = || service.log_end(&self.home);
+        if let Some(how) = service.has_ended() {
+            return Some(with_log(&how, &log()));
+        }
+        self.shared.failures.fatal().map(|why| match log() {
+            log if log.is_empty() => why,
+            log => with_log(&why, &log),
+        })
+    }
+
+    fn keep_log(&self) {
+        let Some(folder) = &self.workload.logs else { return };
+        let kept = PathBuf::from(folder).join(format!("{}.log", self.label));
+        // A log that cannot be kept is no reason to lose a trial.
+        let _ = std::fs::create_dir_all(folder).and_then(|()| std::fs::copy(&self.home.log, kept));
+    }
+
+    fn ask_checks(&self) -> Result<u64, String> {
+        for (name, check) in &self.plan.checks {
+            let request = Request { expect: check.expect.clone(), ..Request::plain(&check.send) };
+            let judge = check.expect.judge()?;
+            let driver = driver::open(self.plan.protocol, &[request], &[], &self.options)?;
+            let mut connection = driver.connect(0).map_err(|fault| format!("check `{name}`: {fault}"))?;
+            let answer = connection.ask(0, &Values::new()).map_err(|fault| format!("check `{name}`: {fault}"))?;
+            if judge.of(&answer) != uplift_sdk::OutcomeKind::Ok {
+                let answer = driver::stream::shown(answer.body);
+                return Err(format!("check `{name}`: `{}` was answered by `{answer}`", check.send));
+            }
+        }
+        Ok(self.plan.checks.len() as u64)
+    }
+}
+
+impl Target for Running {
+    fn effective(&self) -> BTreeMap<String, String> {
+        let mut effective = self.in_force.settings.clone();
+        let settings = &self.variant.settings;
+        let own = [("start", &settings.start), ("init", &settings.init), ("dir", &settings.dir)];
+        effective.extend(own.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
+        if settings.url.is_some() {
+            // A URL may hold a password.
+            effective.insert("service_at".to_owned(), self.options.address.to_string());
+        }
+        if let Some(missing) = &self.in_force.missing {
+            effective.insert("settings_in_force".to_owned(), format!("not read: {missing}"));
+        }
+        effective
+    }
+
+    fn durability(&self) -> Durability {
+        self.in_force.durability.or(self.variant.settings.durability).unwrap_or(Durability::None)
+    }
+
+    fn client(&self, index: usize, seed: u64) -> Result<Box<dyn Client + '_>, TargetError> {
+        let context = || format!("connecting client {index}");
+        if self.scripts.is_empty() {
+            let client = RequestClient::new(&self.shared, self.samplers.clone(), index, seed);
+            return Ok(Box::new(client.map_err(|fault| TargetError::engine(context(), fault))?));
+        }
+        let mut runner = Runner::new(Arc::clone(&self.scripts), self.options.clone(), &self.variables, index, seed);
+        runner.connect().map_err(|fault| TargetError::engine(context(), fault))?;
+        Ok(Box::new(ScriptClient { runner, failures: &self.shared.failures }))
+    }
+
+    fn quiesce(&self) -> Result<(), TargetError> {
+        self.trouble().map_or(Ok(()), |why| Err(TargetError::engine("under load", why)))
+    }
+
+    fn drain(&self) -> Result<Drain, TargetError> {
+        match self.trouble() {
+            Some(why) => Err(TargetError::engine("after the load", why)),
+            None => Ok(Drain { owed: Some(0), detail: self.shared.failures.summary(), ..Drain::default() }),
+        }
+    }
+
+    fn check(&self) -> Result<Check, TargetError> {
+        let asked = self.ask_checks();
+        let detail = match &asked {
+            Ok(0) => "the service answers; the scenario has no `checks`".to_owned(),
+            Ok(checks) => format!("the service answers, and {checks} checks passed"),
+            Err(why) => why.clone(),
+        };
+        // Whoever answers a new connection is alive, whatever the scenario checks.
+        let alive = self.shared.driver.connect(0).map(drop);
+        Ok(match (asked, alive) {
+            (Ok(checks), Ok(())) => Check { passed: true, checked: checks + 1, detail },
+            (Err(why), _) => Check { passed: false, checked: 1, detail: why },
+            (_, Err(fault)) => {
+                Check { passed: false, checked: 1, detail: format!("the service does not answer: {fault}") }
+            }
+        })
+    }
+
+    fn sample(&self, samples: &mut Samples) {
+        lock(&self.counters).sample(samples);
+        let client_ns = clock::process_cpu_ns() as f64;
+        samples.counter(CLIENT_CPU_NS, client_ns);
+        samples.counter(CLIENT_CPU_S, client_ns / 1e9);
+        samples.absent("rss_peak_bytes", "that of the load generator is not the service's");
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), TargetError> {
+        let Some(service) = self.service.take() else { return Ok(()) };
+        let stopped = service.stop();
+        stopped.map_err(|why| TargetError::engine("stopping the service", with_log(&why, &life::log_end(&self.home))))
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.service.as_ref().map(Service::processes).unwrap_or_default()
+    }
+
+    fn unobservable_work(&self) -> Option<String> {
+        self.service.as_ref().and_then(Service::unobservable)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(Err(why)) = self.service.take().map(Service::stop) {
+            eprintln!("{why}");
+        }
+        self.keep_log();
+    }
+}
