@@ -2,6 +2,7 @@
 
 use uplift_model::{
     MetricClass,
+    registry::{Shown, placement},
     verdict::{ExpectationVerdict, MetricVerdict, Parity, ScenarioVerdict, Verdict},
 };
 
@@ -13,7 +14,7 @@ pub enum Warning {
     /// The candidate's acknowledged writes survive less.
     WeakerDurability(Option<String>),
     /// A metric that does not decide got worse.
-    Regressed(MetricVerdict),
+    Regressed(Box<MetricVerdict>),
     /// Something else is in force than was asked for.
     SettingIgnored {
         /// The setting.
@@ -38,7 +39,7 @@ impl Warning {
                 "durability is weaker: {}; a gain bought with durability is not an improvement",
                 reason.as_deref().unwrap_or("the candidate's acknowledged writes survive less")
             ),
-            Self::Regressed(metric) => format!("{} regressed ({})", metric.metric, metric.reason),
+            Self::Regressed(metric) => format!("{} regressed {}", metric.metric, size(metric)),
             Self::SettingIgnored { key, side, asked, in_force } => {
                 format!("setting `{key}` of the {side}: asked for `{asked}`, in force is `{in_force}`")
             }
@@ -57,7 +58,7 @@ impl Warning {
         match self {
             Self::ModelledDisk(_) => "measure on the disk that it is meant for before relying on the size",
             Self::WeakerDurability(_) => "give both variants the same durability and compare again",
-            Self::Regressed(_) => "weigh it against what improved; its row says how much",
+            Self::Regressed(_) => "decide whether the change is worth it; its row says how sure that is",
             Self::SettingIgnored { .. } => "ask for a value that the target accepts, or leave the setting out",
             Self::ExpectationNotHeld(_) => {
                 "see the failures below; change [expect] in the scenario if the rule asks too much"
@@ -73,9 +74,12 @@ pub fn of_scenario(scenario: &ScenarioVerdict) -> Vec<Warning> {
         warnings.push(Warning::WeakerDurability(scenario.durability_reason.clone()));
     }
     let beside = |metric: &&MetricVerdict| {
-        !metric.primary && metric.class != MetricClass::Info && metric.verdict == Verdict::Regressed
+        !metric.primary
+            && metric.class != MetricClass::Info
+            && metric.verdict == Verdict::Regressed
+            && !says_it_again(scenario, &metric.metric)
     };
-    warnings.extend(scenario.metrics.iter().filter(beside).cloned().map(Warning::Regressed));
+    warnings.extend(scenario.metrics.iter().filter(beside).cloned().map(Box::new).map(Warning::Regressed));
     for row in &scenario.settings {
         for (side, value) in [("baseline", &row.baseline), ("candidate", &row.candidate)] {
             if let (true, Some(asked), Some(got)) = (value.is_ignored(), &value.requested, &value.effective) {
@@ -91,4 +95,21 @@ pub fn of_scenario(scenario: &ScenarioVerdict) -> Vec<Warning> {
     let broken = scenario.expectations.iter().filter(|expectation| !expectation.held);
     warnings.extend(broken.cloned().map(Warning::ExpectationNotHeld));
     warnings
+}
+
+/// Whether a metric says again what another one that stands in the first lines says.
+fn says_it_again(scenario: &ScenarioVerdict, metric: &str) -> bool {
+    let place = placement(metric);
+    let of_runs = scenario.primary().is_some_and(|primary| primary.metric == "run_time");
+    place.shown == Shown::Detail || of_runs && place.repeats_run_time
+}
+
+/// By how much a metric changed, in parts of the baseline.
+fn size(metric: &MetricVerdict) -> String {
+    let Some(change) = metric.change else { return format!("({})", metric.reason) };
+    let unit = if metric.class == MetricClass::Proportion { "pt" } else { "%" };
+    let interval = metric
+        .ci
+        .map_or_else(String::new, |[low, high]| format!(" [{:+.1} {unit}, {:+.1} {unit}]", low * 100.0, high * 100.0));
+    format!("by {:+.1} {unit}{interval}", change * 100.0)
 }

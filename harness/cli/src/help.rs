@@ -59,7 +59,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                 examples: "uplift profile docdb/crud --variant optimized\n\
                            uplift profile docdb/crud --variant optimized --against baseline\n\
                            uplift profile docdb/crud --variant optimized --tail p99\n\
-                           uplift profile --cmd './old --x' --cmd './new --x'      # any program, and what moved",
+                           uplift profile --cmd ./old --cmd ./new                  # any program, and what moved",
             },
             Page {
                 name: "crash",

@@ -47,7 +47,7 @@ impl FromStr for Bandwidth {
 /// In the largest unit that it is a whole number of; decimal units first.
 impl fmt::Display for Bandwidth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = UNITS.into_iter().find(|(_, factor)| self.0 % factor == 0);
+        let whole = UNITS.into_iter().find(|(_, factor)| self.0.is_multiple_of(*factor));
         let (unit, factor) = whole.unwrap_or(("B/s", 1));
         write!(f, "{} {unit}", self.0 / factor)
     }

@@ -57,6 +57,9 @@ pub fn syncs_of_a_write(store: &dyn DocumentStore, id: u64) -> Result<Option<u64
     Ok(Some(syncs))
 }
 
+/// The documents of one database, by number.
+pub type Documents = Vec<(u64, Vec<u8>)>;
+
 /// A store, with its settings in force.
 pub type Opened = (Arc<dyn DocumentStore>, BTreeMap<String, String>);
 
@@ -65,7 +68,7 @@ pub fn open_store(
     workload: &Workload,
     settings: &Settings,
     context: &OpenContext,
-    documents: Option<&[Vec<(u64, Vec<u8>)>]>,
+    documents: Option<&[Documents]>,
 ) -> Result<Opened, TargetError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let directory = context.data_dir.join("store");
@@ -146,7 +149,7 @@ pub fn open_store(
     }
 }
 
-fn expect_all(documents: &[Vec<(u64, Vec<u8>)>], found: u64) -> Result<(), TargetError> {
+fn expect_all(documents: &[Documents], found: u64) -> Result<(), TargetError> {
     let written: u64 = documents.iter().map(|documents| documents.len() as u64).sum();
     if found == written {
         return Ok(());

@@ -30,8 +30,6 @@ const BUDGET: Duration = Duration::from_secs(6);
 const BLOCK: &str = "300ms";
 /// The same where the number of runs must not depend on how quick they are.
 const UNBOUNDED_BLOCK: &str = "24h";
-/// What a gate allows a program to lose where no rule was given.
-const RULE: &str = "5%";
 /// The most runs of each program in one block.
 const ROUNDS: i64 = 100;
 /// The fewest blocks that give a verdict, and as many as are worth a start of their own.
@@ -243,7 +241,6 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
         metrics.insert(name, Value::Table(rule));
     }
     let primary = metrics.keys().next().cloned().unwrap_or_else(|| "run_time".to_owned());
-    let gate = gate(args, &primary, &metrics)?;
     if !metrics.is_empty() {
         workload.insert("metrics".to_owned(), Value::Table(metrics));
     }
@@ -285,39 +282,12 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
     whole.insert("target".to_owned(), Value::String(TARGET.to_owned()));
     whole.insert("title".to_owned(), Value::String(title(programs)));
     whole.insert("primary".to_owned(), Value::String(primary));
-    for (name, table) in
-        [("workload", workload), ("trial", trial), ("settings", settings), ("variants", tables), ("gate", gate)]
-    {
+    for (name, table) in [("workload", workload), ("trial", trial), ("settings", settings), ("variants", tables)] {
         if !table.is_empty() {
             whole.insert(name.to_owned(), Value::Table(table));
         }
     }
     toml::to_string(&whole).map_err(|error| CliError::usage(format!("--cmd: {error}"), ""))
-}
-
-/// What a gate holds the second program to.
-fn gate(args: &CommandArgs, primary: &str, metrics: &Table) -> Result<Table, CliError> {
-    let mut gate = Table::new();
-    for rule in &args.rules {
-        let at = rule.find(['<', '>', '=']).filter(|at| *at > 0).ok_or_else(|| {
-            CliError::usage(
-                format!("--rule `{rule}` is not a metric with a limit"),
-                "write for instance --rule 'run_time <= +5%' or --rule 'syncs_per_op <= +0%'",
-            )
-        })?;
-        gate.insert(rule[..at].trim().to_owned(), Value::String(rule[at..].trim().to_owned()));
-    }
-    if gate.is_empty() && args.gated {
-        // Of a value of a known tool the extractor knows the direction, which only the target can tell.
-        let better = metrics.get(primary).and_then(|rule| rule.get("better")).and_then(Value::as_str);
-        let rule = match (better, metrics.contains_key(primary)) {
-            (Some("higher"), _) => format!(">= -{RULE}"),
-            (None, true) => return Ok(gate),
-            _ => format!("<= +{RULE}"),
-        };
-        gate.insert(primary.to_owned(), Value::String(rule));
-    }
-    Ok(gate)
 }
 
 /// The programs in one line.

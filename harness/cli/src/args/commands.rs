@@ -109,14 +109,6 @@ pub struct CommandArgs {
     /// It runs in the folder of the revision that corresponds to the current one.
     #[arg(long, value_name = "COMMAND", requires = "cmd")]
     pub build: Option<String>,
-    /// A limit that `gate` checks, as `run_time <= +5%` [default: 5 % of what decides]
-    ///
-    /// A change against the first program with its sign and a %, or a number of the second: `syncs_per_op <= 0`.
-    #[arg(long = "rule", value_name = "RULE", requires = "cmd")]
-    pub rules: Vec<String>,
-    /// Whether what decides has a limit where no rule says one.
-    #[arg(skip)]
-    pub gated: bool,
     /// Write the scenario file for this, `scenarios/command/NAME.toml`
     #[arg(long, value_name = "NAME", requires = "cmd")]
     pub save: Option<String>,

@@ -37,16 +37,16 @@ pub struct CrashArgs {
 /// How cuts are made.
 #[derive(Clone, Debug, Args)]
 pub struct Cutting {
-    /// What dies: the processes, or the power of the disk [default: both, where a disk of ours can be mounted]
+    /// What dies: processes, or the disk's power [default: both where possible]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
     /// The latest cut, counted from the beginning of the load
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = budget)]
     pub within: HumanDuration,
-    /// Cut at the 1st, 2nd, … Nth sync first; the other cuts come at points drawn by the seed
+    /// Cut at each of the first N syncs; other cuts are drawn by the seed
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub every_sync: u32,
-    /// Make the disk fail: `eio@sync:7`, `enospc@write:7`, `short@write:7`, `flip@open`
+    /// Make the disk fail: `eio@sync:7`, `enospc@write:7`, `flip@open`, …
     ///
     /// The 7th sync (or write) of the load fails, or takes half of its bytes; with a `+` behind the number all after it too.
     /// `flip@open` turns one bit of what the disk holds before it is opened again.

@@ -27,7 +27,7 @@ pub struct ComparisonArgs {
     /// How stacks are sampled.
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Kill both variants, and cut their power, so many times after the measurement
+    /// Kill both variants and cut their power so many times afterwards
     ///
     /// What they hold of what they declare is shown beside the comparison; a variant that declares more cannot be compared.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

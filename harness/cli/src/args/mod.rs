@@ -54,7 +54,7 @@ pub enum Command {
     Run(RunArgs),
     /// Sample stacks: where the time goes, and what moved between two variants
     Profile(ProfileArgs),
-    /// Kill a variant or cut its power under load, open what is left, and count what was acknowledged and is gone
+    /// Kill a variant or cut its power under load, and count what is gone
     Crash(CrashArgs),
     /// Find the highest rate that an open load sustains
     Saturate(SaturateArgs),

@@ -84,9 +84,9 @@ pub struct HistoryArgs {
 /// `import`.
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// A file of hyperfine, `go test -bench` or criterion, or criterion's folder
+    /// Of hyperfine, `go test -bench` or criterion; or criterion's folder
     pub file: PathBuf,
-    /// Name of what was measured, where the file names no commands to tell apart [default: imported]
+    /// Name of what was measured, where the file has none [default: imported]
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
     /// Folder for results

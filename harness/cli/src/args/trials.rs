@@ -36,7 +36,7 @@ pub struct PlaceArgs {
 /// How long trials are run, and how: shared by every command that measures.
 #[derive(Clone, Debug, Args)]
 pub struct TrialArgs {
-    /// Time for all scenarios together, as 5m [default: 1m each, a comparison 5m20s at most]
+    /// Time for all scenarios together, as 5m [default: 1m each, 5m20s at most]
     #[arg(long, value_name = "DURATION", value_parser = budget)]
     pub budget: Option<HumanDuration>,
     /// Take six short blocks of each scenario: a first impression

@@ -159,7 +159,7 @@ fn resolve(
         return Ok(CompareArgs {
             baseline: String::new(),
             candidate: String::new(),
-            commands: CommandArgs { gated: true, ..args.commands.clone() },
+            commands: args.commands.clone(),
             selection: SelectionArgs { scenarios: Vec::new(), place: args.place.clone() },
             how: args.how.clone(),
         });

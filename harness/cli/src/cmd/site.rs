@@ -46,7 +46,7 @@ pub fn run(args: &SiteArgs, terminal: &Terminal) -> Result<u8, CliError> {
         let path = args.out.join(&page.file);
         let about = format!("{count} runs; made by `uplift site`").replace('`', "");
         write_whole(&path, html::page(&page.document, &page.plots, &about).as_bytes())
-            .map_err(|error| unwritable(&path, error.into()))?;
+            .map_err(|error| unwritable(&path, error))?;
     }
     terminal.print(&args.out.join("index.html").display().to_string());
     if terminal.open {

@@ -35,6 +35,7 @@ fn write_run(folder: &Path, trials: usize) {
 }
 
 /// The most memory that a command had, in bytes, and the CPU time that it took, in seconds.
+#[expect(clippy::zombie_processes, reason = "it is waited for by a call that tells what it used")]
 fn cost(bench: &Bench, arguments: &[&str]) -> (u64, f64) {
     let child = bench.command(arguments).stdout(Stdio::null()).spawn().unwrap();
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());

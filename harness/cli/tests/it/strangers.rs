@@ -153,7 +153,7 @@ fn overrides_are_validated_together_and_a_trial_without_an_operation_failed() {
     let bench = Bench::new();
     let arguments =
         ["run", "reference/steady", "--variant", "baseline", "--set", "load.mode=open", "--set", "load.rate=0.001"];
-    bench.uplift(&with(&arguments, &[])).code(5).says("no operation was begun in any of 2 turns");
+    bench.uplift(&with(&arguments, &[])).code(5).says("no operation was begun in the one turn");
 }
 
 /// An agent whose numbers cannot be, when they arrive and when they were stored by an older harness.
