@@ -59,7 +59,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                 examples: "uplift profile docdb/crud --variant optimized\n\
                            uplift profile docdb/crud --variant optimized --against baseline\n\
                            uplift profile docdb/crud --variant optimized --tail p99\n\
-                           uplift profile --cmd ./old --cmd ./new                  # any program, and what moved",
+                           uplift profile --cmd './old --x' --cmd './new --x'      # any program, and what moved",
             },
             Page {
                 name: "crash",
@@ -303,12 +303,27 @@ mod tests {
         }
     }
 
+    /// The words of an example as a shell reads them, up to a comment, a pipe, a redirection or the next command.
+    fn typed(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for letter in line.chars() {
+            match (letter, quoted) {
+                ('\'', _) => quoted = !quoted,
+                ('#' | '|' | '>' | ';', false) => break,
+                (' ', false) => words.push(String::new()),
+                _ => words.last_mut().expect("there is one").push(letter),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
     /// The examples parse: what help shows can be typed.
     #[test]
     fn every_example_is_accepted() {
         for line in GROUPS.iter().flat_map(|(_, pages)| *pages).flat_map(|page| page.examples.lines()) {
-            let typed = line.split(['#', '|', '>']).next().unwrap_or_default().split_whitespace();
-            let parsed = dress(Cli::command()).try_get_matches_from(typed);
+            let parsed = dress(Cli::command()).try_get_matches_from(typed(line));
             assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|error| error.to_string()).unwrap_or_default());
         }
     }

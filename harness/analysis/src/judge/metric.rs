@@ -399,7 +399,11 @@ impl MetricTest {
         if (typical.center - center).abs() <= self.margin() || self.spec.class != MetricClass::Time {
             return None;
         }
-        let percent = |value: f64| format!("{:+.1} %", value.exp_m1() * 100.0);
+        // From a doubling on as a factor, as everywhere.
+        let percent = |value: f64| match value.exp() {
+            factor if factor >= 2.0 => format!("×{factor:.2}"),
+            factor => format!("{:+.1} %", (factor - 1.0) * 100.0),
+        };
         let cause = match &self.distribution {
             Some(distribution) => stalls::cause(distribution, self.baseline.len(), center < typical.center),
             None => "a few blocks differ from the others".to_owned(),

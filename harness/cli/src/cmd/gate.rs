@@ -149,6 +149,9 @@ fn resolve(
 ) -> Result<CompareArgs, CliError> {
     let mut names = args.variants_and_scenarios.clone();
     let reference = args.commands.base_ref.as_ref();
+    if reference.is_some() && args.how.baseline_bin.is_some() {
+        return Err(CliError::usage("--base-ref builds the baseline, and --baseline-bin names it", "give one of them"));
+    }
     if !args.commands.cmd.is_empty() {
         if let Some(name) = names.first() {
             return Err(CliError::usage(
@@ -163,9 +166,6 @@ fn resolve(
             selection: SelectionArgs { scenarios: Vec::new(), place: args.place.clone() },
             how: args.how.clone(),
         });
-    }
-    if reference.is_some() && args.how.baseline_bin.is_some() {
-        return Err(CliError::usage("--base-ref builds the baseline, and --baseline-bin names it", "give one of them"));
     }
     if let Some(reference) = reference {
         let selection = SelectionArgs { scenarios: names.clone(), place: args.place.clone() };
