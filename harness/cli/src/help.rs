@@ -145,7 +145,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                        stores them as a run, for `show`, `report` and `diff`. Nothing in them was interleaved, and the \
                        run says so.",
                 examples: "uplift import hyperfine.json\n\
-                           go test -bench . -count 10 | tee new.txt; uplift import new.txt",
+                           uplift import new.txt                            # of `go test -bench . -count 10 > new.txt`",
             },
             Page {
                 name: "new",
