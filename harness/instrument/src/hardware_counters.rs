@@ -124,11 +124,14 @@ mod tests {
         std::hint::black_box((0..3_000_000u64).fold(0, |sum, n| sum ^ std::hint::black_box(n)));
         assert_eq!(counter.read().unwrap().count, before.count, "the caller's own work is not counted");
         let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
-        let of = |script: &str| {
+        // Beside tests that use perf events too, a run now and then is not counted at all, which is no wrong value: it is
+        // reported as absent.
+        let once = |script: &str| {
             let before = counter.read().unwrap();
             assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
-            counter.read().unwrap().since(before).unwrap()
+            counter.read().unwrap().since(before)
         };
+        let of = |script: &str| (0..5).find_map(|_| once(script)).expect("one of five runs is counted");
         let (own, both) = (of(busy), of(&format!("sh -c '{busy}'; {busy}")));
         assert!(both > 1.3 * own, "{both} ns with a child against {own} ns");
     }
