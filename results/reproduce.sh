@@ -40,6 +40,9 @@ for target in $targets; do
       ;;
     docdb)
       keep docdb fast compare baseline fast docdb/crud --blocks 6
+      keep docdb fast-served compare baseline fast-served docdb/crud --blocks 6
+      keep docdb sprint1-as-measured compare baseline sprint1-as-measured docdb/crud --blocks 6
+      keep docdb sprint1-on-its-disk compare baseline sprint1-as-measured docdb/crud --blocks 6 --disk source
       keep docdb sprint1 compare baseline optimized docdb/crud docdb/crud-read-heavy docdb/crud-write-only --budget 90s --profile cpu
       keep docdb one-data-file-sync compare baseline one-data-file-sync docdb/crud --blocks 10
       keep docdb scheduler-workers compare workers-4 workers-auto docdb/scheduler-workers --blocks 10
@@ -52,6 +55,8 @@ for target in $targets; do
       keep dataflow log compare baseline optimized dataflow/vote-writes dataflow/vote-mixed dataflow/vote-zipf --budget 90s --profile cpu
       keep dataflow sqlite-nosync compare baseline log-sqlite-nosync dataflow/vote-writes --blocks 6
       keep dataflow checkpoints compare automatic after-ack dataflow/checkpoint-policies --blocks 6
+      keep dataflow log-after-ack compare after-ack log dataflow/checkpoint-policies --blocks 6
+      keep dataflow nosync-after-ack compare after-ack log-sqlite-nosync dataflow/checkpoint-policies --blocks 6
       keep dataflow shards compare log-sqlite-nosync-1 log-sqlite-nosync-4 dataflow/shards --blocks 6
       ;;
     orchestration)
