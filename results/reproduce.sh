@@ -49,6 +49,8 @@ for target in $targets; do
       keep docdb fsync-modes compare always group docdb/fsync-modes --blocks 10
       keep docdb sprint2 compare optimized sprint2 docdb/crud-read-heavy --blocks 10
       keep docdb peers run docdb/peers --variant fast --variant sqlite --variant redb --variant fjall --blocks 6
+      keep docdb peers-best compare fjall-grouped fast docdb/peers --blocks 6
+      for peer in sqlite redb fjall; do keep docdb "peers-$peer" compare "$peer" "$peer-grouped" docdb/peers --blocks 6; done
       ! has rocksdb || keep docdb rocksdb compare rocksdb fast docdb/peers docdb/crud-write-only --blocks 6
       ;;
     dataflow)
