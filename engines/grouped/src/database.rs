@@ -150,7 +150,7 @@ impl Database {
         }
     }
 
-    /// Takes back work whose fetch nobody waits for any more.
+    /// Takes back work whose fetch was abandoned.
     pub fn take_back<T: Held>(&self, held: T) {
         self.lanes[shard_of(held.instance(), self.shards())].take_back(held);
     }

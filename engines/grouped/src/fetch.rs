@@ -66,7 +66,7 @@ impl<T> Slot<T> {
         }
     }
 
-    /// Sends the answer; gives it back if nobody waits for it any more.
+    /// Sends the answer; gives it back if the fetch was abandoned.
     pub fn answer(&self, answer: Answer<T>) -> Result<(), Answer<T>> {
         match self.reply.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(reply) => reply.send(answer),

@@ -165,7 +165,7 @@ fn latencies(measured: &Measured, values: &mut Vec<Value>) {
 /// So many operations must lie beyond a percentile from p99 on: with fewer it is the value of one or two of them.
 const BEYOND_TAIL: f64 = 5.0;
 
-/// The quantile `q`, or why it could not be had.
+/// The quantile `q`, or why it is not available.
 fn tail(histogram: &Histogram, suffix: &str, q: f64) -> Result<f64, String> {
     let least = BEYOND_TAIL / (1.0 - q);
     if q >= 0.99 && histogram.count() > 0 && (histogram.count() as f64) < (least - 0.5) {

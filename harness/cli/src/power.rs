@@ -1,4 +1,4 @@
-//! Disks whose power can be cut, where they can be had.
+//! Disks whose power can be cut, where they are available.
 
 use uplift_engine::crash::CuttableDisks;
 

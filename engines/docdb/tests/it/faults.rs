@@ -189,7 +189,7 @@ fn a_store_has_one_owner() {
     });
 }
 
-/// Whoever is in the lead panics: everybody else is told, and nobody waits for ever.
+/// Whoever is in the lead panics: every other writer gets an error, and none hangs.
 #[test]
 fn a_panic_in_the_lead_wakes_everybody() {
     on_each(&setups(), |setup| {

@@ -65,7 +65,7 @@ impl ShardQueue {
         Self { queue: Queue::new(), counts: Counts::default(), ahead: Prefetched::default() }
     }
 
-    /// Takes back work whose fetch nobody waits for any more.
+    /// Takes back work whose fetch was abandoned.
     pub fn take_back<T: Held>(&self, held: T) {
         self.counts.fetches_given_back.fetch_add(1, Ordering::Relaxed);
         let _ = self.queue.push(Command::Return(released(held)));
@@ -466,7 +466,7 @@ fn nothing<T: Send + 'static>(slot: Arc<Slot<T>>) -> Reply {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // Usually it is closed, and nobody waits. Otherwise the thread panicked.
+        // Usually it is closed, and no caller waits. Otherwise the thread panicked.
         self.lane.queue.close();
         let mut left = Vec::new();
         self.lane.queue.take(&mut left, usize::MAX, Some(Instant::now()));

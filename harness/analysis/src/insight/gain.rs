@@ -46,7 +46,7 @@ pub fn not_larger(verdict: &ScenarioVerdict, baseline: &Side<'_>, candidate: &Si
     }
     let gained = primary.change? + 1.0;
     let text = format!(
-        "why not more: `{stage}` was {} of the work of `{}` in `{}`, so without it at most ×{} was to be had; measured ×{}",
+        "why not more: `{stage}` was {} of the work of `{}` in `{}`, so without it at most ×{} was possible; measured ×{}",
         percent(share / before.busy),
         before.name,
         baseline.name,

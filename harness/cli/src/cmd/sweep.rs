@@ -25,7 +25,7 @@ use crate::{
     session::{Profiling, Session},
 };
 
-/// The most points: beyond it nobody waits for the end.
+/// The most points: more would take longer than anyone waits.
 const POINTS_MAX: usize = 100;
 /// Blocks where nothing else is said: the fewest that give an interval of a median.
 const BLOCKS: u32 = 6;

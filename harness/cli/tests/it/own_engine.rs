@@ -177,7 +177,7 @@ impl OwnEngine {
         self.daemon.kill().unwrap();
         self.daemon.wait().unwrap();
         let _ = fs::remove_file(self.folder.join("pid"));
-        // Its helper was killed with it. Where nobody waits for orphans it stays as a zombie, which the next daemon
+        // Its helper was killed with it. Where no process reaps orphans it stays as a zombie, which the next daemon
         // takes for a living helper.
         let helper = self.folder.join("exec/containerd/containerd.pid");
         if let Some(process) = fs::read_to_string(&helper).ok().and_then(|text| text.trim().parse::<u32>().ok()) {

@@ -88,7 +88,7 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 #[test]
-#[ignore = "needs root, a cgroup and a quiet machine"]
+#[ignore = "needs root, a cgroup v1 throttle and a quiet machine: run it by hand before the disk model changes"]
 fn the_model_of_a_throttled_disk_gives_its_throughput() {
     let number = |name: &str, otherwise| env::var(name).map_or(otherwise, |value| value.parse().unwrap());
     let iops = number("UPLIFT_THROTTLE_IOPS", 600);

@@ -76,7 +76,7 @@ impl Job {
             env: Some(passed_on()),
             open_stdin: Some(true),
             mounts: Some(vec![volume]),
-            // It is ended by its stream or killed; nobody waits for it to heed a signal.
+            // It is ended by its stream or killed; it gets no time to handle a signal.
             stop_grace_period: Some(0),
             capability_add: self
                 .profiling

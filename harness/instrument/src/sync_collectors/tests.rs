@@ -9,7 +9,7 @@ use uplift_model::trial::{SyncCollectorChoice, SyncKind};
 
 use super::*;
 
-/// Calls of each kind of what `script` does in an empty folder, with `sh`; `None` where the collector is not to be had.
+/// Calls of each kind of what `script` does in an empty folder, with `sh`; `None` where the collector is not available.
 fn counted(choice: SyncCollectorChoice, script: &str) -> Option<SyncRecord> {
     let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
     let collector = match open(choice, folder.path()) {

@@ -4,7 +4,7 @@ use std::{fs, io};
 
 use super::collected::Collected;
 
-/// Why an event could not be had.
+/// Why an event is not available.
 pub(super) fn refusal(what: &str, error: &io::Error) -> String {
     let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok();
     let state = paranoid.map_or_else(String::new, |level| format!(" (perf_event_paranoid is {})", level.trim()));

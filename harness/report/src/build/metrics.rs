@@ -87,7 +87,7 @@ pub fn compared(verdict: &ScenarioVerdict, baseline: &str, candidate: &str) -> S
     let has_value = |metric: &MetricVerdict| metric.baseline.is_some() || metric.candidate.is_some();
     let mut first = Table::new(format!("Comparison: {name}"), columns(baseline, candidate)).brief();
     for metric in verdict.metrics.iter().filter(is_first) {
-        // What could not be had is not worth a row unless it was to decide.
+        // What is not available is not worth a row unless it was to decide.
         if has_value(metric) || metric.primary {
             row(&mut first, metric, name, Extent::Brief);
         }
@@ -127,7 +127,7 @@ pub fn compared(verdict: &ScenarioVerdict, baseline: &str, candidate: &str) -> S
     section
 }
 
-/// Why metrics could not be had, each reason once.
+/// Why metrics are not available, each reason once.
 fn absences(verdict: &ScenarioVerdict, of_runs: bool, section: &mut Section) {
     // What people look for is said apart, and on terminals too.
     let mut reasons: Vec<(bool, &str, Vec<&str>)> = Vec::new();
