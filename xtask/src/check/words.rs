@@ -5,6 +5,10 @@ use crate::repository::Repository;
 /// A phrase that is not written here, and what is written instead.
 const WORDS: &[(&str, &str)] = &[
     ("cannot be had", "is not available: why"),
+    ("could not be had", "is not available: why"),
+    ("not to be had", "is not available: why"),
+    ("was to be had", "was possible"),
+    ("nobody waits for", "was abandoned; no caller waits"),
     ("cannot be made", "could not create X: why"),
     ("killed for want of memory", "killed: out of memory"),
     ("secure shell", "SSH"),
