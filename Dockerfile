@@ -27,7 +27,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked && strip --strip-debug -o /uplift target/release/uplift
+RUN cargo build --release --locked --features wasm && strip --strip-debug -o /uplift target/release/uplift
 
 FROM run
 COPY --from=build /uplift /usr/local/bin/uplift

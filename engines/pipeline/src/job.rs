@@ -39,6 +39,11 @@ pub fn job(
         let kind = ErrorKind::Unavailable { state: state.to_owned(), remedy: remedy.to_owned() };
         return Err(PipelineError::new("preparing the transform", kind));
     }
+    let wasm = transforms && settings.transform_engine == TransformEngine::Wasm;
+    #[cfg(not(feature = "wasm"))]
+    if wasm {
+        return Err(crate::transform::missing());
+    }
     let generator = Generator::new(workload.profile, seed);
     let output_schema = workload.transform.schema(generator.schema());
     let database = match server {
@@ -64,7 +69,6 @@ pub fn job(
         }
         _ => None,
     };
-    let wasm = transforms && settings.transform_engine == TransformEngine::Wasm;
     let module_cache = match wasm && settings.aot {
         true => Some(Connector::precompile(&data_dir.join("connector.cwasm"))?),
         false => None,

@@ -1,8 +1,13 @@
 //! Transforms: what happens to a batch between source and destination.
 
+mod loading;
 mod native;
+#[cfg(not(feature = "wasm"))]
+#[path = "no_wasm.rs"]
+mod wasm;
 #[cfg(feature = "sql")]
 mod sql;
+#[cfg(feature = "wasm")]
 mod wasm;
 
 use std::sync::Arc;
@@ -16,9 +21,12 @@ use uplift_instrument::stage::StageClock;
 #[cfg(feature = "sql")]
 pub use self::sql::Sql;
 pub use self::{
+    loading::{Loading, MODULE},
     native::Native,
-    wasm::{Connector, Loading, MODULE, Wasm},
+    wasm::{Connector, Wasm},
 };
+#[cfg(not(feature = "wasm"))]
+pub(crate) use self::wasm::missing;
 use crate::{error::Result, profile::timestamp_type, settings::Fault};
 
 /// What happens to rows on their way.

@@ -6,10 +6,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -22,36 +19,19 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use uplift_instrument::{clock, stage::StageClock};
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, Trap, TypedFunc};
 
-use super::{Transform, batch_of};
+use super::{MODULE, Transform, batch_of, loading::Loading};
 use crate::{
     error::{ErrorKind, PipelineError, Result},
     profile::ColumnType,
     stages,
 };
 
-/// The module, as `module/build.sh` made it.
-pub const MODULE: &[u8] = include_bytes!("../../module/connector.wasm");
 /// How often the epoch advances while a run is under way.
 const TICK: Duration = Duration::from_millis(10);
 /// Bytes of an input column's descriptor: four 32-bit numbers.
 const INPUT_COLUMN_BYTES: usize = 16;
 /// Bytes of a result column's descriptor: five 32-bit numbers.
 const OUTPUT_COLUMN_BYTES: usize = 20;
-
-/// How long modules took to become ready, summed over all of a trial, in nanoseconds.
-#[derive(Debug, Default)]
-pub struct Loading {
-    /// Compiling.
-    pub compile_ns: AtomicU64,
-    /// Compilations.
-    pub compiles: AtomicU64,
-    /// Mapping compiled code from the cache.
-    pub deserialize_ns: AtomicU64,
-    /// Mappings.
-    pub deserializes: AtomicU64,
-    /// Instantiating.
-    pub instantiate_ns: AtomicU64,
-}
 
 /// Compiled code of the module, shared by the workers of a run.
 pub struct Connector {

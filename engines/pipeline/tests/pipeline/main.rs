@@ -4,6 +4,7 @@ mod arrival;
 mod bench;
 mod faults;
 mod kill;
+#[cfg(feature = "wasm")]
 mod module;
 mod postgres;
 mod sql;

@@ -1,4 +1,4 @@
-//! DataFusion as the engine of transforms; in a build without it, a fix.
+//! DataFusion as the engine of transforms; in a build without it, or without WebAssembly, a fix.
 
 use pipeline_engine::{Settings, TransformEngine, profile::Profile, transform::TransformKind};
 
@@ -14,6 +14,15 @@ fn a_build_without_it_says_how_to_get_it() {
     let workload = workload(Profile::Small, 10, TransformKind::Project);
     let Err(error) = Bench::try_new(&workload, &settings()) else { panic!("it was opened") };
     assert!(error.to_string().contains("--features sql"), "{error}");
+}
+
+#[cfg(not(feature = "wasm"))]
+#[test]
+fn a_build_without_webassembly_says_how_to_get_it() {
+    let workload = workload(Profile::Small, 10, TransformKind::Project);
+    let settings = Settings { transform_engine: TransformEngine::Wasm, ..settings() };
+    let Err(error) = Bench::try_new(&workload, &settings) else { panic!("it was opened") };
+    assert!(error.to_string().contains("--features wasm"), "{error}");
 }
 
 /// Without a transform there is nothing that it is needed for.
