@@ -353,8 +353,10 @@ impl Target for Commands {
         if !self.settings.env.is_empty() {
             effective.insert("env".to_owned(), serde_json::to_string(&self.settings.env).unwrap_or_default());
         }
+        // Where a revision was checked out to is no setting: the revision says what differs.
+        let dir = if self.settings.revision.is_some() { &None } else { &self.settings.dir };
         let own = [
-            ("dir", &self.settings.dir),
+            ("dir", dir),
             ("prepare", &self.settings.prepare),
             ("ref", &self.settings.reference),
             ("revision", &self.settings.revision),

@@ -81,7 +81,7 @@ fn built(
     // The stamp is written last. A checkout that was tampered with, or whose repository is another by now, is made
     // again, products and all.
     let worktree = repository.worktree(&place);
-    let whole = stamp.is_file()
+    let whole = fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == build.unwrap_or_default())
         && git(&worktree, &["rev-parse", "HEAD"]).is_ok_and(|head| head == commit)
         && git(&worktree, &["diff", "--quiet", "HEAD"]).is_ok();
     if whole {
