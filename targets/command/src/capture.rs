@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use sha2::{Digest as _, Sha256};
+
 /// The most of one stream that is kept for looking into: what is printed beyond it is hashed, not stored.
 pub const KEPT_BYTES_MAX: usize = 16 << 20;
 /// The end of the stream that is always kept.
@@ -12,7 +14,7 @@ const TAIL_BYTES: usize = 8 << 10;
 pub struct Captured {
     /// Bytes in all.
     pub bytes: u64,
-    hash: u64,
+    hash: Sha256,
     keeps: bool,
     kept: Vec<u8>,
     tail: VecDeque<u8>,
@@ -21,14 +23,14 @@ pub struct Captured {
 impl Captured {
     /// Of nothing yet; `keeps` says whether more than its end will be looked at.
     pub fn new(keeps: bool) -> Self {
-        Self { bytes: 0, hash: FNV_OFFSET, keeps, kept: Vec::new(), tail: VecDeque::new() }
+        Self { bytes: 0, hash: Sha256::new(), keeps, kept: Vec::new(), tail: VecDeque::new() }
     }
 
     /// Takes in what was printed next.
     pub fn take(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if self.keeps {
-            self.hash = fnv1a(self.hash, bytes);
+            self.hash.update(bytes);
             let room = KEPT_BYTES_MAX - self.kept.len();
             self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
@@ -62,24 +64,20 @@ impl Captured {
             String::from_utf8_lossy(head).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         match self.bytes {
             0 => "nothing".to_owned(),
-            bytes => format!("{bytes} bytes (fnv1a:{:016x}, beginning with `{}`)", self.hash, head.trim()),
+            bytes => format!("{bytes} bytes ({}, beginning with `{}`)", shown(self.hash.clone()), head.trim()),
         }
     }
 }
 
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-
-/// FNV-1a of `bytes` after what `hash` is of.
-fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
-    for &byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
+/// SHA-256 of `bytes`, as it is shown.
+pub fn digest_of(bytes: &[u8]) -> String {
+    shown(Sha256::new_with_prefix(bytes))
 }
 
-/// FNV-1a of `bytes`.
-pub fn hash_of(bytes: &[u8]) -> u64 {
-    fnv1a(FNV_OFFSET, bytes)
+/// Its first half: what is shown tells contents apart, and stands in lines that people read.
+fn shown(hash: Sha256) -> String {
+    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
 }
 
 #[cfg(test)]
@@ -97,10 +95,11 @@ mod tests {
         assert_eq!(captured.bytes, 22_000_011);
         assert!(captured.is_cut() && captured.kept().len() == KEPT_BYTES_MAX);
         assert!(captured.end().ends_with("0123456789; last; words"), "{}", captured.end());
-        assert!(captured.digest().starts_with("22000011 bytes (fnv1a:"));
+        assert!(captured.digest().starts_with("22000011 bytes (sha256:"));
         let mut other = Captured::new(true);
         other.take(b"0123");
         assert_ne!(other.digest(), captured.digest());
         assert_eq!(Captured::new(true).digest(), "nothing");
+        assert_eq!(digest_of(b"abc"), "sha256:ba7816bf8f01cfea414140de5dae2223", "the example of FIPS 180-2");
     }
 }

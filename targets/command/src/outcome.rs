@@ -6,7 +6,7 @@ use regex::Regex;
 use uplift_sdk::{Samples, model::Histogram};
 
 use crate::{
-    capture::hash_of,
+    capture::digest_of,
     describe::RUNS,
     invocation::Surroundings,
     run::{Ended, ending},
@@ -146,10 +146,10 @@ impl Outcomes {
                 Ok(wanted) if !ended.stdout.is_cut() && wanted == ended.stdout.kept() => {}
                 Ok(wanted) => {
                     self.wrong = Some(format!(
-                        "run {run} printed {}, and not what is in `{file}`: {} bytes (fnv1a:{:016x})",
+                        "run {run} printed {}, and not what is in `{file}`: {} bytes ({})",
                         ended.stdout.digest(),
                         wanted.len(),
-                        hash_of(&wanted)
+                        digest_of(&wanted)
                     ));
                 }
                 Err(error) => {
@@ -172,7 +172,7 @@ impl Outcomes {
         }
         for file in &expect.files_equal {
             match fs::read(surroundings.here(&filled.fill(file))) {
-                Ok(bytes) => parts.push(format!("`{file}` of {} bytes (fnv1a:{:016x})", bytes.len(), hash_of(&bytes))),
+                Ok(bytes) => parts.push(format!("`{file}` of {} bytes ({})", bytes.len(), digest_of(&bytes))),
                 Err(error) => self.wrong = Some(format!("run {run} left no file `{file}`: {error}")),
             }
         }

@@ -21,7 +21,7 @@ use uplift_sdk::{
 
 use crate::{
     callgrind,
-    capture::hash_of,
+    capture::digest_of,
     empty_program,
     invocation::{Streams, Surroundings},
     outcome::Outcomes,
@@ -266,7 +266,7 @@ impl Commands {
         let Some(path) = found else { return Ok("known to the shell alone".to_owned()) };
         let shown = path.canonicalize().unwrap_or_else(|_| path.clone());
         let digest = fs::read(&path)
-            .map_or_else(|error| format!("not readable: {error}"), |bytes| format!("fnv1a:{:016x}", hash_of(&bytes)));
+            .map_or_else(|error| format!("not readable: {error}"), |bytes| digest_of(&bytes));
         Ok(format!("{} ({digest})", shown.display()))
     }
 

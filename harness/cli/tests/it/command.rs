@@ -463,7 +463,7 @@ fn two_revisions_are_built_and_compared() {
     let settings = verdicts["scenarios"][0]["settings"].to_string();
     let first = commits.lines().nth(1).unwrap();
     assert!(settings.contains(&format!("HEAD~1 ({})", &first[..12])), "{settings}");
-    assert!(settings.contains("1 changed: tools/app.in") && settings.contains("fnv1a:"), "{settings}");
+    assert!(settings.contains("1 changed: tools/app.in") && settings.contains("sha256:"), "{settings}");
     // Where a revision was checked out to is no second change beside the revision.
     let rows = verdicts["scenarios"][0]["settings"].as_array().unwrap();
     assert!(rows.iter().all(|row| row["key"] != "dir" || row["candidate"]["effective"].is_null()), "{settings}");
