@@ -19,4 +19,5 @@ pub mod row;
 pub mod scheduling;
 pub mod settings;
 pub mod shard;
+pub mod trend;
 pub mod view;

@@ -33,6 +33,8 @@ pub struct Settings {
     pub state: Option<State>,
     /// How a row lies in SQLite.
     pub layout: Layout,
+    /// How the log holds rows; only the modes with a log of ours have one.
+    pub log_format: LogFormat,
     /// Votes of all shards for which the memory of base tables is there once the engine is open; absent: as they come.
     pub reserve_votes: Option<u64>,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
             checkpoint_mode: CheckpointMode::Passive,
             state: None,
             layout: Layout::Serialized,
+            log_format: LogFormat::Binary,
             reserve_votes: None,
         }
     }
@@ -124,6 +127,44 @@ impl CheckpointMode {
     }
 }
 
+/// How our log holds the rows of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// 12 bytes a vote.
+    #[default]
+    Binary,
+    /// A JSON array a packet, as the log of Soup has it: it is made before each write, and is several times as long.
+    Json,
+}
+
+impl LogFormat {
+    /// As it is written in settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Json => "json",
+        }
+    }
+
+    /// As it is written in a record.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Binary => 0,
+            Self::Json => 1,
+        }
+    }
+
+    /// The format with this number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Binary),
+            1 => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
 /// Where the base tables are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -193,6 +234,15 @@ impl Settings {
             return wrong(
                 "state",
                 "`log` has no SQLite to keep rows in; write durability = \"log+sqlite-nosync\"".to_owned(),
+            );
+        }
+        if self.log_format != LogFormat::Binary && !matches!(self.durability, Mode::Log | Mode::LogSqliteNosync) {
+            return wrong(
+                "log_format",
+                format!(
+                    "`{}` has no log of ours; write durability = \"log\" or \"log+sqlite-nosync\"",
+                    self.durability.name()
+                ),
             );
         }
         if let Some(votes) = self.reserve_votes {

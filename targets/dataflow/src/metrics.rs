@@ -58,6 +58,22 @@ pub fn all() -> Vec<DerivedMetric> {
             "checkpoint_ns",
             Derivation::Per("checkpoints".into()),
         ),
+        info(
+            "checkpoint_growth",
+            Unit::Count,
+            Lower,
+            "how many times as long the last quarter of a trial's checkpoints took as the first quarter did",
+            "checkpoint_growth",
+            Derivation::Gauge,
+        ),
+        info(
+            "persist_growth",
+            Unit::Count,
+            Lower,
+            "how many times as long the last quarter of a trial's merged packets took to persist as the first quarter did",
+            "persist_growth",
+            Derivation::Gauge,
+        ),
         info("log_bytes", Unit::Bytes, Lower, "size of the log at the end", "log_bytes", Derivation::Gauge),
         info(
             "database_bytes",

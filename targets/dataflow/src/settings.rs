@@ -1,7 +1,7 @@
 //! Workload and settings of the dataflow target.
 
 use dataflow_engine::row::ARTICLES_MAX;
-pub use dataflow_engine::settings::{CheckpointMode, Layout, Mode, State};
+pub use dataflow_engine::settings::{CheckpointMode, Layout, LogFormat, Mode, State};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_sdk::{SettingsError, Validated, model::duration::HumanDuration};
@@ -79,6 +79,8 @@ pub struct Settings {
     pub state: Option<State>,
     /// How a row lies in SQLite.
     pub layout: Layout,
+    /// How the log holds rows; only the modes with a log of ours have one.
+    pub log_format: LogFormat,
     /// Votes of all shards for which the memory of base tables is there once the engine is open; absent: as they come.
     pub reserve_votes: Option<u64>,
     /// For testing the harness: clients compute for this share of each operation's own time, in percent, before they
@@ -99,6 +101,7 @@ impl Default for Settings {
             checkpoint_mode: engine.checkpoint_mode,
             state: engine.state,
             layout: engine.layout,
+            log_format: engine.log_format,
             reserve_votes: engine.reserve_votes,
             slowdown_percent: 0.0,
         }
@@ -118,6 +121,7 @@ impl Settings {
             checkpoint_mode: self.checkpoint_mode,
             state: self.state,
             layout: self.layout,
+            log_format: self.log_format,
             reserve_votes: self.reserve_votes,
         }
     }

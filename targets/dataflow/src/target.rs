@@ -172,11 +172,14 @@ impl Target for Voting {
         let owed = self.engine.settle().map_err(failed("settling what is owed"))?;
         self.engine.report_worst_stalls().map_err(failed("asking for the worst stalls"))?;
         let memory = self.engine.memory().map_err(failed("asking for memory"))?;
+        let counters = self.engine.counters();
         let mut gauges = self.final_gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.insert("memory_per_article", memory.article_bytes as f64 / f64::from(self.workload.articles));
         if let (Some(bytes), 1..) = (memory.base_bytes, memory.votes) {
             gauges.insert("memory_per_vote", bytes as f64 / memory.votes as f64);
         }
+        gauges.extend(counters.checkpoint_trend.growth().map(|growth| ("checkpoint_growth", growth)));
+        gauges.extend(counters.persist_trend.growth().map(|growth| ("persist_growth", growth)));
         let detail = if owed > 0 { format!("a checkpoint was owed for {owed} rows") } else { String::new() };
         Ok(Drain { owed: Some(owed), detail, ..Drain::default() })
     }

@@ -7,6 +7,7 @@
 //!
 //! Recovery makes durable what it takes over before anything is acknowledged behind it.
 
+mod json;
 pub mod record;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 use engine_disk::{Disk, DiskFile, read_note, remove_note, write_note};
 
 use self::record::{Flaw, HEADER_BYTES, Record};
-use crate::row::Table;
+use crate::{row::Table, settings::LogFormat};
 
 /// Bytes of the file's own header: mark, shard u32, shards u32, crc32 u32.
 pub const FILE_HEADER_BYTES: usize = 20;
@@ -108,6 +109,10 @@ pub struct Log {
     /// The page cache need not hold what lies before.
     released: u64,
     next_sequence: u64,
+    /// How the rows of new records are written.
+    format: LogFormat,
+    /// A record of another format than that of packets, kept for its memory.
+    rewritten: Vec<u8>,
 }
 
 impl Log {
@@ -188,7 +193,16 @@ impl Log {
     }
 
     fn at_start(file: Arc<dyn DiskFile>, path: String) -> Self {
-        Self { file, path, end: FILE_HEADER_BYTES as u64, last: 0, released: 0, next_sequence: 1 }
+        Self {
+            file,
+            path,
+            end: FILE_HEADER_BYTES as u64,
+            last: 0,
+            released: 0,
+            next_sequence: 1,
+            format: LogFormat::Binary,
+            rewritten: Vec::new(),
+        }
     }
 
     /// Reads records from the beginning to `length` or the first flaw, which is returned.
@@ -220,15 +234,31 @@ impl Log {
         Ok(None)
     }
 
+    /// Writes the rows of all records from now on in `format`. A log may hold records of several formats.
+    pub const fn write_in(&mut self, format: LogFormat) {
+        self.format = format;
+    }
+
     /// Writes a record whose payload is `bytes[HEADER_BYTES..]`; its header is filled in. It is durable after
     /// [`Log::sync`].
     ///
     /// # Errors
     /// What the system says. The log must then not be written to again: what it holds is unknown.
     pub fn append(&mut self, bytes: &mut [u8], table: Table, rows: u32) -> Result<(), LogError> {
-        record::seal(bytes, table, rows, self.next_sequence);
-        self.file.write_all_at(bytes, self.end).map_err(|error| self.failed(error))?;
-        self.end += bytes.len() as u64;
+        let mut rewritten = std::mem::take(&mut self.rewritten);
+        let record = match self.format {
+            LogFormat::Binary => bytes,
+            LogFormat::Json => {
+                rewritten.clear();
+                rewritten.resize(HEADER_BYTES, 0);
+                json::encode(table, &bytes[HEADER_BYTES..], &mut rewritten);
+                &mut rewritten
+            }
+        };
+        record::seal(record, table, self.format, rows, self.next_sequence);
+        let written = self.file.write_all_at(record, self.end).map(|()| record.len() as u64);
+        self.rewritten = rewritten;
+        self.end += written.map_err(|error| self.failed(error))?;
         self.next_sequence += 1;
         Ok(())
     }
@@ -249,6 +279,11 @@ impl Log {
             self.file.release(self.released, end - self.released);
             self.released = end;
         }
+    }
+
+    /// How the rows of new records are written.
+    pub const fn format(&self) -> LogFormat {
+        self.format
     }
 
     /// Its length, in bytes.

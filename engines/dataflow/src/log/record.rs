@@ -1,11 +1,17 @@
 //! The form of a log record: one merged packet.
 //!
-//! Little endian: `magic u32 | table u8 | zeros [u8; 3] | rows u32 | payload bytes u32 | sequence u64 | crc32 u32 |
-//! payload`. The checksum covers everything before it and the payload. Sequence numbers begin at 1 and have no gaps.
+//! Little endian: `magic u32 | table u8 | format u8 | zeros [u8; 2] | rows u32 | payload bytes u32 | sequence u64 |
+//! crc32 u32 | payload`. The checksum covers everything before it and the payload. Sequence numbers begin at 1 and have no gaps.
+
+use std::borrow::Cow;
 
 use crc32fast::Hasher;
 
-use crate::row::{self, Table};
+use super::json;
+use crate::{
+    row::{self, Table},
+    settings::LogFormat,
+};
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 28;
@@ -26,11 +32,21 @@ pub struct Record<'a> {
     pub rows: u32,
     /// Its number.
     pub sequence: u64,
-    /// The encoded rows.
+    /// How its rows are written.
+    pub format: LogFormat,
+    /// The rows as they are written.
     pub payload: &'a [u8],
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    /// The rows in the form of packets.
+    pub fn rows_encoded(&self) -> Cow<'a, [u8]> {
+        match self.format {
+            LogFormat::Binary => Cow::Borrowed(self.payload),
+            LogFormat::Json => Cow::Owned(json::decode(self.table, self.payload).unwrap_or_default()),
+        }
+    }
+
     /// Its length in the log, in bytes.
     pub const fn length(&self) -> usize {
         HEADER_BYTES + self.payload.len()
@@ -67,11 +83,11 @@ pub enum Flaw {
 ///
 /// # Panics
 /// Where the payload is longer than [`PAYLOAD_BYTES_MAX`] or there is no room for the header.
-pub fn seal(record: &mut [u8], table: Table, rows: u32, sequence: u64) {
+pub fn seal(record: &mut [u8], table: Table, format: LogFormat, rows: u32, sequence: u64) {
     let payload_bytes = record.len() - HEADER_BYTES;
     assert!(payload_bytes <= PAYLOAD_BYTES_MAX, "a payload of {payload_bytes} bytes is never merged");
     record[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    record[4..8].copy_from_slice(&[table as u8, 0, 0, 0]);
+    record[4..8].copy_from_slice(&[table as u8, format.number(), 0, 0]);
     record[8..12].copy_from_slice(&rows.to_le_bytes());
     record[12..16].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
     record[16..24].copy_from_slice(&sequence.to_le_bytes());
@@ -113,11 +129,16 @@ pub fn parse(bytes: &[u8]) -> Result<Record<'_>, Flaw> {
     }
     let (rows, payload) = (u32_at(record, 8), &record[HEADER_BYTES..]);
     let table = Table::from_number(record[4]).ok_or(Flaw::Rows)?;
-    if record[5..8] != [0; 3] || !row::rows_fit(table, payload, rows) {
+    let format = LogFormat::from_number(record[5]).ok_or(Flaw::Rows)?;
+    let fit = match format {
+        LogFormat::Binary => row::rows_fit(table, payload, rows),
+        LogFormat::Json => json::decode(table, payload).is_some_and(|payload| row::rows_fit(table, &payload, rows)),
+    };
+    if record[6..8] != [0; 2] || !fit {
         return Err(Flaw::Rows);
     }
     let sequence = u64::from_le_bytes(record[16..24].try_into().expect("the range has 8 bytes"));
-    Ok(Record { table, rows, sequence, payload })
+    Ok(Record { table, rows, sequence, format, payload })
 }
 
 /// Whether a whole and sound record with a number above `sequence` begins anywhere in `bytes`: then what stands before

@@ -35,8 +35,9 @@ impl LogOnly {
 /// Opens a shard's log.
 pub(super) fn open_log(place: &Place<'_>, each: &mut dyn FnMut(Table, &[u8])) -> Result<(Log, Recovered), LogError> {
     let identity = (u32::from(place.shard), u32::from(place.settings.shards));
-    let mut give = |record: &Record<'_>| each(record.table, record.payload);
-    let (log, found) = Log::open(&*place.storage.disk, &place.file("log"), identity, &mut give)?;
+    let mut give = |record: &Record<'_>| each(record.table, &record.rows_encoded());
+    let (mut log, found) = Log::open(&*place.storage.disk, &place.file("log"), identity, &mut give)?;
+    log.write_in(place.settings.log_format);
     Ok((log, Recovered { rows: found.rows, tail: found.tail, closed: found.closed, rebuilt_index: false }))
 }
 
@@ -52,7 +53,7 @@ pub(super) fn append_synced(log: &mut Log, group: &mut Group, activity: &mut Act
 pub(super) fn votes_of(log: &Log, each: &mut dyn FnMut(Vote)) -> Result<(), LogError> {
     log.read_again(&mut |record| {
         if record.table == Table::Vote {
-            row::votes(record.payload).for_each(&mut *each);
+            row::votes(&record.rows_encoded()).for_each(&mut *each);
         }
     })
     .map(drop)
@@ -85,7 +86,7 @@ impl Persist for LogOnly {
     }
 
     fn in_force(&self) -> BTreeMap<String, String> {
-        BTreeMap::new()
+        BTreeMap::from([("log_format".to_owned(), self.log.format().name().to_owned())])
     }
 
     fn survives(&self) -> Durability {

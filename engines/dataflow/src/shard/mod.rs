@@ -42,13 +42,15 @@ impl Writer {
                     if inbox.failed().is_some() {
                         continue;
                     }
+                    let start_ns = clock::now_ns();
                     if let Err(error) = self.persist.persist(&mut group, &mut self.activity) {
                         inbox.fail(error.to_string());
                         continue;
                     }
+                    let took_ns = clock::now_ns() - start_ns;
                     inbox.acknowledge(group.number);
                     self.activity.acknowledged(group.first_ns, group.rows);
-                    self.counters.merged(&group);
+                    self.counters.merged(&group, took_ns);
                     self.activity.enter(Stage::Process);
                     self.graph.process(group.table, group.payload());
                     if let Err(error) = self.persist.acknowledged(&group, &mut self.activity) {

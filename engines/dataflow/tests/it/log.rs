@@ -8,6 +8,7 @@ use dataflow_engine::{
         record::{self, HEADER_BYTES},
     },
     row::{self, Article, Table, Vote},
+    settings::LogFormat,
 };
 use engine_disk::{Disk, Loss, SimulatedDisk};
 use proptest::prelude::*;
@@ -39,7 +40,7 @@ fn append(log: &mut Log, payload: &[u8]) -> Result<(), LogError> {
 
 fn open(disk: &SimulatedDisk) -> Result<(Log, Found, Vec<Vec<u8>>), LogError> {
     let mut payloads = Vec::new();
-    let (log, found) = Log::open(disk, &path(), IDENTITY, &mut |record| payloads.push(record.payload.to_vec()))?;
+    let (log, found) = Log::open(disk, &path(), IDENTITY, &mut |record| payloads.push(record.rows_encoded().into_owned()))?;
     Ok((log, found, payloads))
 }
 
@@ -183,13 +184,30 @@ fn the_log_of_another_shard_is_refused() {
     assert!(error.to_string().contains("not the log of shard 1 of 2"), "{error}");
 }
 
+/// A log that was written in two formats gives back the rows of both, and JSON is what the file holds.
+#[test]
+fn a_log_holds_json_beside_binary_rows() {
+    let disk = new_disk();
+    let (mut log, ..) = open(&disk).unwrap();
+    let packets: Vec<Vec<u8>> = (0..4).map(payload).collect();
+    for (packet, format) in packets.iter().zip([LogFormat::Json, LogFormat::Binary, LogFormat::Json, LogFormat::Json]) {
+        log.write_in(format);
+        append(&mut log, packet).unwrap();
+        log.sync().unwrap();
+    }
+    drop(log);
+    let text = disk.open(&path(), false).unwrap().read_all().unwrap();
+    assert_eq!(text.windows(2).filter(|pair| pair == b"[[").count(), 3, "an array of rows for each record");
+    assert_eq!(open(&disk).unwrap().2, packets);
+}
+
 /// The form on disk, byte for byte, with the checksum as zlib computes it: a change of it must change the mark in the
 /// file's header.
 #[test]
 fn the_format_is_fixed() {
     let mut bytes = vec![0; HEADER_BYTES];
     bytes.extend_from_slice(&Vote { article: 0x0102_0304 & 0xff_ffff, user: 0x1112_1314_1516_1718 }.encode());
-    record::seal(&mut bytes, Table::Vote, 1, 2);
+    record::seal(&mut bytes, Table::Vote, LogFormat::Binary, 1, 2);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
@@ -218,7 +236,7 @@ proptest! {
         for (article, user) in &votes {
             bytes.extend_from_slice(&Vote { article: *article, user: *user }.encode());
         }
-        record::seal(&mut bytes, Table::Vote, votes.len() as u32, sequence);
+        record::seal(&mut bytes, Table::Vote, LogFormat::Binary, votes.len() as u32, sequence);
         let read = record::parse(&bytes).unwrap();
         prop_assert_eq!((read.table, read.rows as usize, read.sequence), (Table::Vote, votes.len(), sequence));
         let back: Vec<_> = row::votes(read.payload).map(|vote| (vote.article, vote.user)).collect();
@@ -228,7 +246,7 @@ proptest! {
         for (title, id) in titles.iter().zip(0..) {
             Article { id, title }.encode_into(&mut bytes);
         }
-        record::seal(&mut bytes, Table::Article, titles.len() as u32, sequence);
+        record::seal(&mut bytes, Table::Article, LogFormat::Binary, titles.len() as u32, sequence);
         let read = record::parse(&bytes).unwrap();
         let back: Vec<_> = row::articles(read.payload).map(|article| article.title.to_owned()).collect();
         prop_assert_eq!(back, titles);
