@@ -68,6 +68,7 @@ mod relay;
 mod schema;
 mod sessions;
 mod shard;
+mod shard_queue;
 mod store;
 mod token;
 mod watch;

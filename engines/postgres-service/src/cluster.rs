@@ -27,7 +27,7 @@ use std::{
 
 use uplift_instrument::sync_collectors;
 
-use crate::{ServiceError, binaries::Binaries};
+use crate::{binaries::Binaries, error::ServiceError};
 
 /// The longest path of a Unix socket (`sun_path` of 108 bytes with its final zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
