@@ -14,7 +14,6 @@ use uplift_sdk::{
     hardware_counters::{Counter, EVENTS, Reading},
     ledger_of,
     model::{Histogram, trial::SyncRecord},
-    settings::read,
     sync_collectors::{self, SyncCollector},
     timeline::EventLog,
 };
@@ -31,13 +30,10 @@ use crate::{
 };
 
 /// Sets a command up for one trial.
-pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-    let reading = |error: SettingsError| TargetError::new("reading the scenario", error);
-    let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings).map_err(reading)?;
-    workload.check_with(&settings).map_err(reading)?;
+pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
     if context.load.clients() != 1 {
         let message = "runs are taken one after the other, so that each is measured alone; write `clients = 1`";
-        return Err(reading(SettingsError::new("workload", "load", message)));
+        return Err(TargetError::new("reading the scenario", SettingsError::new("workload", "load", message)));
     }
     prepare_agent();
     let block = context.data_dir.join("block");

@@ -11,11 +11,11 @@ use uplift_sdk::{Check, Client, Drain, Durability, OpenContext, Samples, Setting
 use crate::{
     client::{RequestClient, ScriptClient, Shared},
     counters::Counters,
-    describe::{CLIENT_CPU_NS, CLIENT_CPU_S},
     driver::{self, Address, Options, Request},
     failures::Failures,
     life::{self, Home, Janitor, Service, snapshot, with_log},
     loader,
+    metrics::{CLIENT_CPU_NS, CLIENT_CPU_S},
     parameters::{Sampler, samplers},
     pgbench::{Value, Variables, runner::Runner},
     plan::Plan,
