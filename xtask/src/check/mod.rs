@@ -4,6 +4,7 @@ mod circles;
 mod crates;
 mod dependencies;
 mod documents;
+mod functions;
 mod layout;
 mod licenses;
 mod sizes;
@@ -21,6 +22,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("dependencies", dependencies::check),
     ("licenses", licenses::check),
     ("circles", circles::check),
+    ("functions", functions::check),
     ("layout", layout::check),
     ("documents", documents::check),
     ("words", words::check),
