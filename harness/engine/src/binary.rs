@@ -2,9 +2,8 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
+use sha2::{Digest as _, Sha256};
 use uplift_model::run::Binary;
-
-use crate::plan::fnv1a;
 
 /// What the system changes whenever a file is written or replaced: device, inode, size, and when content and inode changed.
 type Identity = (u64, u64, u64, [i64; 4]);
@@ -55,7 +54,9 @@ fn identity(path: &std::path::Path) -> io::Result<Identity> {
 }
 
 fn digest(path: &std::path::Path) -> io::Result<String> {
-    fs::read(path).map(|bytes| format!("fnv1a:{:016x}", fnv1a(&bytes)))
+    let bytes = fs::read(path)?;
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("sha256:{hex}"))
 }
 
 #[cfg(test)]
@@ -72,7 +73,7 @@ mod tests {
         fs::write(&path, "one").unwrap();
         pinned.verify().unwrap();
         fs::write(&path, "two").unwrap();
-        assert!(pinned.verify().unwrap_err().contains("and is fnv1a:"));
+        assert!(pinned.verify().unwrap_err().contains("and is sha256:"));
         fs::remove_file(&path).unwrap();
         assert!(pinned.verify().unwrap_err().contains("cannot be read any more"));
     }

@@ -96,7 +96,7 @@ pub trait Recovered {
     /// Holds what is there against what was acknowledged.
     ///
     /// # Errors
-    /// When the audit could not be carried out. What is amiss is counted in the [`Audit`].
+    /// When the audit could not be carried out. What is wrong is counted in the [`Audit`].
     fn audit(&self, ledger: &Ledger) -> Result<Audit, TargetError>;
 }
 

@@ -1,4 +1,4 @@
-//! One client's requests, each answer held against what was acknowledged before.
+//! One client's requests, each answer checked against what was acknowledged before.
 
 use std::sync::{Arc, Mutex, atomic::Ordering};
 

@@ -1,4 +1,4 @@
-//! A provider that died under load, opened again and held against what its callers were told.
+//! A provider that died under load, opened again and checked against what its callers were told.
 
 use uplift_sdk::{
     Audit, OpenContext, Recovered, TargetError,

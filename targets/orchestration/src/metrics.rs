@@ -1,54 +1,41 @@
 //! The metrics that orchestrations add to those of every target.
 
-use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit};
-
-fn metric(
-    name: &'static str,
-    unit: Unit,
-    tier: MetricClass,
-    about: &'static str,
-    source: &'static str,
-    derivation: Derivation,
-) -> DerivedMetric {
-    DerivedMetric::new(MetricSpec::new(name, unit, Better::Lower, tier, about), source, derivation)
-}
+use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, Unit, metric};
 
 /// All of them.
 pub fn all() -> Vec<DerivedMetric> {
     vec![
-        DerivedMetric::new(
-            MetricSpec::new(
-                "activities_per_second",
-                Unit::CountPerSecond,
-                Better::Higher,
-                MetricClass::Info,
-                "activities carried out a second",
-            ),
+        metric(
+            "activities_per_second",
+            Unit::CountPerSecond,
+            Better::Higher,
+            MetricClass::Info,
+            "activities carried out a second",
             "activities",
             Derivation::PerSecond,
         ),
         metric(
             "write_transactions_per_op",
             Unit::CountPerOp,
+            Better::Lower,
             MetricClass::Info,
             "write transactions for each orchestration, from the change counter of SQLite's WAL index or PostgreSQL's transaction ids",
             "write_transactions",
             Derivation::PerOperation,
         ),
-        DerivedMetric::new(
-            MetricSpec::new(
-                "operations_per_transaction",
-                Unit::Count,
-                Better::Higher,
-                MetricClass::Info,
-                "provider calls that share a transaction, of the grouped provider",
-            ),
+        metric(
+            "operations_per_transaction",
+            Unit::Count,
+            Better::Higher,
+            MetricClass::Info,
+            "provider calls that share a transaction, of the grouped provider",
             "group_operations",
             Derivation::Per("group_transactions".into()),
         ),
         metric(
             "wal_syncs_per_op",
             Unit::CountPerOp,
+            Better::Lower,
             MetricClass::Info,
             "syncs of a PostgreSQL cluster's write-ahead log for each orchestration, from pg_stat_wal",
             "wal_syncs",
@@ -57,6 +44,7 @@ pub fn all() -> Vec<DerivedMetric> {
         metric(
             "server_cpu_per_op",
             Unit::NanosecondsPerOp,
+            Better::Lower,
             MetricClass::Info,
             "CPU time of a PostgreSQL cluster for each orchestration",
             "server_cpu_ns",
@@ -65,6 +53,7 @@ pub fn all() -> Vec<DerivedMetric> {
         metric(
             "retries_per_op",
             Unit::CountPerOp,
+            Better::Lower,
             MetricClass::Info,
             "provider calls that duroxide tried again, for each orchestration, from its tracing events",
             "retries",
@@ -73,6 +62,7 @@ pub fn all() -> Vec<DerivedMetric> {
         metric(
             "lock_errors_per_op",
             Unit::CountPerOp,
+            Better::Lower,
             MetricClass::Info,
             "those of them that failed because the database was locked",
             "lock_errors",
@@ -81,6 +71,7 @@ pub fn all() -> Vec<DerivedMetric> {
         metric(
             "backoff_per_op",
             Unit::NanosecondsPerOp,
+            Better::Lower,
             MetricClass::Info,
             "time that dispatchers slept in back-off, for each orchestration",
             "backoff_ns",

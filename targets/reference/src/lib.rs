@@ -1,7 +1,7 @@
 //! The reference target: a target whose truth is known.
 //!
 //! It computes a stated number of steps, makes a stated number of sync calls, fails and stalls as it is told. Every
-//! figure that the harness reports about it can be held against the truth; the harness's own tests and its calibration
+//! figure that the harness reports about it can be checked against the truth; the harness's own tests and its calibration
 //! do that. It knows the sdk alone, and does not know how trials are planned, timed or judged.
 
 mod metrics;

@@ -42,7 +42,7 @@ pub static FACTORY: &dyn TargetFactory = &Factory;
 
 struct Factory;
 
-/// The value of an expression of pgbench without variables, as text: for a test that holds it against the program.
+/// The value of an expression of pgbench without variables, as text: for a test that checks it against the program.
 ///
 /// # Errors
 /// A sentence.
