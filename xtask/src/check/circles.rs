@@ -22,7 +22,8 @@ pub fn check(repository: &Repository) -> Vec<String> {
             let imports: Vec<String> = circle
                 .iter()
                 .map(|module| {
-                    let inside: Vec<String> = edges(&modules, module).intersection(&circle).map(name).collect();
+                    let inside: Vec<String> =
+                        edges(&modules, module).intersection(&circle).map(|other| name(other)).collect();
                     format!("{} imports {}", name(module), inside.join(", "))
                 })
                 .collect();
@@ -37,7 +38,7 @@ pub fn check(repository: &Repository) -> Vec<String> {
 }
 
 /// How a module is called in a fault.
-fn name(module: &Vec<String>) -> String {
+fn name(module: &[String]) -> String {
     if module.is_empty() { "lib".to_owned() } else { module.join("/") }
 }
 

@@ -5,7 +5,6 @@ mod crates;
 mod dependencies;
 mod documents;
 mod functions;
-mod layout;
 mod licenses;
 mod sizes;
 mod words;
@@ -23,7 +22,6 @@ pub const ALL: &[(&str, Check)] = &[
     ("licenses", licenses::check),
     ("circles", circles::check),
     ("functions", functions::check),
-    ("layout", layout::check),
     ("documents", documents::check),
     ("words", words::check),
 ];
