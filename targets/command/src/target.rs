@@ -1,13 +1,8 @@
 //! The target: runs of one command, prepared, carried out and cleaned up.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command};
 
+use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target, TargetError, clock,
     crash_ledger::{End, LedgerWriter},
@@ -110,7 +105,7 @@ struct Ready {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Commands {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,6 +15,7 @@ use duroxide::{
     providers::Provider as DuroxideProvider,
     runtime::{Runtime, RuntimeOptions},
 };
+use parking_lot::Mutex;
 use uplift_sdk::{
     Batch, Ceiling, Check, Client, Drain, Durability, OpenContext, Outcome, OutcomeKind, Samples, Target, TargetError,
     crash_ledger::{End, LedgerWriter},
@@ -146,7 +147,7 @@ impl Orchestration {
         let end = self.engine.wait(&self.client, &instance, ORCHESTRATION_TIMEOUT);
         match self.stages.timed(timed::CALLER, timed::END, end).await {
             Ok(output) if output == self.expected => {
-                self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                self.acknowledged.lock().push(number);
                 Outcome::ok(0)
             }
             Ok(_) => Outcome::failed(0, failure::WRONG_OUTPUT),
@@ -156,7 +157,7 @@ impl Orchestration {
 
     /// Every acknowledged orchestration is completed in the store, once, with the right output.
     async fn check(&self) -> Result<Check, TargetError> {
-        let acknowledged = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let acknowledged = self.acknowledged.lock().clone();
         let mut instances: Vec<String> = acknowledged.iter().map(|number| self.instance(*number)).collect();
         instances.sort_unstable();
         let stored = self.engine.completed(&instances).await?;

@@ -1,11 +1,8 @@
 //! The target: one service for one trial.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, clock};
 
 use crate::{
@@ -170,7 +167,7 @@ struct Running {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Running {

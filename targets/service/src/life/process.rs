@@ -5,11 +5,11 @@ use std::{
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use procfs_core::{FromRead as _, process::Stat};
 use uplift_command::{invocation::in_search_path, run::ending};
 use uplift_sdk::{TargetError, TargetErrorKind};
@@ -116,7 +116,7 @@ impl Process {
 
     /// How it ended, where it has.
     pub fn has_ended(&self) -> Option<String> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock();
         match child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) => Some(match ending(status.into_raw()) {
