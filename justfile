@@ -26,6 +26,10 @@ check *names:
 book:
     mdbook build docs
 
+# The pictures of the documents, drawn again from reference runs; needs Chromium.
+screenshots:
+    docs/screenshots.sh
+
 # Every variant of every scenario once.
 verify *args:
     cargo run -- verify {{args}}

@@ -1,6 +1,7 @@
 //! Checks of this repository: `cargo run -p xtask -- check [NAME…]`. `cargo test -p xtask` runs the same.
 //!
-//! A check reads files and gives the faults that it found; each names the file, the rule and the fix. It changes nothing.
+//! A check reads files and gives the faults that it found; each names the file, the rule and the fix. It knows the files of
+//! the repository and none of its crates, and changes nothing.
 
 mod check;
 mod repository;

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
+use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::{
@@ -118,10 +118,6 @@ impl DocumentStore for FjallStore {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         Ok(())
-    }
-
-    fn statistics(&self) -> Statistics {
-        Statistics::default()
     }
 
     fn documents(&self) -> Result<u64, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
+use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError};
 use redb::{
     Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
     TableDefinition, WriteTransaction,
@@ -135,14 +135,6 @@ impl DocumentStore for RedbStore {
             }
         }
         transaction.commit().map_err(failed)
-    }
-
-    fn settle(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn statistics(&self) -> Statistics {
-        Statistics::default()
     }
 
     fn documents(&self) -> Result<u64, StoreError> {

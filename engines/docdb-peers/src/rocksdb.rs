@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
+use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError};
 use rocksdb::{DB, Options, WaitForCompactOptions, WriteOptions};
 
 use crate::{
@@ -138,10 +138,6 @@ impl DocumentStore for RocksStore {
 
     fn settle(&self) -> Result<(), StoreError> {
         self.database.wait_for_compact(&WaitForCompactOptions::default()).map_err(failed)
-    }
-
-    fn statistics(&self) -> Statistics {
-        Statistics::default()
     }
 
     fn documents(&self) -> Result<u64, StoreError> {

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use docdb_engine::{DocumentStore, Operation, Reply, Request, Statistics, StoreError};
+use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
@@ -162,14 +162,6 @@ impl DocumentStore for SqliteStore {
             }
         }
         transaction.commit().map_err(failed)
-    }
-
-    fn settle(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn statistics(&self) -> Statistics {
-        Statistics::default()
     }
 
     fn documents(&self) -> Result<u64, StoreError> {

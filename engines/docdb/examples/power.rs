@@ -2,7 +2,7 @@
 //!
 //! - `power write ENGINE DIRECTORY JOURNAL ROUND`: writes until it is ended, and appends to JOURNAL, which is on another file
 //!   system, each write that was acknowledged.
-//! - `power check ENGINE DIRECTORY JOURNAL`: opens the store and holds it against the journal.
+//! - `power check ENGINE DIRECTORY JOURNAL`: opens the store and checks it against the journal.
 //! - `power cut MOUNT`: lets the ext4 file system that is mounted there lose power: nothing that was not synced gets to it any
 //!   more, not even its own journal.
 

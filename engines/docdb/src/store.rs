@@ -19,11 +19,14 @@ pub trait DocumentStore: Send + Sync {
     /// [`StoreError`]; whether a write took place is then unknown, unless the kind says that it did not.
     fn apply(&self, request: Request<'_>, document: &mut Vec<u8>) -> Result<Reply, StoreError>;
 
-    /// Makes everything acknowledged so far durable and returns when no background work is left.
+    /// Makes everything acknowledged so far durable and returns when no background work is left. A store that owes nothing
+    /// and works only when it is asked need not say so.
     ///
     /// # Errors
     /// When that failed: acknowledged writes may be lost.
-    fn settle(&self) -> Result<(), StoreError>;
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Creates many documents at once, ids with documents, and returns when they are durable. For filling an empty store;
     /// how is the store's own business.
@@ -53,8 +56,10 @@ pub trait DocumentStore: Send + Sync {
         self.settle()
     }
 
-    /// Counters and gauges.
-    fn statistics(&self) -> Statistics;
+    /// Counters and gauges; none where the store keeps none.
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
 
     /// How many documents there are, over all databases.
     ///

@@ -2,7 +2,7 @@
 //!
 //! - `power write ENGINE DIRECTORY JOURNAL ROUND`: enqueues activities until it is ended, and appends to JOURNAL, which is on
 //!   another file system, each that was acknowledged. Every third is fetched too, which is committed without a sync.
-//! - `power check ENGINE DIRECTORY JOURNAL`: opens the database and holds it against the journal.
+//! - `power check ENGINE DIRECTORY JOURNAL`: opens the database and checks it against the journal.
 //!
 //! ENGINE is `grouped` or `grouped-sharded`.
 

@@ -27,8 +27,9 @@ use crate::{
     schema::{self, Found},
     sessions::Sessions,
     shard::{ShardNumber, shard_of},
+    shard_queue::{Counts, ShardQueue},
     store::{FetchedTask, Store},
-    writer::{Counts, ShardQueue, Writer, WriterContext},
+    writer::{Writer, WriterContext},
 };
 
 /// Everything that is open.

@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use crate::{
     error,
     store::{FetchedTask, FetchedTurn, Store, TaskFilter, VersionRange},
-    writer::Served,
 };
 
 /// What a fetch comes to.
@@ -73,6 +72,12 @@ impl<T> Slot<T> {
             None => Err(answer),
         }
     }
+}
+
+/// A fetch that found something in the transaction that is under way.
+pub enum Served {
+    Turn(Arc<Slot<FetchedTurn>>, Answer<FetchedTurn>),
+    Task(Arc<Slot<FetchedTask>>, Answer<FetchedTask>),
 }
 
 /// Work that can be given back as if it had not been fetched.

@@ -5,7 +5,8 @@
 //! that arrive while a transaction is being committed form the next one, so the number of commits does not grow with
 //! the number of callers; nobody ever finds the database locked; and nobody hears of an operation before it is
 //! committed. Dispatchers that find no work wait for it inside the provider and are woken by the very commit that
-//! brings it, and the commit that acknowledges a worker's activity brings its next one.
+//! brings it, and the commit that acknowledges a worker's activity brings its next one. It knows duroxide and SQLite, and
+//! nothing of benchmarks.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -68,6 +69,7 @@ mod relay;
 mod schema;
 mod sessions;
 mod shard;
+mod shard_queue;
 mod store;
 mod token;
 mod watch;

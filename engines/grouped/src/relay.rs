@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::{
     command::{Command, Committed, Operation, Reply, operation},
     shard::ShardNumber,
+    shard_queue::ShardQueue,
     store::{Relay, Store},
-    writer::ShardQueue,
 };
 
 /// Sends messages to the shards that they are for, and forgets each when its shard has it.

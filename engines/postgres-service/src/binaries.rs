@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{ServiceError, URL_VARIABLE};
+use crate::{error::ServiceError, variables::URL_VARIABLE};
 
 /// The programs that make and run a cluster.
 #[derive(Debug)]

@@ -25,9 +25,10 @@ use std::{
     time::Duration,
 };
 
+use procfs_core::{FromRead as _, process::Stat};
 use uplift_instrument::sync_collectors;
 
-use crate::{ServiceError, binaries::Binaries};
+use crate::{binaries::Binaries, error::ServiceError};
 
 /// The longest path of a Unix socket (`sun_path` of 108 bytes with its final zero).
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -261,8 +262,7 @@ fn shut_down(mut child: Child) {
 
 /// Whether the process is gone or only waits to be reaped.
 fn has_ended(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .map_or(true, |line| line.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+    Stat::from_file(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.state == 'Z')
 }
 
 /// Waits for our end, then for the server's, then removes the directory.

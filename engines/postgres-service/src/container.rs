@@ -17,8 +17,9 @@ use std::{
 };
 
 use crate::{
-    ServiceError, binaries,
+    binaries,
     cluster::{SOCKET_NAME, connection_through, initdb_arguments, make_directory, server_arguments, tail, url_through},
+    error::ServiceError,
     owner,
     usage::children_of,
 };

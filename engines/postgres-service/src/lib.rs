@@ -11,18 +11,20 @@
 mod binaries;
 mod cluster;
 mod container;
+mod error;
 pub mod owner;
 mod usage;
+mod variables;
 
 use std::{env, path::Path};
 
 use self::{binaries::Binaries, cluster::Cluster, container::Container};
-pub use self::{container::IMAGE_VARIABLE, usage::Usage};
-
-/// The environment variable that names a server.
-pub const URL_VARIABLE: &str = "UPLIFT_POSTGRES_URL";
-/// The environment variable that says how a server of our own is made: `binaries` or `container`.
-pub const WAY_VARIABLE: &str = "UPLIFT_POSTGRES_WAY";
+pub use self::{
+    container::IMAGE_VARIABLE,
+    error::ServiceError,
+    usage::Usage,
+    variables::{URL_VARIABLE, WAY_VARIABLE},
+};
 
 /// How a server of our own is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,37 +33,6 @@ pub enum Way {
     Binaries,
     /// A container.
     Container,
-}
-
-/// Why there is no server.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// None is available on this machine as it is.
-    #[error("{state}; {remedy}")]
-    Unavailable {
-        /// What is not there.
-        state: String,
-        /// What the user can do.
-        remedy: String,
-    },
-    /// One should have started, and did not.
-    #[error("{context}: {message}")]
-    Failed {
-        /// What was being done.
-        context: String,
-        /// What went wrong, with the end of the server's log.
-        message: String,
-    },
-}
-
-impl ServiceError {
-    fn unavailable(state: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Unavailable { state: state.into(), remedy: remedy.into() }
-    }
-
-    fn failed(context: impl Into<String>, message: impl ToString) -> Self {
-        Self::Failed { context: context.into(), message: message.to_string() }
-    }
 }
 
 /// A server that answers.

@@ -2,6 +2,8 @@
 
 use std::{fs, process};
 
+use procfs_core::{FromRead as _, process::Stat};
+
 /// The label that names the run.
 pub(crate) const RUN_LABEL: &str = "uplift.run";
 /// The label that names the process.
@@ -14,9 +16,7 @@ pub fn label() -> String {
     let identity =
         [line("/etc/machine-id"), line("/proc/sys/kernel/hostname")].into_iter().find(|text| !text.is_empty());
     let namespace = fs::read_link("/proc/self/ns/pid").map(|name| name.display().to_string()).unwrap_or_default();
-    // Counted after the name, which is in parentheses and may hold spaces (proc(5), field 22).
-    let stat = line("/proc/self/stat");
-    let start_ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)).unwrap_or("0");
+    let start_ticks = Stat::from_file("/proc/self/stat").map_or(0, |stat| stat.starttime);
     format!(
         "{:016x} {} {} {} {start_ticks}",
         fnv1a(format!("uplift owner {}", identity.unwrap_or_default()).as_bytes()),

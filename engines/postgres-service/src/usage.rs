@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use procfs_core::{FromRead as _, process::Stat};
+
 /// What the processes of a server have used since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
@@ -19,13 +21,13 @@ pub(crate) fn of_family(root: u32) -> Option<Usage> {
     if ticks <= 0 || page <= 0 {
         return None;
     }
-    let first = Stat::read(root)?;
+    let first = stat_of(root)?;
     // Children that have ended are in the numbers of whoever waited for them.
-    let mut total_ticks = first.own_ticks + first.waited_ticks;
-    let mut pages = first.resident_pages;
-    for stat in children_of(root).into_iter().filter_map(Stat::read) {
-        total_ticks += stat.own_ticks;
-        pages += stat.resident_pages;
+    let mut total_ticks = first.utime + first.stime + (first.cutime + first.cstime).unsigned_abs();
+    let mut pages = first.rss;
+    for stat in children_of(root).into_iter().filter_map(stat_of) {
+        total_ticks += stat.utime + stat.stime;
+        pages += stat.rss;
     }
     Some(Usage { cpu_s: total_ticks as f64 / ticks as f64, resident_bytes: pages * page as u64 })
 }
@@ -36,24 +38,8 @@ pub(crate) fn children_of(process: u32) -> Vec<u32> {
     listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-struct Stat {
-    own_ticks: u64,
-    waited_ticks: u64,
-    resident_pages: u64,
-}
-
-impl Stat {
-    fn read(pid: u32) -> Option<Self> {
-        let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name is in parentheses and may hold anything; fields are counted from behind it (proc(5): 14 to 17, 24).
-        let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        Some(Self {
-            own_ticks: field(14)? + field(15)?,
-            waited_ticks: field(16)? + field(17)?,
-            resident_pages: field(24)?,
-        })
-    }
+fn stat_of(pid: u32) -> Option<Stat> {
+    Stat::from_file(format!("/proc/{pid}/stat")).ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! done. An open loop has an intended start for each operation, drawn before the operation is sent and never moved
 //! when the target is slow: what waits is counted as waiting (no coordinated omission). Response time runs from the
 //! intended start, service time from the sending.
+//!
+//! The gate is a lock of std and not of parking_lot: std's condition variable wakes all clients at once, parking_lot's hands
+//! the lock from one to the next, and a turn would begin later for the last of them.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -214,7 +214,7 @@ fn context(prepare: &Prepare, events: &EventLog) -> OpenContext {
     }
 }
 
-/// Opens what is left of a target that died, and holds it against its ledger.
+/// Opens what is left of a target that died, and checks it against its ledger.
 fn serve_audit(
     link: &mut HarnessConnection,
     factory: &dyn TargetFactory,

@@ -207,15 +207,8 @@ impl Session<'_> {
 
     fn turn(&mut self, request: &TurnRequest) -> Result<TurnRecord, Failure> {
         let phase = || if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
-        if request.measured
-            && let Some(quiet) = self.quiet_since.take()
-        {
-            let now = Quiet::now(self.target, &self.external);
-            self.idle.wall_ns += now.wall_ns.saturating_sub(quiet.wall_ns);
-            self.idle.cpu_ns += now.cpu_ns.saturating_sub(quiet.cpu_ns);
-            if let Some(calls) = &mut self.idle.sync_calls {
-                *calls += now.sync_calls - quiet.sync_calls;
-            }
+        if request.measured {
+            self.count_idle();
         }
         if request.measured && self.turns.is_empty() {
             self.target.reset_stages();
@@ -307,6 +300,18 @@ impl Session<'_> {
             });
         }
         Ok(record)
+    }
+
+    /// Adds what the target used since it was quiet.
+    fn count_idle(&mut self) {
+        if let Some(quiet) = self.quiet_since.take() {
+            let now = Quiet::now(self.target, &self.external);
+            self.idle.wall_ns += now.wall_ns.saturating_sub(quiet.wall_ns);
+            self.idle.cpu_ns += now.cpu_ns.saturating_sub(quiet.cpu_ns);
+            if let Some(calls) = &mut self.idle.sync_calls {
+                *calls += now.sync_calls - quiet.sync_calls;
+            }
+        }
     }
 
     /// Whether every client is always within an operation while a turn lasts.

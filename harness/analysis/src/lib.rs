@@ -1,6 +1,7 @@
 //! Pure functions from records to verdicts: estimators, intervals, corrections, and what they decide.
 //!
-//! Nothing here reads a clock, a file or a random number: the same records give the same verdicts, byte for byte.
+//! It knows the model alone, and not how records were taken, where they lie or how a verdict is shown. Nothing here reads a
+//! clock, a file or a random number: the same records give the same verdicts, byte for byte.
 //! `docs/METHODOLOGY.md` says why each rule is what it is and how it fared on recorded runs.
 
 pub mod calibrate;

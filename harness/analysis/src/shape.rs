@@ -1,6 +1,6 @@
 //! Whether two runs did the same work: a digest of what a scenario asks for.
 
-use uplift_model::Scenario;
+use uplift_model::{Scenario, fnv1a};
 
 /// A digest of target, workload, load, trial and modelled disk; titles, stories, thresholds and variants do not enter it.
 pub fn of(scenario: &Scenario) -> String {
@@ -10,9 +10,5 @@ pub fn of(scenario: &Scenario) -> String {
         parts.push(serde_json::json!(disk));
     }
     let text = parts.to_string();
-    // FNV-1a (Fowler, Noll, Vo), 64 bits.
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
+    format!("{:016x}", fnv1a(text.as_bytes()))
 }

@@ -7,11 +7,9 @@
 //! each look had its increment to itself. The boundaries are found for normal means and carried over to t statistics by
 //! their p values (Jennison and Turnbull 2000, section 3.8); `tests/rule.rs` simulates what comes of that.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
 use statrs::function::erf::erfc;
 
 use crate::{estimate::normal_quantile, evidence::usable_share};
@@ -54,7 +52,7 @@ pub fn share_at(blocks: u32, blocks_max: u32, last: bool, alpha: f64) -> f64 {
     static KNOWN: Mutex<BTreeMap<(u32, u32, bool, u64), f64>> = Mutex::new(BTreeMap::new());
     let blocks = blocks.min(blocks_max);
     let key = (blocks, blocks_max, last, alpha.to_bits());
-    if let Some(share) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+    if let Some(share) = KNOWN.lock().get(&key) {
         return *share;
     }
     let mut looks: Vec<(u32, f64)> = LOOKS
@@ -65,7 +63,7 @@ pub fn share_at(blocks: u32, blocks_max: u32, last: bool, alpha: f64) -> f64 {
     let until = if last { usable(blocks) } else { spent(blocks, blocks_max) };
     looks.push((blocks, alpha * until));
     let share = boundaries(&looks).last().map_or(0.0, |nominal| nominal / alpha / usable(blocks));
-    KNOWN.lock().unwrap_or_else(PoisonError::into_inner).insert(key, share);
+    KNOWN.lock().insert(key, share);
     share
 }
 

@@ -111,7 +111,7 @@ fn a_step_that_was_not_measured_stays_open() {
     trials.retain(|trial| trial.variant != "absent");
     let ledger = ledger_of(&run, &trials);
     assert!(ledger.steps[1].value.is_none() && ledger.steps[1].marginal.is_none());
-    assert!(ledger.steps[2].marginal.is_none(), "there is nothing to hold it against");
+    assert!(ledger.steps[2].marginal.is_none(), "there is nothing to check it against");
     assert_eq!(ledger.steps[2].cumulative.as_ref().unwrap().verdict, Verdict::Improved);
 }
 

@@ -11,12 +11,10 @@ use std::{
 };
 
 use uplift::target::{
-    Audit, Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, Recovered, SettingsError,
-    Target, TargetError, TargetFactory,
+    Audit, Batch, Check, Client, Description, Drain, Durability, NoWorkload, OpenContext, Outcome, Recovered, Target,
+    TargetError, TypedFactory, Validated,
     crash_ledger::{End, Entry, Ledger, LedgerWriter, State},
     ledger_of,
-    model::Table,
-    typed,
 };
 
 const RECORD_BYTES: usize = 1_000;
@@ -42,6 +40,8 @@ enum Bug {
 struct Settings {
     bug: Bug,
 }
+
+impl Validated for Settings {}
 
 /// Key, value, filling made of the value, checksum.
 fn record(key: u64, value: u64) -> Vec<u8> {
@@ -115,48 +115,36 @@ impl Store {
 
 struct Factory;
 
-impl TargetFactory for Factory {
-    fn name(&self) -> &'static str {
-        "keeper"
-    }
+impl TypedFactory for Factory {
+    type Workload = NoWorkload;
+    type Settings = Settings;
+    const NAME: &'static str = "keeper";
+    const ABOUT: &'static str = "a key-value store with a log that is compacted";
 
-    fn about(&self) -> &'static str {
-        "a key-value store with a log that is compacted"
-    }
-
-    fn describe(&self) -> Description {
+    fn description() -> Description {
         Description {
             unit_of_work: "put".into(),
             operations: vec!["put".into()],
             write_kinds: vec!["put".into()],
-            no_op_reasons: vec![],
             failure_categories: vec!["io".into()],
-            metrics: vec![],
-            workload_schema: serde_json::json!({ "type": "object" }),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+            ..Description::default()
         }
     }
 
-    fn validate(&self, _: &Table, settings: &Table) -> Result<(), SettingsError> {
-        typed::<Settings>("settings", settings).map(drop)
+    fn open(_: NoWorkload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
+        Ok(Box::new(Keeper { store: Mutex::new(opened(&settings, &context)?), ledger: context.ledger }))
     }
 
-    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        Ok(Box::new(Keeper { store: Mutex::new(opened(&context)?), ledger: context.ledger }))
-    }
-
-    fn can_reopen(&self, _: &Table, _: &Table) -> Result<(), String> {
+    fn can_reopen(_: &NoWorkload, _: &Settings) -> Result<(), String> {
         Ok(())
     }
 
-    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
-        Ok(Box::new(Left(opened(&context)?)))
+    fn reopen(_: NoWorkload, settings: Settings, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        Ok(Box::new(Left(opened(&settings, &context)?)))
     }
 }
 
-fn opened(context: &OpenContext) -> Result<Store, TargetError> {
-    let settings: Settings =
-        typed("settings", &context.settings).map_err(|error| TargetError::new("settings", error))?;
+fn opened(settings: &Settings, context: &OpenContext) -> Result<Store, TargetError> {
     Store::open(&context.data_dir, settings.bug).map_err(|error| TargetError::new("opening the log", error))
 }
 

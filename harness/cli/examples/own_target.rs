@@ -9,8 +9,8 @@ use std::{
 };
 
 use uplift::target::{
-    Batch, Check, Client, Description, Drain, Durability, OpenContext, Outcome, SettingsError, Target, TargetError,
-    TargetFactory, model::Table, typed,
+    Batch, Check, Client, Description, Drain, Durability, NoWorkload, OpenContext, Outcome, Target, TargetError,
+    TypedFactory, Validated,
 };
 
 /// Settings are a serde struct: unknown keys are errors, and the JSON Schema comes from the same place.
@@ -27,36 +27,28 @@ impl Default for Settings {
     }
 }
 
+/// Rules that the types do not tell would stand here.
+impl Validated for Settings {}
+
 struct Factory;
 
-impl TargetFactory for Factory {
-    fn name(&self) -> &'static str {
-        "appender"
-    }
+impl TypedFactory for Factory {
+    type Workload = NoWorkload;
+    type Settings = Settings;
+    const NAME: &'static str = "appender";
+    const ABOUT: &'static str = "appends 100 bytes to a file";
 
-    fn about(&self) -> &'static str {
-        "appends 100 bytes to a file"
-    }
-
-    fn describe(&self) -> Description {
+    fn description() -> Description {
         Description {
             unit_of_work: "append".into(),
             operations: vec!["append".into()],
             write_kinds: vec!["append".into()],
-            no_op_reasons: vec![],
             failure_categories: vec!["io".into()],
-            metrics: vec![],
-            workload_schema: serde_json::json!({ "type": "object" }),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+            ..Description::default()
         }
     }
 
-    fn validate(&self, _: &Table, settings: &Table) -> Result<(), SettingsError> {
-        typed::<Settings>("settings", settings).map(drop)
-    }
-
-    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let settings = typed("settings", &context.settings).map_err(|error| TargetError::new("settings", error))?;
+    fn open(_: NoWorkload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         let file = OpenOptions::new()
             .create(true)
             .append(true)

@@ -58,7 +58,7 @@ pub fn build(reference: &str, terminal: &Terminal) -> Result<Builds, CliError> {
         return Ok(Builds { base, head: None });
     }
     terminal.say(&format!(
-        "building {} of the working tree, profile {}: `{}` is in no build folder of cargo, and nobody knows how it was built",
+        "building {} of the working tree, profile {}: `{}` is in no build folder of cargo, and how it was built is unknown",
         program.name,
         program.profile,
         program.path.display()

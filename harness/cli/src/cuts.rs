@@ -176,7 +176,7 @@ impl<'a> Cuts<'a> {
         Ok(())
     }
 
-    /// Says what matters: what is amiss, and now and then how far it is.
+    /// Says what matters: what is wrong, and now and then how far it is.
     fn tell(&self, cut: &Cut, of: u32) {
         let place = format!("{} `{}`, {} cut {} of {of}", cut.scenario, cut.variant, cut.mode, cut.number + 1);
         match &cut.outcome {

@@ -64,7 +64,7 @@ const GROUPS: &[(&str, &[Page])] = &[
             Page {
                 name: "crash",
                 does: "Loads a variant, kills it or cuts the power of its disk at points drawn by the seed, opens what is left \
-                       with a fresh agent, and holds it against what was acknowledged. Exits with 5 where a variant does not \
+                       with a fresh agent, and checks it against what was acknowledged. Exits with 5 where a variant does not \
                        hold what it declares.",
                 examples: "uplift crash docdb/crud --variant fast --cuts 100\n\
                            uplift crash docdb/crud --variant fast --mode power --every-sync 200 --cuts 500\n\

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io::{Read, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use bollard::{
     },
 };
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use uplift_engine::launch::{AgentHandle, Exit, Moment};
 
@@ -261,7 +262,7 @@ impl AgentHandle for Container {
     }
 
     fn stderr_tail(&self) -> String {
-        let tail = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = self.errors.lock();
         let bytes: Vec<u8> = tail.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }

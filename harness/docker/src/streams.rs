@@ -4,11 +4,12 @@ use std::{
     collections::VecDeque,
     io::{self, Read, Write},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use bollard::container::{AttachContainerResults, LogOutput};
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
     sync::mpsc::{Receiver, channel},
@@ -56,7 +57,7 @@ pub(crate) fn split(engine: &Arc<Engine>, attached: AttachContainerResults) -> S
 }
 
 fn keep(tail: &Mutex<VecDeque<u8>>, message: &[u8]) {
-    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut tail = tail.lock();
     tail.extend(message);
     let excess = tail.len().saturating_sub(STDERR_TAIL_BYTES);
     tail.drain(..excess);

@@ -9,11 +9,12 @@ use std::{
     path::{Path, PathBuf},
     pin::{Pin, pin},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use futures_util::future::{Either, join, pending, select};
 use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, copy, copy_bidirectional},
@@ -122,7 +123,7 @@ impl Tunnel {
                 let (way, told) = (way.clone(), Arc::clone(&told));
                 tokio::spawn(async move {
                     let trouble = carry(&way, &mut client).await.err();
-                    *told.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+                    *told.lock() = trouble;
                     // Closed only now: whoever waits for an answer finds the reason.
                     drop(client);
                 });
@@ -138,7 +139,7 @@ impl Tunnel {
 
     /// Why the last connection that failed did.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble.lock().clone()
     }
 }
 

@@ -9,9 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use uplift_model::run::Environment;
-
-use crate::plan::fnv1a;
+use uplift_model::{fnv1a, run::Environment};
 
 /// Filesystems that keep files in memory: a sync there measures nothing.
 const MEMORY_FILESYSTEMS: [&str; 2] = ["tmpfs", "ramfs"];

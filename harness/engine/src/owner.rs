@@ -2,7 +2,10 @@
 
 use std::{fs, io, path::Path, process};
 
-use crate::{optional_file::read_optional, plan::fnv1a};
+use procfs_core::{FromRead as _, process::Stat};
+use uplift_model::fnv1a;
+
+use crate::optional_file::read_optional;
 
 /// The file in a data folder that names its owner.
 pub const OWNER_FILE: &str = ".uplift-owner";
@@ -109,15 +112,10 @@ impl Owner {
     }
 }
 
-/// When a process began: field 22 of its `stat`, counted after the name, which may hold spaces. `None`: it is gone or
-/// a zombie.
+/// When a process began. `None`: it is gone or a zombie.
 fn start_ticks(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if fields.first() == Some(&"Z") {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
+    let stat = Stat::from_file(format!("/proc/{process}/stat")).ok()?;
+    (stat.state != 'Z').then_some(stat.starttime)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use rand::{RngExt as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
-use uplift_model::scenario::TrialSpec;
+use uplift_model::{fnv1a, scenario::TrialSpec};
 
 /// One block: a fresh agent of each variant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,18 +70,6 @@ fn cycle_of(random: &mut ChaCha8Rng, variants: usize) -> Vec<Vec<usize>> {
     }
     rows.shuffle(random);
     rows
-}
-
-/// FNV-1a (Fowler, Noll, Vo), 64 bits: tells names apart, the same on every machine. Seeds of stored runs and the digests
-/// of machines in their records are made with it, which is why no library's digest takes its place.
-pub const fn fnv1a(bytes: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut index = 0;
-    while index < bytes.len() {
-        hash = (hash ^ bytes[index] as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        index += 1;
-    }
-    hash
 }
 
 /// Turns as they will be taken: their length, and how many.

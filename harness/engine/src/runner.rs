@@ -1,17 +1,22 @@
 //! Runs scenarios: block after block until the judge has decided, the budget is spent, or the user has had enough.
 
+mod pace;
+
 use std::{
     cell::RefCell,
     fs,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use pace::{Pace, ScenarioEnd, blocks_word};
 use uplift_model::{
     Scenario, Trial,
     run::{PlannedScenario, Run},
     trial::{FailureKind, TrialOutcome, TurnRecord},
 };
+
+pub use pace::{BLOCKS_MAX, BLOCKS_MIN};
 
 use crate::{
     binary::PinnedBinary,
@@ -19,18 +24,11 @@ use crate::{
     environment::{FREE_BYTES_MIN, free_bytes},
     interrupt::Interrupt,
     launch::Launch,
-    plan::plan_block,
-    profile::{ProfilePlan, Sampling},
+    plan::{BlockPlan, plan_block},
+    profile::ProfilePlan,
+    sampling::Sampling,
     store::{RunStore, StoreError},
 };
-
-/// The fewest blocks for which a verdict is possible; the budget may be overdrawn up to twice for them, where
-/// [`ScenarioOrder::allow_overrun`] says so.
-pub const BLOCKS_MIN: u32 = 6;
-/// The most blocks of one scenario.
-pub const BLOCKS_MAX: u32 = 1_000;
-/// A scenario is given up after so many blocks in a row that failed.
-const FAILED_BLOCKS_MAX: u32 = 2;
 
 /// Decides what the engine must not: which turns are warm-up, and when enough is measured.
 pub trait Judge {
@@ -262,6 +260,7 @@ impl Engine<'_> {
         arms
     }
 
+    /// Block after block, until one of the reasons to stop is there.
     fn blocks(
         &mut self,
         seed: u64,
@@ -270,125 +269,84 @@ impl Engine<'_> {
         order: &ScenarioOrder<'_>,
         trials: &mut Vec<Trial>,
     ) -> Result<ScenarioEnd, EngineError> {
-        let begun = Instant::now();
+        let mut pace = Pace::new(order);
         // The judge finds the trials of the scenario by its name; only where it goes on are there older ones.
         let first_trial = if order.resumed.is_some() { 0 } else { trials.len() };
-        let (before, mut blocks_max) = match order.resumed {
-            Some((done, planned)) => (done, Some(planned)),
-            None => (0, order.blocks),
-        };
-        let mut failed_in_a_row = 0;
-        let mut block = before;
-        let mut budget = order.budget;
-        let end = |stopped: String, blocks_max: Option<u32>| ScenarioEnd {
-            stopped,
-            decided_early: false,
-            skipped: None,
-            blocks_max: blocks_max.unwrap_or(BLOCKS_MIN),
-        };
         loop {
             self.check_disk()?;
             order.check_binaries()?;
-            let plan = plan_block(seed, &scenario.name, block, arms.len(), scenario.trial.rounds);
-            let observer = &mut *self.observer;
-            let judge = &*self.judge;
-            let left = RefCell::new(Vec::new());
-            let block_trials = run_block(
-                &mut BlockContext {
-                    scenario,
-                    arms,
-                    data_root: self.data_root,
-                    interrupt: &self.interrupt,
-                    dropped_turns: &|turns| judge.dropped_turns(turns),
-                    allow_debug: self.allow_debug,
-                    left: &left,
-                    progress: &mut |done, of| {
-                        observer.progress(&Progress::BlockProgress { block, blocks_max, done, of })
-                    },
-                },
-                &plan,
-            );
-            for message in left.into_inner() {
-                self.observer.progress(&Progress::DataLeft(&message));
-            }
+            let plan = plan_block(seed, &scenario.name, pace.block, arms.len(), scenario.trial.rounds);
+            let block_trials = self.run_block(scenario, arms, &plan, &pace);
             // Agents of this block were started until now: if one was of another build, nobody knows which.
             order.check_binaries()?;
-            let mut whole = block_trials.len() == arms.len();
-            let mut unavailable = None;
-            for trial in block_trials {
-                self.store.append(&trial)?;
-                if let TrialOutcome::Failed(failure) = &trial.outcome {
-                    whole = false;
-                    // What is not there ends the scenario, whose end says so.
-                    if !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Unavailable) {
-                        self.observer.progress(&Progress::TrialFailed(&trial));
-                    }
-                    if failure.kind == FailureKind::Unavailable {
-                        unavailable = Some(failure.message.clone());
-                    }
-                }
-                trials.push(trial);
-            }
+            let taken = self.keep(block_trials, arms.len(), trials)?;
             if self.interrupt.is_set() {
-                return Ok(end(format!("interrupted after {}", blocks_word(block + u32::from(whole))), blocks_max));
+                let blocks = pace.block + u32::from(taken.is_whole);
+                return Ok(pace.end(format!("interrupted after {}", blocks_word(blocks))));
             }
-            if let Some(message) = unavailable {
-                return Ok(ScenarioEnd { skipped: Some(message.clone()), ..end(message, blocks_max) });
+            if let Some(message) = taken.unavailable {
+                return Ok(ScenarioEnd { skipped: Some(message.clone()), ..pace.end(message) });
             }
-            failed_in_a_row = if whole { 0 } else { failed_in_a_row + 1 };
-            if failed_in_a_row >= FAILED_BLOCKS_MAX {
-                return Ok(end(format!("given up after {FAILED_BLOCKS_MAX} failed blocks in a row"), blocks_max));
+            if let Some(stopped) = pace.give_up(taken.is_whole) {
+                return Ok(pace.end(stopped));
             }
-            block += 1;
-            let elapsed = begun.elapsed();
-            let mean = elapsed / (block - before);
-            if block == 1 {
-                budget = budget.max(mean * order.blocks_paid + mean / 2);
+            let blocks_max = pace.advance();
+            self.observer.progress(&Progress::BlockFinished { block: pace.block - 1, blocks_max, left: pace.left() });
+            if order.blocks.is_none()
+                && taken.is_whole
+                && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], blocks_max)
+            {
+                let stopped = format!("decided after {} blocks: {why}", pace.block);
+                return Ok(ScenarioEnd { decided_early: true, ..pace.end(stopped) });
             }
-            let affordable = match blocks_max {
-                // Nobody has looked yet: the more blocks, the better is known how many the budget pays for. From the first
-                // look on the plan stands, or looks could come again and again with error that is already spent.
-                Some(planned) if order.blocks.is_some() || order.resumed.is_some() || block >= BLOCKS_MIN => planned,
-                _ => ((budget.as_secs_f64() / mean.as_secs_f64()) as u32 * order.stretch).clamp(BLOCKS_MIN, BLOCKS_MAX),
-            };
-            blocks_max = Some(affordable);
-            self.observer.progress(&Progress::BlockFinished {
-                block: block - 1,
-                blocks_max: affordable,
-                left: budget.saturating_sub(elapsed),
-            });
-            if let Some(blocks) = order.blocks {
-                if block >= blocks {
-                    return Ok(end(
-                        if blocks == 1 {
-                            "the one block is done".to_owned()
-                        } else {
-                            format!("all {blocks} blocks are done")
-                        },
-                        blocks_max,
-                    ));
-                }
-                if order.allow_overrun {
-                    continue;
-                }
-            } else if whole && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], affordable) {
-                let stopped = format!("decided after {block} blocks: {why}");
-                return Ok(ScenarioEnd { decided_early: true, ..end(stopped, blocks_max) });
-            }
-            if order.blocks.is_none() && block >= affordable {
-                return Ok(end(format!("the {} that were planned are done", blocks_word(affordable)), blocks_max));
-            }
-            let next_would_overdraw = elapsed + mean > budget;
-            let needed = order.allow_overrun && block < BLOCKS_MIN && elapsed < 2 * budget;
-            if (next_would_overdraw && !needed) || block >= BLOCKS_MAX {
-                let seconds = budget.as_secs_f64();
-                let what = match order.resumed {
-                    Some(_) => format!("the time of {seconds:.0} s that other scenarios left"),
-                    None => format!("the budget of {seconds:.0} s"),
-                };
-                return Ok(end(format!("{what} was spent after {}", blocks_word(block)), blocks_max));
+            if let Some(stopped) = pace.is_over() {
+                return Ok(pace.end(stopped));
             }
         }
+    }
+
+    /// Runs one block, and says what happens in it.
+    fn run_block(&mut self, scenario: &Scenario, arms: &[Arm<'_>], plan: &BlockPlan, pace: &Pace<'_>) -> Vec<Trial> {
+        let (observer, judge) = (&mut *self.observer, &*self.judge);
+        let (block, blocks_max) = (pace.block, pace.blocks_max);
+        let left = RefCell::new(Vec::new());
+        let trials = run_block(
+            &mut BlockContext {
+                scenario,
+                arms,
+                data_root: self.data_root,
+                interrupt: &self.interrupt,
+                dropped_turns: &|turns| judge.dropped_turns(turns),
+                allow_debug: self.allow_debug,
+                left: &left,
+                progress: &mut |done, of| observer.progress(&Progress::BlockProgress { block, blocks_max, done, of }),
+            },
+            plan,
+        );
+        for message in left.into_inner() {
+            self.observer.progress(&Progress::DataLeft(&message));
+        }
+        trials
+    }
+
+    /// Writes the trials of a block down, and says what became of it.
+    fn keep(&mut self, taken: Vec<Trial>, arms: usize, trials: &mut Vec<Trial>) -> Result<Taken, EngineError> {
+        let mut block = Taken { is_whole: taken.len() == arms, unavailable: None };
+        for trial in taken {
+            self.store.append(&trial)?;
+            if let TrialOutcome::Failed(failure) = &trial.outcome {
+                block.is_whole = false;
+                // What is not there ends the scenario, whose end says so.
+                if !matches!(failure.kind, FailureKind::Interrupted | FailureKind::Unavailable) {
+                    self.observer.progress(&Progress::TrialFailed(&trial));
+                }
+                if failure.kind == FailureKind::Unavailable {
+                    block.unavailable = Some(failure.message.clone());
+                }
+            }
+            trials.push(trial);
+        }
+        Ok(block)
     }
 
     pub(crate) fn check_disk(&self) -> Result<(), EngineError> {
@@ -402,14 +360,10 @@ impl Engine<'_> {
     }
 }
 
-/// "1 block", "6 blocks".
-fn blocks_word(blocks: u32) -> String {
-    format!("{blocks} block{}", if blocks == 1 { "" } else { "s" })
-}
-
-struct ScenarioEnd {
-    stopped: String,
-    decided_early: bool,
-    skipped: Option<String>,
-    blocks_max: u32,
+/// What became of a block.
+struct Taken {
+    /// Every variant has a trial, and none failed.
+    is_whole: bool,
+    /// Why a variant cannot be measured here.
+    unavailable: Option<String>,
 }

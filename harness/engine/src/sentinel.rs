@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use procfs_core::{FromRead as _, process::Stat};
 use uplift_model::trial::Sentinels;
 
 /// Steps of the spin probe: some 2 ms.
@@ -143,10 +144,8 @@ fn children(process: u32) -> Vec<u32> {
 
 /// Ticks of a process and of its children that it has waited for.
 fn ticks(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Fields 14 to 17, counted after the name, which may hold spaces.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(fields.get(11..15)?.iter().filter_map(|field| field.parse::<u64>().ok()).sum())
+    let stat = Stat::from_file(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.utime + stat.stime + (stat.cutime + stat.cstime).unsigned_abs())
 }
 
 fn cpu_mhz() -> Option<f64> {

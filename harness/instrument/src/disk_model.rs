@@ -5,6 +5,9 @@
 //!
 //! Calls of this process come from the sync probe, those of programs that were started for it from
 //! [`crate::sync_collectors::spawn`]. All of them share the one device.
+//!
+//! Its lock is std's and not parking_lot's: any thread of the process may sync, bundled C's too, also while its thread-locals
+//! are taken down, and std's lock needs none.
 
 use std::{
     collections::BTreeMap,

@@ -25,7 +25,8 @@ pub(crate) struct Io {
 }
 
 impl Io {
-    /// From the text of a `/proc/<pid>/io`.
+    /// From the text of a `/proc/<pid>/io`. Not procfs-core's `Io`: it reads into a map of texts, and this is read on both
+    /// sides of every turn, in the process that is measured.
     pub(crate) fn parse(text: &str) -> Self {
         let field = |name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok()).unwrap_or(0)

@@ -11,10 +11,11 @@ mod future;
 pub mod thread;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use uplift_model::trial::StageRecord;
 
 pub use self::future::Timed;
@@ -49,7 +50,7 @@ impl Shared {
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.workers.lock()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What happened when: an event log that a target writes without blocking its work.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use uplift_model::trial::Event;
 
 use crate::clock;
@@ -39,7 +40,7 @@ impl EventLog {
 
     /// Writes down that `name` went on from `start_ns` to `end_ns` of [`clock::now_ns`].
     pub fn record(&self, name: &str, start_ns: u64, end_ns: u64, detail: impl Into<String>) {
-        let mut entries = self.0.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut entries = self.0.entries.lock();
         if entries.events.len() >= EVENTS_MAX {
             entries.left_out += 1;
             return;
@@ -54,7 +55,7 @@ impl EventLog {
 
     /// The events so far, in order of their start. Where some were left out, the last event says how many.
     pub fn events(&self) -> Vec<Event> {
-        let entries = self.0.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let entries = self.0.entries.lock();
         let mut events = entries.events.clone();
         events.sort_by_key(|event| event.start_ns);
         if entries.left_out > 0 {

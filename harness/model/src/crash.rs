@@ -164,7 +164,7 @@ impl FromStr for Fault {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum CutOutcome {
-    /// It opened, and what is there was held against the ledger.
+    /// It opened, and what is there was checked against the ledger.
     Audited {
         /// How long opening took.
         recovery_ns: u64,
@@ -183,7 +183,7 @@ pub enum CutOutcome {
     Failed(Failure),
 }
 
-/// What is there, held against what was acknowledged.
+/// What is there, checked against what was acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Audit {
@@ -218,7 +218,7 @@ impl Audit {
         self.acknowledged.saturating_sub(self.superseded)
     }
 
-    /// Notes that something is amiss, if it is the first.
+    /// Notes that something is wrong, if it is the first.
     pub fn note(&mut self, what: impl FnOnce() -> String) {
         if self.detail.is_none() {
             self.detail = Some(what());

@@ -10,7 +10,7 @@ use crate::metric::DerivedMetric;
 pub const REASONS_MAX: usize = 16;
 
 /// What the harness must know about a target. The indices that outcomes use point into these lists.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     /// What one operation is called: "operation", "orchestration", "row".

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod durability;
 pub mod duration;
 pub mod file_name;
+mod fnv;
 pub mod histogram;
 pub mod history;
 pub mod metric;
@@ -31,6 +32,7 @@ pub mod verdict;
 
 pub use durability::Durability;
 pub use file_name::file_name;
+pub use fnv::fnv1a;
 pub use histogram::Histogram;
 pub use metric::{Better, MetricClass, MetricSpec, Unit};
 pub use profile::ProfileTrial;

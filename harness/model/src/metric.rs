@@ -124,7 +124,7 @@ pub struct MetricSpec {
     /// How it is compared.
     #[serde(rename = "tier")]
     pub class: MetricClass,
-    /// One line that says what it is and how it is had.
+    /// One line that says what it is and how it is obtained.
     pub about: Cow<'static, str>,
 }
 

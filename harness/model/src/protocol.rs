@@ -66,7 +66,7 @@ pub enum Request {
     },
     /// Stop sampling and give the folded stacks; answered by [`Reply::Profiled`].
     ProfileStop,
-    /// Open what is there of a target that died, and hold it against a ledger; comes in the place of `prepare`, and is
+    /// Open what is there of a target that died, and check it against a ledger; comes in the place of `prepare`, and is
     /// answered by [`Reply::Audited`].
     Audit(Box<AuditOrder>),
     /// Drain, check, tear down and report.

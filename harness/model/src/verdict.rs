@@ -365,7 +365,7 @@ mod tests {
         assert!(ignored(Some("WAL"), Some("NORMAL")) && ignored(Some("0"), Some("6")));
         assert!(!ignored(Some("full"), Some("FULL")) && !ignored(Some("5"), Some("5.0")));
         assert!(!ignored(Some("60s"), Some("1m")) && !ignored(Some("0"), Some("6 (automatic)")));
-        assert!(!ignored(None, Some("6")) && !ignored(Some("6"), None), "nothing to hold it against");
+        assert!(!ignored(None, Some("6")) && !ignored(Some("6"), None), "nothing to check it against");
         assert!(!ignored(Some("auto"), Some("6")), "the choice was left to the target");
     }
 }

@@ -8,6 +8,8 @@ use std::{
     process::{self, Command},
 };
 
+use procfs_core::{FromRead as _, process::Stat};
+
 /// How the source of our mounts begins; number and beginning of the process that serves them follow.
 const SOURCE: &str = "uplift-powerfs";
 
@@ -19,10 +21,7 @@ pub fn own_source() -> String {
 
 /// When a process began, in clock ticks since boot: numbers are given again.
 fn began(id: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The name stands in brackets and may hold anything.
-    let (_, after) = stat.rsplit_once(')')?;
-    after.split_whitespace().nth(19).map(str::to_owned)
+    Stat::from_file(format!("/proc/{id}/stat")).ok().map(|stat| stat.starttime.to_string())
 }
 
 /// A mount that nobody serves any more.

@@ -1,6 +1,8 @@
 //! The switch of a disk's power: who asks the disk for something comes by here.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc::Sender};
+use std::sync::mpsc::Sender;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::{Disk, Errno};
 
@@ -81,14 +83,14 @@ impl Switch {
 
     /// The state, whether there is power or not.
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The state, for a request of the kernel.
     pub fn enter(&self) -> Result<MutexGuard<'_, State>, Errno> {
         let mut state = self.state();
         while state.power == Power::Going {
-            state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.released.wait(&mut state);
         }
         if state.power == Power::Off { Err(libc::EIO) } else { Ok(state) }
     }
@@ -105,7 +107,7 @@ impl Switch {
             let _ = told.send(());
             // The caller is to die in this call.
             while !state.is_released {
-                state = self.released.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.released.wait(&mut state);
             }
             return Err(libc::EIO);
         }

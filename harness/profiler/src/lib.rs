@@ -6,7 +6,7 @@
 //! the count. A kernel frame ends in `_[k]`, a frame that the compiler inlined in `_[i]`. Where that text is large, numbers
 //! stand for the frames, beside a table of their names.
 //!
-//! Not here: drawing and judging. Graphs are made from the folded text, so that they can be made again from a stored run.
+//! This crate knows stacks, and not whose work they are of or what they mean. Not here: drawing and judging. Graphs are made from the folded text, so that they can be made again from a stored run.
 
 pub mod fallback;
 pub mod fold;

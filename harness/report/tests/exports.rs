@@ -55,7 +55,7 @@ fn exports_are_what_the_readers_read() {
     let answers: Value = serde_json::from_str(&fs::read_to_string(readers().join("answers.json")).unwrap()).unwrap();
     let bless = std::env::var_os("UPLIFT_BLESS").is_some();
     fs::create_dir_all(&folder).unwrap();
-    // pprof is held against Go's reader in `profiles.rs`.
+    // pprof is checked against Go's reader in `profiles.rs`.
     for format in Format::ALL.into_iter().filter(|format| *format != Format::Pprof) {
         let found = documents(format, &loaded.input(), &Selection::default()).unwrap();
         assert!(!found.is_empty(), "{format}");

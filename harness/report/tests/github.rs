@@ -67,7 +67,7 @@ fn comments_are_never_too_long() {
     }
 }
 
-/// Cases of one suite have names of their own, also where one rule is held against both variants.
+/// Cases of one suite have names of their own, also where one rule is checked against both variants.
 #[test]
 fn junit_cases_have_names_of_their_own() {
     let (run, trials) = load("slower");

@@ -1,4 +1,4 @@
-//! What is drawn from profile trials, held against snapshots (`INSTA_UPDATE=always` blesses new ones).
+//! What is drawn from profile trials, checked against snapshots (`INSTA_UPDATE=always` blesses new ones).
 
 use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-//! What is rendered from stored runs, held against snapshots (`INSTA_UPDATE=always` blesses new ones).
+//! What is rendered from stored runs, checked against snapshots (`INSTA_UPDATE=always` blesses new ones).
 
 use std::{fs, path::Path};
 

@@ -24,7 +24,8 @@ pub use uplift_model::description::{Description, REASONS_MAX};
 
 use crate::settings::SettingsError;
 
-/// Makes targets of one kind. One static value for each target, registered with the command line.
+/// Makes targets of one kind. One static value for each target, registered with the command line. Where workload and
+/// settings are types, implement [`TypedFactory`](crate::TypedFactory), which is shorter.
 pub trait TargetFactory: Sync {
     /// The name that scenarios use: "docdb".
     fn name(&self) -> &'static str;
@@ -79,10 +80,15 @@ pub trait TargetFactory: Sync {
     /// [`TargetErrorKind::Unavailable`] where something outside is missing; any other kind says that it does not open, which
     /// is a finding.
     fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
-        let why = self.can_reopen(&context.workload, &context.settings).err().unwrap_or_default();
-        let remedy = "implement `reopen` of its factory, as docs/CRASH.md shows".to_owned();
-        Err(TargetError::new("opening what is left", TargetErrorKind::Unavailable { state: why, remedy }))
+        Err(not_reopenable(self.can_reopen(&context.workload, &context.settings)))
     }
+}
+
+/// Why a target that does not implement `reopen` does not open what is left.
+pub(crate) fn not_reopenable(can: Result<(), String>) -> TargetError {
+    let state = can.err().unwrap_or_default();
+    let remedy = "implement `reopen` of its factory, as docs/CRASH.md shows".to_owned();
+    TargetError::new("opening what is left", TargetErrorKind::Unavailable { state, remedy })
 }
 
 /// What is left of a target that died, opened.
@@ -90,7 +96,7 @@ pub trait Recovered {
     /// Holds what is there against what was acknowledged.
     ///
     /// # Errors
-    /// When the audit could not be carried out. What is amiss is counted in the [`Audit`].
+    /// When the audit could not be carried out. What is wrong is counted in the [`Audit`].
     fn audit(&self, ledger: &Ledger) -> Result<Audit, TargetError>;
 }
 

@@ -7,14 +7,18 @@
 //! This crate does not know which targets exist, how load is generated, how trials are planned, or what a result means.
 
 pub mod contract;
+mod metric;
 pub mod settings;
 pub mod slowdown;
+pub mod typed_factory;
 
 pub use contract::{
     Batch, Client, Description, OpenContext, Outcome, OutcomeKind, REASONS_MAX, Recovered, Samples, Target,
     TargetError, TargetErrorKind, TargetFactory, ledger_of,
 };
+pub use metric::metric;
 pub use settings::{SettingsError, Validated, typed};
+pub use typed_factory::{NoWorkload, TypedFactory};
 pub use uplift_instrument::{clock, crash_ledger, hardware_counters, stage, sync_collectors, sync_probe, timeline};
 pub use uplift_model as model;
 pub use uplift_model::database_durability as durability;

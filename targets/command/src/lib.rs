@@ -7,10 +7,10 @@
 mod audit;
 mod callgrind;
 pub mod capture;
-mod describe;
 mod empty_program;
 mod extract;
 pub mod invocation;
+mod metrics;
 mod outcome;
 mod own_metrics;
 pub mod run;
@@ -20,57 +20,52 @@ mod values;
 pub mod words;
 
 use uplift_sdk::{
-    DerivedMetric, Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory,
-    model::Table,
-    settings::{read, typed},
+    DerivedMetric, Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory, TypedFactory,
 };
 
 pub use settings::{Expect, Settings, Workload};
 
 /// The target's factory.
-pub static FACTORY: &dyn TargetFactory = &CommandFactory;
+pub static FACTORY: &dyn TargetFactory = &Factory;
 
-struct CommandFactory;
+struct Factory;
 
-impl TargetFactory for CommandFactory {
-    fn name(&self) -> &'static str {
-        "command"
-    }
+impl TypedFactory for Factory {
+    type Workload = Workload;
+    type Settings = Settings;
+    const NAME: &'static str = "command";
+    const ABOUT: &'static str = "any program: every operation is one run of a command";
 
-    fn about(&self) -> &'static str {
-        "any program: every operation is one run of a command"
-    }
-
-    fn describe(&self) -> Description {
-        describe::description()
-    }
-
-    fn workload_metrics(&self, workload: &Table) -> Vec<DerivedMetric> {
-        // A workload that cannot be read is complained about where it is validated.
-        let Ok(workload) = typed::<Workload>("workload", workload) else { return Vec::new() };
-        workload.metrics.iter().map(|(name, rule)| rule.metric(name)).collect()
-    }
-
-    fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        let (workload, settings) = read::<Workload, Settings>(workload, settings)?;
-        workload.check_with(&settings)
-    }
-
-    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        target::open(context)
-    }
-
-    fn can_reopen(&self, workload: &Table, _: &Table) -> Result<(), String> {
-        match typed::<Workload>("workload", workload) {
-            Ok(workload) if workload.verify.is_some() => Ok(()),
-            Ok(_) => Err("nothing verifies what it leaves; name a program as `verify` in [workload]".to_owned()),
-            Err(error) => Err(error.to_string()),
+    fn description() -> Description {
+        Description {
+            unit_of_work: "run".into(),
+            operations: vec!["run".into()],
+            failure_categories: vec!["failed".into()],
+            metrics: metrics::all(),
+            ..Description::default()
         }
     }
 
-    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
-        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
-            .map_err(|error| TargetError::new("reading the scenario", error))?;
+    fn metrics_of(workload: &Workload) -> Vec<DerivedMetric> {
+        workload.metrics.iter().map(|(name, rule)| rule.metric(name)).collect()
+    }
+
+    fn check(workload: &Workload, settings: &Settings) -> Result<(), SettingsError> {
+        workload.check_with(settings)
+    }
+
+    fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
+        target::open(workload, settings, context)
+    }
+
+    fn can_reopen(workload: &Workload, _: &Settings) -> Result<(), String> {
+        match workload.verify {
+            Some(_) => Ok(()),
+            None => Err("nothing verifies what it leaves; name a program as `verify` in [workload]".to_owned()),
+        }
+    }
+
+    fn reopen(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
         Ok(Box::new(audit::Left { workload, settings, context }))
     }
 }

@@ -7,8 +7,8 @@ use uplift_sdk::{Samples, model::Histogram};
 
 use crate::{
     capture::digest_of,
-    describe::RUNS,
     invocation::Surroundings,
+    metrics::RUNS,
     run::{Ended, ending},
     settings::Workload,
     values::{count_of, sum_of},

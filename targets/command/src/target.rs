@@ -1,20 +1,14 @@
 //! The target: runs of one command, prepared, carried out and cleaned up.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command};
 
+use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target, TargetError, clock,
     crash_ledger::{End, LedgerWriter},
     hardware_counters::{Counter, EVENTS, Reading},
     ledger_of,
     model::{Histogram, trial::SyncRecord},
-    settings::read,
     sync_collectors::{self, SyncCollector},
     timeline::EventLog,
 };
@@ -31,13 +25,10 @@ use crate::{
 };
 
 /// Sets a command up for one trial.
-pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-    let reading = |error: SettingsError| TargetError::new("reading the scenario", error);
-    let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings).map_err(reading)?;
-    workload.check_with(&settings).map_err(reading)?;
+pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
     if context.load.clients() != 1 {
         let message = "runs are taken one after the other, so that each is measured alone; write `clients = 1`";
-        return Err(reading(SettingsError::new("workload", "load", message)));
+        return Err(TargetError::new("reading the scenario", SettingsError::new("workload", "load", message)));
     }
     prepare_agent();
     let block = context.data_dir.join("block");
@@ -114,7 +105,7 @@ struct Ready {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Commands {

@@ -1,4 +1,4 @@
-//! An engine that died under load, opened again and held against what its clients were told.
+//! An engine that died under load, opened again and checked against what its clients were told.
 
 use std::collections::BTreeMap;
 

@@ -13,10 +13,7 @@ mod metrics;
 pub mod settings;
 mod target;
 
-use uplift_sdk::{
-    Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory, model::Table,
-    settings::read,
-};
+use uplift_sdk::{Description, OpenContext, Recovered, Target, TargetError, TargetFactory, TypedFactory};
 
 use crate::settings::{Settings, Workload, WorkloadKind};
 
@@ -25,51 +22,36 @@ pub static FACTORY: &dyn TargetFactory = &Factory;
 
 struct Factory;
 
-impl TargetFactory for Factory {
-    fn name(&self) -> &'static str {
-        "dataflow"
-    }
+impl TypedFactory for Factory {
+    type Workload = Workload;
+    type Settings = Settings;
+    const NAME: &'static str = "dataflow";
+    const ABOUT: &'static str =
+        "votes into base tables under a materialized view: a log, or SQLite in several ways, makes them durable";
 
-    fn about(&self) -> &'static str {
-        "votes into base tables under a materialized view: a log, or SQLite in several ways, makes them durable"
-    }
-
-    fn describe(&self) -> Description {
+    fn description() -> Description {
         Description {
             unit_of_work: "operation".into(),
             operations: client::kind::NAMES.iter().map(|name| (*name).into()).collect(),
             write_kinds: vec!["vote".into()],
-            no_op_reasons: Vec::new(),
             failure_categories: client::failure::NAMES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics::all(),
-            workload_schema: schemars::schema_for!(Workload).to_value(),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+            ..Description::default()
         }
     }
 
-    fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read::<Workload, Settings>(workload, settings).map(drop)
-    }
-
-    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
-            .map_err(|error| TargetError::new("reading the scenario", error))?;
+    fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         target::open(workload, settings, context)
     }
 
-    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
-        match read::<Workload, Settings>(workload, settings) {
-            Ok((Workload { kind: WorkloadKind::Recovery, .. }, _)) => {
-                Err("its clients open what is there and write nothing".to_owned())
-            }
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
+    fn can_reopen(workload: &Workload, _: &Settings) -> Result<(), String> {
+        match workload.kind {
+            WorkloadKind::Recovery => Err("its clients open what is there and write nothing".to_owned()),
+            WorkloadKind::Vote => Ok(()),
         }
     }
 
-    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
-        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
-            .map_err(|error| TargetError::new("reading the scenario", error))?;
+    fn reopen(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
         audit::RecoveredEngine::open(workload, &settings, &context).map(|engine| Box::new(engine) as _)
     }
 }

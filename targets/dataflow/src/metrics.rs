@@ -1,6 +1,6 @@
 //! The metrics that the dataflow target adds to those of every target.
 
-use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit};
+use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, Unit, metric};
 
 fn info(
     name: &'static str,
@@ -10,7 +10,7 @@ fn info(
     source: &'static str,
     derivation: Derivation,
 ) -> DerivedMetric {
-    DerivedMetric::new(MetricSpec::new(name, unit, better, MetricClass::Info, about), source, derivation)
+    metric(name, unit, better, MetricClass::Info, about, source, derivation)
 }
 
 /// All of them.

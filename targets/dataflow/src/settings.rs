@@ -57,6 +57,8 @@ pub enum Distribution {
     Zipf,
 }
 
+// The engine has the same keys but the last: `serde(flatten)` would take unknown keys, and the engine must not know of
+// slowdowns.
 /// How the engine is set up.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,6 +15,7 @@ use dataflow_engine::{
     persist::Storage,
     row::{Article, Vote, user},
 };
+use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
     Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, Target, TargetError, clock, ledger_of,
     model::Histogram, stage::StageTable, timeline::EventLog,
@@ -125,7 +126,7 @@ struct Voting {
 
 impl Voting {
     fn tallies(&self) -> MutexGuard<'_, BTreeMap<u16, Arc<Tally>>> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tallies.lock()
     }
 
     fn told(&self) -> BTreeMap<u16, Told> {
@@ -173,7 +174,7 @@ impl Target for Voting {
         self.engine.report_worst_stalls().map_err(failed("asking for the worst stalls"))?;
         let memory = self.engine.memory().map_err(failed("asking for memory"))?;
         let counters = self.engine.counters();
-        let mut gauges = self.final_gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gauges = self.final_gauges.lock();
         gauges.insert("memory_per_article", memory.article_bytes as f64 / f64::from(self.workload.articles));
         if let (Some(bytes), 1..) = (memory.base_bytes, memory.votes) {
             gauges.insert("memory_per_vote", bytes as f64 / memory.votes as f64);
@@ -204,7 +205,7 @@ impl Target for Voting {
                 }
             }
         }
-        for (name, value) in self.final_gauges.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (name, value) in self.final_gauges.lock().iter() {
             samples.gauge(*name, *value);
         }
     }
@@ -248,7 +249,7 @@ impl Recovering {
     }
 
     fn once(&self) -> Result<bool, EngineError> {
-        let _alone = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.one_at_a_time.lock();
         let engine = self.recover()?;
         let whole = engine.memory()?.votes == self.workload.preload_votes;
         engine.close()?;

@@ -1,4 +1,4 @@
-//! A store that died under load, opened again and held against what its clients were told.
+//! A store that died under load, opened again and checked against what its clients were told.
 
 use std::{collections::HashMap, sync::Arc};
 

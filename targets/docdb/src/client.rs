@@ -1,8 +1,9 @@
-//! One client's requests, each answer held against what was acknowledged before.
+//! One client's requests, each answer checked against what was acknowledged before.
 
-use std::sync::{Arc, Mutex, atomic::Ordering};
+use std::sync::{Arc, atomic::Ordering};
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreErrorKind, stages, wire::RemoteStore};
+use parking_lot::Mutex;
 use uplift_sdk::{
     Batch, Client, Outcome, OutcomeKind,
     crash_ledger::{End, LedgerWriter},

@@ -15,10 +15,7 @@ mod settings;
 mod target;
 mod workload;
 
-use uplift_sdk::{
-    Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory, model::Table,
-    settings::read,
-};
+use uplift_sdk::{Description, OpenContext, Recovered, Target, TargetError, TargetFactory, TypedFactory};
 
 pub use settings::{Ack, Distribution, Engine, Fsync, Gather, Locking, Logs, Settings, Transport, Workload};
 
@@ -34,16 +31,14 @@ const OPERATIONS: [&str; 4] = ["create", "read", "update", "delete"];
 
 struct Factory;
 
-impl TargetFactory for Factory {
-    fn name(&self) -> &'static str {
-        "docdb"
-    }
+impl TypedFactory for Factory {
+    type Workload = Workload;
+    type Settings = Settings;
+    const NAME: &'static str = "docdb";
+    const ABOUT: &'static str =
+        "document stores: a write-ahead log whose every shortcut is a setting, a fast log, and SQLite, redb, fjall";
 
-    fn about(&self) -> &'static str {
-        "document stores: a write-ahead log whose every shortcut is a setting, a fast log, and SQLite, redb, fjall"
-    }
-
-    fn describe(&self) -> Description {
+    fn description() -> Description {
         Description {
             unit_of_work: "operation".into(),
             operations: OPERATIONS.iter().map(|name| (*name).into()).collect(),
@@ -51,28 +46,19 @@ impl TargetFactory for Factory {
             no_op_reasons: nothing::NAMES.iter().map(|name| (*name).into()).collect(),
             failure_categories: failure::NAMES.iter().map(|name| (*name).into()).collect(),
             metrics: metrics::all(),
-            workload_schema: schemars::schema_for!(Workload).to_value(),
-            settings_schema: schemars::schema_for!(Settings).to_value(),
+            ..Description::default()
         }
     }
 
-    fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
-        read::<Workload, Settings>(workload, settings).map(drop)
-    }
-
-    fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
-        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
-            .map_err(|error| TargetError::new("reading the scenario", error))?;
+    fn open(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         DocDb::open(workload, settings, &context).map(|target| Box::new(target) as _)
     }
 
-    fn can_reopen(&self, _: &Table, _: &Table) -> Result<(), String> {
+    fn can_reopen(_: &Workload, _: &Settings) -> Result<(), String> {
         Ok(())
     }
 
-    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
-        let (workload, settings) = read::<Workload, Settings>(&context.workload, &context.settings)
-            .map_err(|error| TargetError::new("reading the scenario", error))?;
+    fn reopen(workload: Workload, settings: Settings, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
         RecoveredStore::open(workload, &settings, &context).map(|store| Box::new(store) as _)
     }
 }

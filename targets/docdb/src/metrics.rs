@@ -1,18 +1,6 @@
 //! The target's own metrics.
 
-use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit};
-
-fn metric(
-    name: &'static str,
-    unit: Unit,
-    better: Better,
-    tier: MetricClass,
-    about: &'static str,
-    source: &'static str,
-    derivation: Derivation,
-) -> DerivedMetric {
-    DerivedMetric::new(MetricSpec::new(name, unit, better, tier, about), source, derivation)
-}
+use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, Unit, metric};
 
 /// What the target adds to what every target has.
 pub fn all() -> Vec<DerivedMetric> {

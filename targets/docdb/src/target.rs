@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError, StoreErrorKind, stages, wire::RemoteStore};
+use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
     Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, ledger_of,
     model::Histogram,
@@ -44,7 +45,7 @@ pub struct DocDb {
 
 /// The content of a lock, whoever panicked with it.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl DocDb {

@@ -1,6 +1,6 @@
 //! What clients do, and what they must find.
 //!
-//! Each id belongs to one client. It knows what was acknowledged to it, so each answer can be held against the truth
+//! Each id belongs to one client. It knows what was acknowledged to it, so each answer can be checked against the truth
 //! while the load runs, and the whole store after it.
 
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! A provider that died under load, opened again and held against what its callers were told.
+//! A provider that died under load, opened again and checked against what its callers were told.
 
 use uplift_sdk::{
     Audit, OpenContext, Recovered, TargetError,
@@ -6,10 +6,11 @@ use uplift_sdk::{
 };
 
 use crate::{
-    engine::{self, Engine, Stored},
-    instance, prefix,
+    engine::{Engine, Stored},
+    open,
     settings::{Settings, Workload},
-    tokio_runtime, workload,
+    target::{instance, prefix, tokio_runtime},
+    workload,
 };
 
 /// What is left of a provider.
@@ -24,7 +25,7 @@ impl RecoveredStore {
     /// Opens what is in the data directory, without a runtime that would go on with what was under way.
     pub fn open(workload: &Workload, settings: &Settings, context: &OpenContext) -> Result<Self, TargetError> {
         let tokio = tokio_runtime()?;
-        let engine = tokio.block_on(engine::open(settings, &context.data_dir))?;
+        let engine = tokio.block_on(open::open(settings, &context.data_dir))?;
         Ok(Self { engine, tokio, expected: workload::expected_output(workload), prefix: prefix(context.seed) })
     }
 }

@@ -9,7 +9,7 @@ use duroxide::{
 };
 use uplift_sdk::{Durability, Samples, TargetError};
 
-use crate::{bundled::Bundled, failure, grouped::Grouped, settings::Provider, settings::Settings};
+use crate::failure;
 
 /// How one orchestration ended: its output, or the index of a failure category.
 pub type Ended = Result<String, u8>;
@@ -58,24 +58,6 @@ pub trait Engine: Send + Sync {
 
     /// Called once, when duroxide's runtime has stopped.
     async fn close(&self) {}
-}
-
-/// Sets up the provider that the settings name.
-pub async fn open(settings: &Settings, data_dir: &Path) -> Result<Box<dyn Engine>, TargetError> {
-    Ok(match settings.provider {
-        Provider::Sqlite => Box::new(Bundled::open(settings, data_dir).await?),
-        Provider::Grouped => Box::new(Grouped::open(settings, data_dir)?),
-        #[cfg(feature = "duroxide-pg")]
-        Provider::Postgres => Box::new(crate::postgres::Postgres::open(settings, data_dir).await?),
-        #[cfg(not(feature = "duroxide-pg"))]
-        Provider::Postgres => {
-            let kind = uplift_sdk::TargetErrorKind::Unavailable {
-                state: "this binary was built without the crate duroxide-pg".to_owned(),
-                remedy: "build it with `--features uplift-orchestration/duroxide-pg`".to_owned(),
-            };
-            return Err(TargetError::new("opening the provider", kind));
-        }
-    })
 }
 
 /// The completed orchestrations among `instances`, as a provider tells each.

@@ -1,18 +1,6 @@
 //! The metrics that the pipeline adds to those of every target.
 
-use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit};
-
-const fn metric(
-    name: &'static str,
-    unit: Unit,
-    better: Better,
-    tier: MetricClass,
-    about: &'static str,
-    source: &'static str,
-    derivation: Derivation,
-) -> DerivedMetric {
-    DerivedMetric::new(MetricSpec::new(name, unit, better, tier, about), source, derivation)
-}
+use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, Unit, metric};
 
 /// All of them.
 pub fn all() -> Vec<DerivedMetric> {

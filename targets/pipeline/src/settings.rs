@@ -1,20 +1,18 @@
 //! Workload and settings of the pipeline target: those of the engine, as tables of a scenario.
 
 use pipeline_engine::InvalidSetting;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uplift_sdk::{
-    SettingsError,
-    model::Table,
-    settings::{Validated, read as read_tables},
-};
+use uplift_sdk::{SettingsError, Validated};
 
+// The schemas are the engine's own, their descriptions too.
 /// What one operation copies.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Workload(pub pipeline_engine::Workload);
 
 /// How the pipeline is built.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Settings(pub pipeline_engine::Settings);
 
@@ -30,14 +28,14 @@ impl Validated for Settings {
     }
 }
 
-/// Reads both, and holds them to the rules that they have together.
-///
-/// # Errors
-/// The first key that is wrong.
-pub fn read(workload: &Table, settings: &Table) -> Result<(Workload, Settings), SettingsError> {
-    let (workload, settings) = read_tables::<Workload, Settings>(workload, settings)?;
-    settings.0.suits(&workload.0).map_err(|error| invalid("settings", error))?;
-    Ok((workload, settings))
+impl Settings {
+    /// The rules that both tables have together.
+    ///
+    /// # Errors
+    /// The first key that is wrong.
+    pub fn suits(&self, workload: &Workload) -> Result<(), SettingsError> {
+        self.0.suits(&workload.0).map_err(|error| invalid("settings", error))
+    }
 }
 
 fn invalid(table: &'static str, error: InvalidSetting) -> SettingsError {

@@ -3,14 +3,12 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use pipeline_engine::{
     Expected, Fault, LoadMethod, Settings, TransformEngine, Workload,
     destination::loader::adaptive_flush_bytes,
@@ -96,7 +94,7 @@ impl Pipeline {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Compares what the last run left, and empties the destination for the next.

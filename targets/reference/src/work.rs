@@ -1,6 +1,6 @@
 //! Computation whose cost is known: three functions that share an operation's steps 70/20/10.
 //!
-//! They are kept out of line and out of each other's code, so that a profile of the target can be held against the
+//! They are kept out of line and out of each other's code, so that a profile of the target can be checked against the
 //! split.
 
 use std::hint::black_box;

@@ -8,7 +8,8 @@ use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Sam
 
 use crate::{
     driver::{self, Connection, Options, Request},
-    settings::{Protocol, is_name},
+    names::{METRICS, is_name},
+    protocol::Protocol,
     template::Values,
 };
 
@@ -66,10 +67,10 @@ impl CounterRule {
         let wrong = |message: String| {
             Err(SettingsError { table: "workload", keys: vec!["counters".to_owned(), name.to_owned()], message })
         };
-        if !is_name(name) || crate::describe::METRICS.contains(&name) {
+        if !is_name(name) || METRICS.contains(&name) {
             return wrong(format!(
                 "`{name}` cannot be a metric's name; write lower-case letters, digits and `_`, and none of {}",
-                crate::describe::METRICS.join(", ")
+                METRICS.join(", ")
             ));
         }
         match (&self.info, &self.sql, &self.prometheus, protocol) {

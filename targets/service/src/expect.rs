@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_sdk::OutcomeKind;
 
-use crate::driver::{Answer, AnswerKind};
+use crate::answer::{Answer, AnswerKind};
 
 /// Reasons for doing nothing.
 pub const NO_OPS: [&str; 1] = ["not found"];

@@ -2,11 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
+
+use parking_lot::Mutex;
 
 use crate::{driver::Fault, expect::FAILURES};
 
@@ -46,7 +45,7 @@ impl Failures {
         }
         let known = self.known.get(usize::from(trouble.category));
         if known.is_none_or(|known| !known.swap(true, Ordering::Relaxed)) {
-            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = self.first.lock();
             first.entry(trouble.category).or_insert_with(|| trouble.message.clone());
         }
     }
@@ -58,7 +57,7 @@ impl Failures {
 
     /// Ends the trial, for this reason.
     pub fn end(&self, why: String) {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.fatal.lock().get_or_insert(why);
         self.ended.store(true, Ordering::Relaxed);
     }
 
@@ -69,12 +68,12 @@ impl Failures {
 
     /// Why.
     pub fn fatal(&self) -> Option<String> {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fatal.lock().clone()
     }
 
     /// The first failure of each kind, in words; empty where nothing failed.
     pub fn summary(&self) -> String {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = self.first.lock();
         let of = |(category, message): (&u8, &String)| {
             format!("first `{}`: {message}", FAILURES.get(usize::from(*category)).unwrap_or(&"failure"))
         };

@@ -2,20 +2,27 @@
 //!
 //! Its life (start, ready, stop, nothing left) is in [`life`], what it speaks in [`driver`], what it is asked in [`plan`].
 //! Load loops, times and counts are the harness's. This crate does not know which service is faster.
+//!
+//! It implements the dynamic factory and not the typed one: every key of a variant that is not uplift's is a setting of
+//! the service, how truth values are written depends on which service it is, and operations come from the workload.
 
+mod answer;
 mod client;
 mod counters;
-mod describe;
 pub mod driver;
 mod expect;
 mod failures;
 mod known;
 pub mod life;
 mod loader;
+mod metrics;
+mod names;
 mod parameters;
 mod pgbench;
 pub mod plan;
+mod protocol;
 mod read_back;
+mod reads;
 pub mod settings;
 mod target;
 mod template;
@@ -26,14 +33,16 @@ use uplift_sdk::{
     model::Table, typed,
 };
 
-use settings::{Variant, Workload};
+use expect::{FAILURES, NO_OPS};
+use plan::Plan;
+use settings::{Settings, Variant, Workload};
 
 /// The target's factory.
-pub static FACTORY: &dyn TargetFactory = &ServiceFactory;
+pub static FACTORY: &dyn TargetFactory = &Factory;
 
-struct ServiceFactory;
+struct Factory;
 
-/// The value of an expression of pgbench without variables, as text: for a test that holds it against the program.
+/// The value of an expression of pgbench without variables, as text: for a test that checks it against the program.
 ///
 /// # Errors
 /// A sentence.
@@ -46,12 +55,14 @@ fn read(workload: &Table, settings: &Table) -> Result<(Workload, Variant), Setti
     let workload: Workload = typed("workload", workload)?;
     workload.validate()?;
     let workload = workload.completed();
+    // What only compiling can tell: placeholders, requests, scripts.
+    Plan::compile(&workload)?;
     let variant = Variant::read(settings, workload.service)?;
     workload.check_with(&variant)?;
     Ok((workload, variant))
 }
 
-impl TargetFactory for ServiceFactory {
+impl TargetFactory for Factory {
     fn name(&self) -> &'static str {
         "service"
     }
@@ -61,7 +72,19 @@ impl TargetFactory for ServiceFactory {
     }
 
     fn describe(&self) -> Description {
-        describe::description()
+        let mut settings_schema = schemars::schema_for!(Settings).to_value();
+        // Every other key is a setting of the service.
+        settings_schema["additionalProperties"] = serde_json::json!({ "type": ["string", "number", "boolean"] });
+        Description {
+            unit_of_work: "operation".into(),
+            operations: vec!["operation".into()],
+            no_op_reasons: NO_OPS.map(Into::into).into(),
+            failure_categories: FAILURES.map(Into::into).into(),
+            metrics: metrics::all(),
+            workload_schema: schemars::schema_for!(Workload).to_value(),
+            settings_schema,
+            ..Description::default()
+        }
     }
 
     fn describe_workload(&self, workload: &Table) -> Description {
@@ -70,7 +93,7 @@ impl TargetFactory for ServiceFactory {
         let Ok(workload) = typed::<Workload>("workload", workload) else { return description };
         let workload = workload.completed();
         description.metrics.extend(workload.counters.iter().map(|(name, rule)| rule.metric(name)));
-        if let Ok(plan) = plan::Plan::compile(&workload) {
+        if let Ok(plan) = Plan::compile(&workload) {
             let kinds = plan.kinds();
             description.write_kinds =
                 kinds.iter().filter(|(_, writes)| *writes).map(|(name, _)| name.clone().into()).collect();

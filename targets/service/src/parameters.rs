@@ -7,11 +7,12 @@ use std::{
     collections::BTreeSet,
     io::Write as _,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use rand::{Rng as _, RngExt as _};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
@@ -158,7 +159,7 @@ impl Sequence {
 
     /// The operation with this number is over.
     pub fn settle(&self, number: u64) {
-        let mut beyond = self.beyond.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut beyond = self.beyond.lock();
         beyond.insert(number);
         let mut up_to = self.acknowledged.load(Ordering::Relaxed);
         while beyond.remove(&up_to) {

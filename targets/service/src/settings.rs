@@ -9,6 +9,11 @@ use uplift_sdk::{Durability, SettingsError, Validated, model::Table, model::dura
 
 use crate::{counters::CounterRule, expect::Expect, known::Known, parameters::Parameter, pgbench::Pgbench, ycsb::Ycsb};
 
+pub use crate::{
+    names::is_name,
+    protocol::{Protocol, QueryMode, Tls},
+};
+
 /// What all variants share.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -76,35 +81,6 @@ impl Default for Workload {
     }
 }
 
-/// What services speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// RESP, as Redis and its relatives speak it.
-    Redis,
-    /// HTTP/1.1 with keep-alive.
-    Http,
-    /// PostgreSQL's protocol 3.
-    Postgres,
-    /// One line of text, answered by one line.
-    Lines,
-    /// A client program in any language, asked by JSON lines on a pipe.
-    Helper,
-}
-
-/// How statements are sent to PostgreSQL, in pgbench's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum QueryMode {
-    /// As text with its values.
-    Simple,
-    /// Parsed anew each time, values apart.
-    Extended,
-    /// Parsed once for each connection.
-    #[default]
-    Prepared,
-}
-
 /// When a service is ready: everything that is written must hold.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -155,20 +131,6 @@ impl Stop {
             _ => None,
         }
     }
-}
-
-/// Encrypted connections.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Tls {
-    /// Whether connections are encrypted; those of an `https` or `rediss` URL are in any case.
-    pub on: bool,
-    /// A file of certificates that are trusted, beside those of the system. `{data}` is filled in.
-    pub ca: Option<String>,
-    /// The name that the certificate must have; absent: the host's.
-    pub name: Option<String>,
-    /// Whether any certificate is taken.
-    pub insecure: bool,
 }
 
 /// One kind of operation.
@@ -465,13 +427,6 @@ impl Validated for Workload {
                 message,
             })?;
         }
-        // What only compiling can tell: placeholders, requests, scripts.
-        crate::plan::Plan::compile(&this).map(drop)
+        Ok(())
     }
-}
-
-/// Whether this can be the name of an operation, a parameter or a metric.
-pub fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

@@ -1,21 +1,18 @@
 //! The target: one service for one trial.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, clock};
 
 use crate::{
     client::{RequestClient, ScriptClient, Shared},
     counters::Counters,
-    describe::{CLIENT_CPU_NS, CLIENT_CPU_S},
     driver::{self, Address, Options, Request},
     failures::Failures,
     life::{self, Home, Janitor, Service, snapshot, with_log},
     loader,
+    metrics::{CLIENT_CPU_NS, CLIENT_CPU_S},
     parameters::{Sampler, samplers},
     pgbench::{Value, Variables, runner::Runner},
     plan::Plan,
@@ -170,7 +167,7 @@ struct Running {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Running {

@@ -36,7 +36,7 @@ impl Template {
                 rest = behind;
                 continue;
             }
-            let name = rest.split('}').next().filter(|name| name.len() < rest.len() && crate::settings::is_name(name));
+            let name = rest.split('}').next().filter(|name| name.len() < rest.len() && crate::names::is_name(name));
             let Some(name) = name else {
                 plain.push('{');
                 continue;

@@ -11,49 +11,35 @@ use crate::repository::Repository;
 /// Files of a circle that go without a reason.
 const FILES_MAX: usize = 3;
 
-/// Circles that exist, with one sentence each. A circle may shrink; it may not grow, and one that is gone is removed here.
-const KNOWN: &[(&str, usize, &str)] = &[
-    ("engines/grouped: command", 4, "the writer's commands hold what it lends out, and that sends commands back"),
-    (
-        "harness/engine: agent_connection",
-        4,
-        "a block and a profile trial share the connection, which reports into both",
-    ),
-    ("targets/orchestration: bundled", 4, "providers are opened by the engine that they are handed to"),
-    (
-        "targets/service: counters",
-        13,
-        "the workload is made of the rules of each part, which speak of its protocol and are compiled with it",
-    ),
-    ("engines/postgres-service: lib", 4, "the three ways to a server share a trait beside their list"),
-];
-
 /// A module: its path below the crate, and its text without comments and tests.
 type Modules = BTreeMap<Vec<String>, String>;
 
 pub fn check(repository: &Repository) -> Vec<String> {
     let mut faults = Vec::new();
-    let mut known = BTreeSet::new();
     for member in repository.members() {
-        for circle in circles(&modules(repository, member)) {
-            let names: Vec<String> =
-                circle.iter().map(|path| if path.is_empty() { "lib".to_owned() } else { path.join("/") }).collect();
-            let reason = KNOWN.iter().find(|(first, ..)| *first == format!("{member}: {}", names[0]));
-            if reason.is_some_and(|(_, files, _)| names.len() <= *files) {
-                known.insert(reason.map(|(first, ..)| *first));
-                continue;
-            }
+        let modules = modules(repository, member);
+        for circle in circles(&modules) {
+            let imports: Vec<String> = circle
+                .iter()
+                .map(|module| {
+                    let inside: Vec<String> =
+                        edges(&modules, module).intersection(&circle).map(|other| name(other)).collect();
+                    format!("{} imports {}", name(module), inside.join(", "))
+                })
+                .collect();
             faults.push(format!(
                 "`{member}`: {} files import each other in a circle: {}; move what they share into a file of its own",
-                names.len(),
-                names.join(", ")
+                circle.len(),
+                imports.join("; ")
             ));
         }
     }
-    for (first, ..) in KNOWN.iter().filter(|(first, ..)| !known.contains(&Some(*first))) {
-        faults.push(format!("the circle of `{first}` is gone: remove it from xtask/src/check/circles.rs"));
-    }
     faults
+}
+
+/// How a module is called in a fault.
+fn name(module: &[String]) -> String {
+    if module.is_empty() { "lib".to_owned() } else { module.join("/") }
 }
 
 fn modules(repository: &Repository, member: &str) -> Modules {

@@ -71,7 +71,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
 
 /// What a folder of each kind holds at least.
 const SHAPES: &[(&str, &[&str])] = &[
-    ("targets/", &["Cargo.toml", "README.md", "src/lib.rs", "src/settings.rs"]),
+    ("targets/", &["Cargo.toml", "README.md", "src/lib.rs", "src/settings.rs", "src/metrics.rs", "src/target.rs"]),
     ("engines/", &["Cargo.toml", "src/lib.rs"]),
     ("harness/", &["Cargo.toml", "src/lib.rs"]),
 ];

@@ -1,4 +1,5 @@
-//! The book holds every document, and `CONTRIBUTING.md` every environment variable that the sources read.
+//! The book holds every document, its chapters link to nothing beside it, and `CONTRIBUTING.md` has every environment variable
+//! that the sources read.
 //!
 //! That links lead somewhere is checked by `harness/report/tests/links.rs` for all markdown files.
 
@@ -15,6 +16,7 @@ const NO_CHAPTER: &[&str] = &[SUMMARY];
 
 pub fn check(repository: &Repository) -> Vec<String> {
     let mut faults = summary(repository);
+    faults.extend(links_out(repository));
     faults.extend(variables(repository));
     faults
 }
@@ -32,6 +34,31 @@ fn summary(repository: &Repository) -> Vec<String> {
     let twice = linked.len() - chapters.len();
     let repeated = (twice > 0).then(|| format!("{SUMMARY} links {twice} chapters twice"));
     missing.chain(gone).chain(repeated).collect()
+}
+
+/// Links of chapters to files beside the book, which mdBook does not take along: they would lead nowhere.
+fn links_out(repository: &Repository) -> Vec<String> {
+    let chapters = repository.files().filter(|file| file.starts_with("docs/") && file.ends_with(".md"));
+    chapters
+        .flat_map(|file| links(&repository.text(file)).into_iter().map(move |link| (file, link)))
+        .filter(|(file, link)| leaves_the_book(file, link))
+        .map(|(file, link)| {
+            format!("`{file}` links to `{link}`, which is not in the book: name the file in backticks instead")
+        })
+        .collect()
+}
+
+fn leaves_the_book(file: &str, link: &str) -> bool {
+    if link.contains("://") || link.starts_with('#') {
+        return false;
+    }
+    // Folders between `docs` and the file.
+    let depth = file.matches('/').count() as i32 - 1;
+    let mut level = depth;
+    link.split('/').any(|part| {
+        level -= i32::from(part == "..");
+        level < 0
+    })
 }
 
 fn links(markdown: &str) -> Vec<String> {
@@ -75,6 +102,15 @@ fn uplift_variables(source: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_out_of_the_book_is_seen() {
+        assert!(leaves_the_book("docs/A.md", "../CONTRIBUTING.md#words"));
+        assert!(leaves_the_book("docs/tutorial/a.md", "../../README.md"));
+        assert!(!leaves_the_book("docs/tutorial/a.md", "../CI.md"));
+        assert!(!leaves_the_book("docs/A.md", "agents/appender.py"));
+        assert!(!leaves_the_book("docs/A.md", "https://example.org/../x"));
+    }
 
     #[test]
     fn variables_are_found_whole() {

@@ -4,6 +4,7 @@ mod circles;
 mod crates;
 mod dependencies;
 mod documents;
+mod functions;
 mod licenses;
 mod sizes;
 mod words;
@@ -20,6 +21,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("dependencies", dependencies::check),
     ("licenses", licenses::check),
     ("circles", circles::check),
+    ("functions", functions::check),
     ("documents", documents::check),
     ("words", words::check),
 ];

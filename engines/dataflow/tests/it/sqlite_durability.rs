@@ -1,4 +1,4 @@
-//! What `uplift_model::database_durability::sqlite` says of SQLite, held against SQLite on a disk that forgets what was not synced.
+//! What `uplift_model::database_durability::sqlite` says of SQLite, checked against SQLite on a disk that forgets what was not synced.
 
 use std::{path::Path, sync::Arc};
 

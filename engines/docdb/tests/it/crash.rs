@@ -1,7 +1,7 @@
 //! A process that is killed while it works, at random moments, again and again over the same store.
 //!
 //! The child writes down what it begins and what was acknowledged to it, in a file that outlives it. After each kill the
-//! store is opened and held against that. `UPLIFT_SOAK=1` kills hundreds of times instead of a few.
+//! store is opened and checked against that. `UPLIFT_SOAK=1` kills hundreds of times instead of a few.
 
 use std::{
     collections::BTreeMap,

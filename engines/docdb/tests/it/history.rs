@@ -1,4 +1,4 @@
-//! What a store was told and what it answered, held against what it holds.
+//! What a store was told and what it answered, checked against what it holds.
 
 use std::collections::BTreeMap;
 

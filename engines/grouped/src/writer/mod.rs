@@ -16,10 +16,7 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -27,50 +24,20 @@ use duroxide::providers::ProviderError;
 use gather::GatherDelay;
 
 use crate::{
-    ahead::Prefetched,
     clock,
-    command::{Command, Committed, Operation, Reply, operation},
+    command::{Command, Committed, Reply},
     completion::Completions,
-    fetch::{Answer, Held, Slot, TaskFetch, TurnFetch},
+    fetch::{Answer, Held, Served, Slot, TaskFetch, TurnFetch},
     options::{Options, Synchronous},
-    queue::Queue,
     relay, schema,
     shard::ShardNumber,
-    store::{Effects, FetchedTask, FetchedTurn, Relay, Store},
+    shard_queue::{ShardQueue, released},
+    store::{Effects, FetchedTask, Relay, Store},
     watch::{self, WriterPhase},
 };
 
 /// How long messages to another shard that could not be delivered wait for the next attempt.
 const RESEND_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Counts of one shard's work.
-#[derive(Default)]
-pub struct Counts {
-    pub transactions: AtomicU64,
-    pub operations: AtomicU64,
-    pub fetches_served: AtomicU64,
-    pub fetches_given_back: AtomicU64,
-}
-
-/// What the writers of one file share.
-pub struct ShardQueue {
-    pub queue: Queue<Command>,
-    pub counts: Counts,
-    /// Activities that were handed out before anybody asked.
-    pub ahead: Prefetched,
-}
-
-impl ShardQueue {
-    pub fn new() -> Self {
-        Self { queue: Queue::new(), counts: Counts::default(), ahead: Prefetched::default() }
-    }
-
-    /// Takes back work whose fetch was abandoned.
-    pub fn take_back<T: Held>(&self, held: T) {
-        self.counts.fetches_given_back.fetch_add(1, Ordering::Relaxed);
-        let _ = self.queue.push(Command::Return(released(held)));
-    }
-}
 
 /// What a writer must know of its surroundings.
 pub struct WriterContext {
@@ -101,12 +68,6 @@ pub struct Writer {
     level: Synchronous,
     /// A sync failed and could not be made up for: nothing that is written from now on could be relied on.
     broken: bool,
-}
-
-/// A fetch that found something in the transaction that is under way.
-pub enum Served {
-    Turn(Arc<Slot<FetchedTurn>>, Answer<FetchedTurn>),
-    Task(Arc<Slot<FetchedTask>>, Answer<FetchedTask>),
 }
 
 /// What a batch will say once it is committed.
@@ -453,11 +414,6 @@ impl Writer {
             relay::send(self.surroundings.shard, &lanes, relays);
         }
     }
-}
-
-/// Gives back what was handed out.
-pub fn released<T: Held>(held: T) -> Operation {
-    operation(T::OPERATION, move |store| held.release(store)).0
 }
 
 fn nothing<T: Send + 'static>(slot: Arc<Slot<T>>) -> Reply {

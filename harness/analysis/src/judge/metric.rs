@@ -359,7 +359,7 @@ impl MetricTest {
         }
     }
 
-    /// The rule that a number of blocks is held against: without the share of this look, since a longer plan has its own.
+    /// The rule that a number of blocks is checked against: without the share of this look, since a longer plan has its own.
     fn rule(&self, evidence: &Evidence, alpha: f64, share: f64) -> Rule {
         Rule { deviation: evidence.deviation(), alpha: alpha / share.max(f64::MIN_POSITIVE), margin: self.margin() }
     }

@@ -257,6 +257,23 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
         }
         tables.insert(program.name.clone(), Value::Table(settings));
     }
+    let mut whole = Table::new();
+    whole.insert("schema".to_owned(), Value::Integer(1));
+    whole.insert("target".to_owned(), Value::String(TARGET.to_owned()));
+    whole.insert("title".to_owned(), Value::String(title(programs)));
+    whole.insert("primary".to_owned(), Value::String(primary));
+    for (name, table) in
+        [("workload", workload), ("trial", trial(args, rounds)), ("settings", settings(args)), ("variants", tables)]
+    {
+        if !table.is_empty() {
+            whole.insert(name.to_owned(), Value::Table(table));
+        }
+    }
+    toml::to_string(&whole).map_err(|error| CliError::usage(format!("--cmd: {error}"), ""))
+}
+
+/// What all variants share.
+fn settings(args: &CommandArgs) -> Table {
     let mut settings = Table::new();
     if let Some(dir) = &args.dir {
         settings.insert("dir".to_owned(), Value::String(dir.clone()));
@@ -265,6 +282,11 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
         let env = args.env.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
         settings.insert("env".to_owned(), Value::Table(env));
     }
+    settings
+}
+
+/// How runs are taken.
+fn trial(args: &CommandArgs, rounds: i64) -> Table {
     let mut trial = Table::new();
     trial.insert("warmup".to_owned(), Value::String("0s".to_owned()));
     trial.insert("turn_operations".to_owned(), Value::Integer(1));
@@ -277,17 +299,7 @@ fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String,
     let longest = args.timeout.map_or(TIMEOUT, |timeout| timeout.0) + BESIDE_RUN;
     trial.insert("timeout".to_owned(), Value::String(HumanDuration(longest).to_string()));
 
-    let mut whole = Table::new();
-    whole.insert("schema".to_owned(), Value::Integer(1));
-    whole.insert("target".to_owned(), Value::String(TARGET.to_owned()));
-    whole.insert("title".to_owned(), Value::String(title(programs)));
-    whole.insert("primary".to_owned(), Value::String(primary));
-    for (name, table) in [("workload", workload), ("trial", trial), ("settings", settings), ("variants", tables)] {
-        if !table.is_empty() {
-            whole.insert(name.to_owned(), Value::Table(table));
-        }
-    }
-    toml::to_string(&whole).map_err(|error| CliError::usage(format!("--cmd: {error}"), ""))
+    trial
 }
 
 /// The programs in one line.

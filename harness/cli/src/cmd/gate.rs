@@ -92,7 +92,7 @@ fn apply_rules(rules: &[(String, Bound)], finished: &mut Finished) -> Result<(),
     let known: BTreeSet<&str> =
         compared.flat_map(|scenario| &scenario.metrics).map(|metric| metric.metric.as_str()).collect();
     for (metric, bound) in rules {
-        // A rule that is held against nothing would let everything pass. Where nothing was compared that is said anyway.
+        // A rule that is checked against nothing would let everything pass. Where nothing was compared that is said anyway.
         if !known.is_empty() && !known.contains(metric.as_str()) {
             return Err(CliError::usage(
                 format!("--rule: no scenario that was compared has a metric `{metric}`"),

@@ -52,7 +52,7 @@ pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: 
     Ok(exit::OK)
 }
 
-/// The scenarios as their files are now: figures that were added after a run are held against it too.
+/// The scenarios as their files are now: figures that were added after a run are checked against it too.
 fn scenarios(args: &ReportArgs, targets: &[&'static dyn TargetFactory]) -> Result<Vec<Scenario>, CliError> {
     let place = PlaceArgs { scenario_dir: args.scenario_dir.clone(), overrides: Vec::new() };
     let selection = SelectionArgs { scenarios: Vec::new(), place };

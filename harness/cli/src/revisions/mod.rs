@@ -8,7 +8,7 @@ pub mod repository;
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
-use uplift_engine::plan::fnv1a;
+use uplift_model::fnv1a;
 use uplift_model::{Scenario, Table};
 
 use self::repository::{Lock, Repository, git, run_build, short};

@@ -1,4 +1,4 @@
-//! The search for a crossover, held against a target in which the place of the crossing is known.
+//! The search for a crossover, checked against a target in which the place of the crossing is known.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The search for saturation, held against a target whose capacity can be measured by a closed loop.
+//! The search for saturation, checked against a target whose capacity can be measured by a closed loop.
 
 use std::fs;
 

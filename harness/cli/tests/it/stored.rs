@@ -41,7 +41,7 @@ fn a_run_is_exported_diffed_and_remembered() {
     bench.uplift(&["history", "reference/no-such"]).code(2).says("has no run of");
 }
 
-/// The figures of a scenario's source are held against what is stored, and those of other scenarios are not measured.
+/// The figures of a scenario's source are checked against what is stored, and those of other scenarios are not measured.
 #[test]
 fn published_figures_are_held_against_stored_runs() {
     let bench = Bench::new();
@@ -207,7 +207,7 @@ fn the_gate_writes_for_pull_requests() {
 }
 
 /// Another revision is checked out and built, and both builds run interleaved. Here `cargo` is a script that "builds"
-/// the very binary under test, which takes no minutes; what it was asked is held against what must be asked.
+/// the very binary under test, which takes no minutes; what it was asked is checked against what must be asked.
 #[test]
 fn the_gate_builds_the_base_revision() {
     let bench = Bench::new();

@@ -1,4 +1,4 @@
-//! What the harness reports about the reference target, held against what that target was told to do.
+//! What the harness reports about the reference target, checked against what that target was told to do.
 
 use crate::bench::Bench;
 use serde_json::Value;

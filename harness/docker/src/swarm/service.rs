@@ -15,7 +15,7 @@ use bollard::{
     query_parameters::ListTasksOptionsBuilder,
 };
 
-use uplift_engine::plan::fnv1a;
+use uplift_model::fnv1a;
 
 use crate::{
     engine::Engine,

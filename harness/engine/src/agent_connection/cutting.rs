@@ -61,7 +61,7 @@ impl AgentConnection {
         Ok(())
     }
 
-    /// Has what is left of a target opened and held against its ledger.
+    /// Has what is left of a target opened and checked against its ledger.
     ///
     /// # Errors
     /// What the target or the agent said; of phase [`RECOVERY_PHASE`] where it does not open.

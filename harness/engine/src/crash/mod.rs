@@ -1,4 +1,4 @@
-//! Cuts: a fresh target under load dies, a fresh agent opens what is left and holds it against the ledger.
+//! Cuts: a fresh target under load dies, a fresh agent opens what is left and checks it against the ledger.
 
 mod plan;
 

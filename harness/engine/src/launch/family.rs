@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use procfs_core::{FromRead as _, process::Stat};
 use uplift_model::protocol::GUARD_NAME;
 
 /// The variable that marks the processes of an agent.
@@ -180,18 +181,13 @@ pub(super) fn memory(id: u32) -> Option<Memory> {
 }
 
 fn read(id: u32) -> Option<Process> {
-    let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The name stands in brackets and may hold anything, brackets included.
-    let (before, after) = stat.rsplit_once(')')?;
-    let name = before.split_once('(')?.1.to_owned();
-    let fields: Vec<&str> = after.split_whitespace().collect();
+    let stat = Stat::from_file(format!("/proc/{id}/stat")).ok()?;
     Some(Process {
         id,
-        name,
-        zombie: matches!(*fields.first()?, "Z" | "X"),
-        parent: fields.get(1)?.parse().ok()?,
-        group: fields.get(2)?.parse().ok()?,
-        start: fields.get(19)?.parse().ok()?,
+        zombie: matches!(stat.state, 'Z' | 'X'),
+        parent: u32::try_from(stat.ppid).ok()?,
+        group: u32::try_from(stat.pgrp).ok()?,
+        start: stat.starttime,
+        name: stat.comm,
     })
 }

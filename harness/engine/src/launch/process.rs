@@ -7,11 +7,12 @@ use std::{
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use uplift_model::trial::{Failure, FailureKind};
 
 use super::{
@@ -93,7 +94,7 @@ impl Launch for ProcessLauncher {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = self.left.lock();
         let mut warnings = Vec::new();
         if !left.ended.is_empty() {
             let names: Vec<String> = left.ended.iter().map(|(name, count)| format!("{count} × `{name}`")).collect();
@@ -154,7 +155,7 @@ fn keep_tail(mut stderr: impl Read, tail: &Mutex<VecDeque<u8>>) {
         if read == 0 {
             return;
         }
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tail = tail.lock();
         tail.extend(&buffer[..read]);
         let excess = tail.len().saturating_sub(STDERR_TAIL_BYTES);
         tail.drain(..excess);
@@ -191,7 +192,7 @@ impl ProcessHandle {
     }
 
     fn note(&self, leftovers: Leftovers) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         for name in leftovers.ended {
             *left.ended.entry(name).or_default() += 1;
         }
@@ -227,7 +228,7 @@ impl AgentHandle for ProcessHandle {
     }
 
     fn stderr_tail(&self) -> String {
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let tail = self.tail.lock();
         let bytes: Vec<u8> = tail.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     }

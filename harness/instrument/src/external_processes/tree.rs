@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use procfs_core::{FromRead as _, process::Stat};
+
 use crate::resources::{Io, Usage};
 
 /// `roots`, their children, and theirs, each once.
@@ -25,8 +27,8 @@ pub fn of(roots: &[u32]) -> Vec<u32> {
 /// What process `pid` used so far, together with those of its children that have ended; `None` where it
 /// has ended. Context switches are left out: the kernel keeps none of children that have ended.
 pub fn usage(pid: u32) -> Option<Usage> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut usage = times(&stat, ticks_per_second())?;
+    let stat = Stat::from_file(format!("/proc/{pid}/stat")).ok()?;
+    let mut usage = times(&stat, ticks_per_second());
     if let Ok(io) = fs::read_to_string(format!("/proc/{pid}/io")) {
         usage.io = Some(Io::parse(&io));
     }
@@ -42,25 +44,15 @@ pub fn scheduled_ns(pid: u32) -> Option<u64> {
     )
 }
 
-/// CPU time and faults from a line of `/proc/<pid>/stat`: proc(5), fields 12 to 17.
-fn times(stat: &str, ticks_per_second: u64) -> Option<Usage> {
-    // The name in parentheses may hold anything, parentheses and blanks included.
-    let fields: Vec<u64> = stat
-        .rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .skip(1)
-        .map(|field| field.parse::<i64>().map_or(0, |value| value.max(0) as u64))
-        .collect();
-    // Counted from field 4 on: the parent.
-    let field = |number: usize| fields.get(number - 4).copied();
-    let ns = |ticks: u64| ticks * 1_000_000_000 / ticks_per_second.max(1);
-    Some(Usage {
-        major_faults: field(12)? + field(13)?,
-        cpu_user_ns: ns(field(14)? + field(16)?),
-        cpu_system_ns: ns(field(15)? + field(17)?),
+/// CPU time and faults, those of children that have ended included.
+fn times(stat: &Stat, ticks_per_second: u64) -> Usage {
+    let ns = |own: u64, of_children: i64| (own + of_children.unsigned_abs()) * 1_000_000_000 / ticks_per_second.max(1);
+    Usage {
+        major_faults: stat.majflt + stat.cmajflt,
+        cpu_user_ns: ns(stat.utime, stat.cutime),
+        cpu_system_ns: ns(stat.stime, stat.cstime),
         ..Usage::default()
-    })
+    }
 }
 
 fn ticks_per_second() -> u64 {
@@ -76,11 +68,15 @@ mod tests {
 
     #[test]
     fn times_are_found_behind_any_name() {
-        let line = "77 (a) b (c) S 1 77 77 0 -1 4194560 900 0 3 4 110 20 30 40 20 0 1 0 5 0 0";
-        let usage = times(line, 100).unwrap();
+        let line =
+            b"77 (a) b (c) S 1 77 77 0 -1 4194560 900 0 3 4 110 20 30 40 20 0 1 0 5 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 \
+            17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+        let stat = Stat::from_read(line.as_slice()).unwrap();
+        assert_eq!(stat.comm, "a) b (c");
+        let usage = times(&stat, 100);
         assert_eq!(usage.major_faults, 7);
         assert_eq!((usage.cpu_user_ns, usage.cpu_system_ns), (1_400_000_000, 600_000_000));
-        assert!(times("77 (cut off", 100).is_none());
+        assert!(Stat::from_read(b"77 (cut off".as_slice()).is_err());
     }
 
     #[test]

@@ -3,11 +3,9 @@
 //! A target installs its table, its threads attach themselves by name, and whatever runs on them opens spans. On a thread
 //! without a clock, and in a process without a table, a span costs one look at a thread's own variable.
 
-use std::{
-    cell::RefCell,
-    marker::PhantomData,
-    sync::{Mutex, PoisonError},
-};
+use std::{cell::RefCell, marker::PhantomData};
+
+use parking_lot::Mutex;
 
 use super::{StageClock, StageTable, State};
 
@@ -20,7 +18,7 @@ thread_local! {
 
 /// Makes `table` the one that threads attach themselves to from now on.
 pub fn install(table: &StageTable) {
-    *TABLE.lock().unwrap_or_else(PoisonError::into_inner) = Some(table.clone());
+    *TABLE.lock() = Some(table.clone());
 }
 
 /// Gives the calling thread a clock of the installed table, under the name `worker`, until the thread ends. Does nothing
@@ -28,7 +26,7 @@ pub fn install(table: &StageTable) {
 pub fn attach(worker: &str) {
     CLOCK.with_borrow_mut(|clock| {
         if clock.is_none() {
-            *clock = TABLE.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|table| table.clock(worker));
+            *clock = TABLE.lock().as_ref().map(|table| table.clock(worker));
         }
     });
 }

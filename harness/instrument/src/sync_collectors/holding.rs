@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     process::{Child, Command},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, Sender},
     },
@@ -18,6 +18,7 @@ use std::{
 };
 
 use libc::c_long;
+use parking_lot::Mutex;
 
 use super::{seccomp, spawner::Spawner};
 use crate::{clock, disk_model};
@@ -111,7 +112,7 @@ impl Pool {
         let work = move || {
             clock::precise_timers();
             loop {
-                let held = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let held = take.lock().recv();
                 let Ok(held) = held else { return };
                 carry_out(&listener, &held);
                 idle.fetch_add(1, Ordering::AcqRel);

@@ -3,12 +3,11 @@
 use std::{
     io,
     process::{Child, Command},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Sender},
-    },
+    sync::mpsc::{self, Sender},
     thread::{self, JoinHandle},
 };
+
+use parking_lot::Mutex;
 
 enum Order {
     Spawn(Box<Command>, Sender<io::Result<Child>>),
@@ -56,7 +55,7 @@ impl Spawner {
 
     fn send(&self, order: Order) -> io::Result<()> {
         let gone = || io::Error::other("the thread that starts programs ended");
-        let orders = self.orders.as_ref().ok_or_else(gone)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let orders = self.orders.as_ref().ok_or_else(gone)?.lock();
         orders.send(order).map_err(|_| gone())
     }
 

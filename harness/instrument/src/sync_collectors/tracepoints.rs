@@ -5,9 +5,9 @@ use std::{
     io,
     os::fd::OwnedFd,
     process::{Child, Command},
-    sync::Mutex,
 };
 
+use parking_lot::Mutex;
 use uplift_model::{
     Histogram,
     trial::{SyncCalls, SyncKind, SyncRecord},
@@ -55,7 +55,7 @@ impl SyncCollector for Tracepoints {
     }
 
     fn record(&self) -> SyncRecord {
-        let own = *self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let own = *self.own.lock();
         let kinds: BTreeMap<SyncKind, SyncCalls> = self
             .counters
             .iter()
@@ -75,7 +75,7 @@ impl SyncCollector for Tracepoints {
 
     fn cost_ns(&self) -> Result<f64, String> {
         let plain = timed_calls(plain_call);
-        let mut own = self.own.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut own = self.own.lock();
         let counted = self.spawner.call(|| timed_calls(plain_call)).map_err(|error| error.to_string())?;
         *own += u64::from(super::COST_CALLS);
         Ok((counted - plain).max(0.0))

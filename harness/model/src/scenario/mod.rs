@@ -7,26 +7,24 @@
 mod bound;
 mod error;
 mod load;
+mod parse;
 mod phases;
+mod trial_spec;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::load::LoadFile;
 pub use self::{
     bound::{Bound, Comparison},
     error::ScenarioError,
     load::{Arrival, Load, RATES},
+    parse::json_schema,
     phases::{Phase, Profile},
+    trial_spec::{Interleave, TrialSpec},
 };
-use crate::{
-    Table,
-    disk::{DiskFile, DiskModel},
-    duration::HumanDuration,
-    metric_names,
-};
+use crate::{Table, disk::DiskModel, metric_names};
 
 /// The version of the scenario format.
 pub const SCENARIO_SCHEMA: u32 = 1;
@@ -142,61 +140,6 @@ pub enum LaunchKind {
     Swarm,
 }
 
-/// How variants take turns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Interleave {
-    /// Both resident, short turns in random order. For everything that a turn does not falsify.
-    #[default]
-    Turns,
-    /// A fresh trial of each in random order: for state that grows, long queues, start-up costs.
-    Trials,
-}
-
-/// The `[trial]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrialSpec {
-    /// How variants take turns.
-    pub interleave: Interleave,
-    /// Load before anything counts.
-    pub warmup: HumanDuration,
-    /// Length of a turn; lengthened where it would hold fewer than 20 operations.
-    pub turn: HumanDuration,
-    /// Length of a turn in calls of the client instead of time.
-    pub turn_operations: Option<u64>,
-    /// Rounds of a block (`interleave = "turns"`).
-    pub rounds: u32,
-    /// The longest that the rounds of a block should take where a turn is so many operations: fewer are taken where
-    /// operations are slow, at least one. Absent: all of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub block: Option<HumanDuration>,
-    /// Length of the measured window (`interleave = "trials"`).
-    pub window: HumanDuration,
-    /// The longest that set-up, a turn, or the final check may each take before the agent is killed.
-    pub timeout: HumanDuration,
-    /// The longest that an idle CPU may take to wake, asked of the kernel while trials run; "0s" keeps idle
-    /// CPUs from sleeping. Absent: as the machine does by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_latency: Option<HumanDuration>,
-}
-
-impl Default for TrialSpec {
-    fn default() -> Self {
-        Self {
-            interleave: Interleave::Turns,
-            warmup: HumanDuration::from_millis(500),
-            turn: HumanDuration::from_millis(25),
-            turn_operations: None,
-            rounds: 40,
-            block: None,
-            window: HumanDuration::from_secs(3),
-            timeout: HumanDuration::from_secs(60),
-            cpu_latency: None,
-        }
-    }
-}
-
 /// A published figure.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -275,60 +218,6 @@ impl Claim {
     }
 }
 
-/// The file as it is written.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct ScenarioFile {
-    /// 1.
-    schema: u32,
-    /// The target's name.
-    target: String,
-    /// One line.
-    title: String,
-    /// Why anybody should care.
-    #[serde(default)]
-    story: String,
-    /// Whether `compare --quick` measures it where no scenario is named; true where it is not said.
-    #[serde(default = "yes")]
-    quick: bool,
-    /// The metric that decides; "throughput" where it is not said.
-    #[serde(default = "throughput", deserialize_with = "metric_names::name")]
-    primary: String,
-    /// The target's own table.
-    #[serde(default)]
-    workload: Table,
-    /// The load.
-    #[serde(default)]
-    #[schemars(with = "Load")]
-    load: LoadFile,
-    /// How trials are taken.
-    #[serde(default)]
-    trial: TrialSpec,
-    /// A disk to model: every sync takes at least so long, for every variant.
-    #[serde(default)]
-    disk: Option<DiskFile>,
-    /// The disk that the published figures come from, for `--disk source`; `source` says how it was estimated.
-    #[serde(default)]
-    claims_disk: Option<DiskFile>,
-    /// Settings that every variant shares.
-    #[serde(default)]
-    settings: Table,
-    /// What must hold for every variant.
-    #[serde(default, deserialize_with = "metric_names::keys")]
-    expect: BTreeMap<String, Bound>,
-    /// The variants: name → settings.
-    variants: Table,
-    /// Thresholds of the gate.
-    #[serde(default, deserialize_with = "metric_names::keys")]
-    gate: BTreeMap<String, Bound>,
-    /// Published figures.
-    #[serde(default)]
-    claims: Vec<Claim>,
-    /// The steps of a sprint in the order in which they were taken, the baseline first: names of variants.
-    #[serde(default)]
-    ledger: Vec<String>,
-}
-
 const fn yes() -> bool {
     true
 }
@@ -336,15 +225,6 @@ const fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_yes(value: &bool) -> bool {
     *value
-}
-
-fn throughput() -> String {
-    "throughput".to_owned()
-}
-
-/// The JSON Schema of a scenario file, without what each target adds.
-pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(ScenarioFile).to_value()
 }
 
 impl Scenario {
@@ -357,147 +237,6 @@ impl Scenario {
         }
     }
 
-    /// Reads a scenario from the text of the file `path`; `name` is `target/file stem`.
-    ///
-    /// # Errors
-    /// Every error points at the line and column, says the rule and what is allowed.
-    pub fn parse(name: &str, path: &str, text: &str) -> Result<Self, ScenarioError> {
-        let file: ScenarioFile = toml::from_str(text).map_err(|error| ScenarioError::from_toml(path, text, &error))?;
-        let at = |keys: &[&str], message: String, help: &str| ScenarioError::at(path, text, keys, message, help);
-
-        if file.schema != SCENARIO_SCHEMA {
-            return Err(at(
-                &["schema"],
-                format!("schema {} is not known: this uplift reads schema {SCENARIO_SCHEMA}", file.schema),
-                "write `schema = 1`, or use the uplift that wrote the file",
-            ));
-        }
-        if file.title.trim().is_empty() {
-            return Err(at(&["title"], "the title is empty".to_owned(), "say in one line what the scenario measures"));
-        }
-        if file.variants.is_empty() {
-            return Err(at(
-                &["variants"],
-                "the scenario has no variant".to_owned(),
-                "add a table such as `[variants.baseline]`",
-            ));
-        }
-        let load = file.load.load().map_err(|(key, message, help)| at(&["load", key], message, help))?;
-        load.validate().map_err(|(key, message, help)| at(&["load", key], message, help))?;
-        validate_trial(&file.trial).map_err(|(key, message, help)| at(&["trial", key], message, help))?;
-
-        let disk = file
-            .disk
-            .map(DiskFile::model)
-            .transpose()
-            .map_err(|(key, message, help)| at(&["disk", key], message, help))?;
-        let claims_disk = file
-            .claims_disk
-            .map(DiskFile::model)
-            .transpose()
-            .map_err(|(key, message, help)| at(&["claims_disk", key], message, help))?;
-        if claims_disk.as_ref().is_some_and(|disk| disk.source.is_none()) {
-            return Err(at(
-                &["claims_disk"],
-                "the disk of the claims does not say how it was estimated".to_owned(),
-                "write `source = \"…\"`: which of the published figures it follows from, and how",
-            ));
-        }
-
-        let mut variants = Vec::new();
-        for (variant, settings) in &file.variants {
-            // It names folders and files of a run.
-            let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
-            if !variant.chars().all(fits) || !variant.starts_with(|first: char| first.is_ascii_alphanumeric()) {
-                return Err(ScenarioError::at_key(
-                    path,
-                    text,
-                    &["variants", variant],
-                    format!("`{variant}` cannot be a variant's name"),
-                    "write letters, digits, `-`, `_` and `.`, beginning with a letter or a digit",
-                ));
-            }
-            let serde_json::Value::Object(own) = settings else {
-                return Err(at(
-                    &["variants", variant],
-                    format!("variant `{variant}` is not a table"),
-                    "write `[variants.name]` and its settings below, or `name = { key = value }`",
-                ));
-            };
-            let mut settings = file.settings.clone();
-            let mut uplift = VariantOptions::default();
-            for (key, value) in own {
-                if key == VARIANT_RESERVED_KEY {
-                    uplift = serde_json::from_value(value.clone()).map_err(|error| {
-                        at(
-                            &["variants", variant, key],
-                            format!("variant `{variant}`: {error}"),
-                            "known keys: memory_bytes, launch (\"process\" or \"docker\")",
-                        )
-                    })?;
-                } else {
-                    settings.insert(key.clone(), value.clone());
-                }
-            }
-            variants.push(Variant { name: variant.clone(), settings, uplift, work: None });
-        }
-        let known = |wanted: &str| variants.iter().any(|variant| variant.name == wanted);
-        let names = || variants.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>().join(", ");
-        for (index, step) in file.ledger.iter().enumerate() {
-            if !known(step) {
-                return Err(at(
-                    &["ledger"],
-                    format!("the ledger names `{step}`, which is not a variant"),
-                    &format!("variants here: {}", names()),
-                ));
-            }
-            if file.ledger[..index].contains(step) {
-                let help = "name each variant once, in the order in which the steps were taken";
-                return Err(at(&["ledger"], format!("the ledger names `{step}` twice"), help));
-            }
-        }
-        if file.ledger.len() == 1 {
-            return Err(at(
-                &["ledger"],
-                "a ledger of one step compares nothing".to_owned(),
-                "name the baseline and what followed it, or leave the key out",
-            ));
-        }
-        for claim in &file.claims {
-            if let Some((message, help)) = claim.complaint() {
-                return Err(at(&["claims"], message, help));
-            }
-            for variant in [Some(&claim.variant), claim.against.as_ref()].into_iter().flatten() {
-                if !known(variant) {
-                    return Err(at(
-                        &["claims"],
-                        format!("a claim names `{variant}`, which is not a variant"),
-                        &format!("variants here: {}", names()),
-                    ));
-                }
-            }
-        }
-
-        Ok(Self {
-            name: name.to_owned(),
-            target: file.target,
-            title: file.title,
-            story: file.story,
-            quick: file.quick,
-            primary: file.primary,
-            workload: file.workload,
-            load,
-            trial: file.trial,
-            disk,
-            claims_disk,
-            expect: file.expect,
-            variants,
-            gate: file.gate,
-            claims: file.claims,
-            ledger: file.ledger,
-        })
-    }
-
     /// Checks load and trial again, for a scenario that was changed after it was read.
     ///
     /// # Errors
@@ -505,7 +244,7 @@ impl Scenario {
     pub fn revalidate(&self) -> Result<(), (String, String, &'static str)> {
         let of = |table: &str, (key, message, help): Complaint| (format!("{table}.{key}"), message, help);
         self.load.validate().map_err(|complaint| of("load", complaint))?;
-        validate_trial(&self.trial).map_err(|complaint| of("trial", complaint))?;
+        self.trial.validate().map_err(|complaint| of("trial", complaint))?;
         self.disk.as_ref().map_or(Ok(()), |disk| disk.validate().map_err(|complaint| of("disk", complaint)))
     }
 
@@ -522,55 +261,6 @@ impl Scenario {
 
 /// A key, what is wrong with it, and what to do.
 type Complaint = (&'static str, String, &'static str);
-
-/// The most rounds of a block: each is a record of every trial, and an entry of the plan.
-const ROUNDS_MAX: u32 = 100_000;
-/// The most operations of one turn.
-const TURN_OPERATIONS_MAX: u64 = 1_000_000_000_000;
-/// The longest turn and window: agents make room for every slice of it.
-const WINDOW_MAX: Duration = Duration::from_secs(24 * 3600);
-
-fn validate_trial(trial: &TrialSpec) -> Result<(), Complaint> {
-    if trial.rounds == 0 {
-        return Err(("rounds", "0 rounds measure nothing".to_owned(), "write at least 1; the default is 40"));
-    }
-    if trial.rounds > ROUNDS_MAX {
-        return Err((
-            "rounds",
-            format!("{} rounds are more than {ROUNDS_MAX}", trial.rounds),
-            "write a number between 1 and 100000; the default is 40",
-        ));
-    }
-    for (key, length) in [("turn", trial.turn), ("window", trial.window), ("warmup", trial.warmup)] {
-        if length.0 > WINDOW_MAX {
-            return Err((key, format!("{length} is longer than a day"), "write a duration up to \"24h\""));
-        }
-    }
-    if trial.turn_operations.is_some_and(|operations| operations > TURN_OPERATIONS_MAX) {
-        return Err((
-            "turn_operations",
-            format!("a turn of more than {TURN_OPERATIONS_MAX} operations never ends"),
-            "write a number up to 1000000000000",
-        ));
-    }
-    if trial.turn.0.is_zero() && trial.turn_operations.is_none() {
-        return Err(("turn", "a turn of no length measures nothing".to_owned(), "write a duration such as \"25ms\""));
-    }
-    if trial.turn_operations == Some(0) {
-        return Err((
-            "turn_operations",
-            "a turn of 0 operations measures nothing".to_owned(),
-            "write at least 1, or leave the key out",
-        ));
-    }
-    if trial.window.0.is_zero() {
-        return Err(("window", "a window of no length measures nothing".to_owned(), "write a duration such as \"3s\""));
-    }
-    if trial.timeout.0.is_zero() {
-        return Err(("timeout", "a timeout of 0 kills every trial".to_owned(), "write a duration such as \"60s\""));
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests;

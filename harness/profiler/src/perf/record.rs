@@ -1,4 +1,8 @@
 //! Reads the bytes of perf records; pure.
+//!
+//! Not the linux-perf-event-reader crate: it reads files of either byte order into types that borrow pieces of them, which
+//! would be converted once more into these; of its kinds of records we ask for eight, and the split of a chain into
+//! kernel and user, which is most of this file, it leaves to its caller.
 
 use perf_event_open_sys::bindings as sys;
 

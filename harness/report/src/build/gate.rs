@@ -8,7 +8,7 @@ use crate::document::{Column, Section, Table, Text};
 pub fn section(rows: &[GateRow]) -> Section {
     let mut section = Section::new("gate", "Gate").listed("Gate").untitled().brief();
     if rows.is_empty() {
-        section.prose("gate: nothing could be held against a rule").brief();
+        section.prose("gate: no metric could be checked against a rule").brief();
         return section;
     }
     let columns = vec![

@@ -1,5 +1,8 @@
 //! JUnit XML: a suite for each scenario, a case for each rule of its gate; a scenario without rules has one case, its
 //! primary metric. Broken is a failure, open is skipped with the reason, what could not be compared is an error.
+//!
+//! Not the quick-junit crate: it counts skipped cases as `disabled` of a suite and not at all of the whole, and readers of
+//! these files look for `skipped`; it brings chrono and an XML writer for sixty lines.
 
 use std::fmt::Write as _;
 
@@ -110,7 +113,7 @@ fn cases(scenario: &ScenarioVerdict, rows: &[GateRow]) -> Vec<Case> {
     own.iter()
         .enumerate()
         .map(|(index, row)| Case {
-            // An expectation is held against each variant by the same rule: cases need names of their own.
+            // An expectation is checked against each variant by the same rule: cases need names of their own.
             name: match own[..index]
                 .iter()
                 .filter(|other| (&other.metric, &other.rule) == (&row.metric, &row.rule))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::settings::Protocol;
+use crate::protocol::Protocol;
 
 /// The end that is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,10 +16,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     expect::{CONNECTION, Expect, TIMEOUT, UNEXPECTED},
-    settings::{Protocol, QueryMode, Tls},
+    protocol::{Protocol, QueryMode, Tls},
     template::Values,
 };
 
+pub use crate::answer::{Answer, AnswerKind};
 pub use address::Address;
 
 /// One request as a scenario writes it.
@@ -57,32 +58,6 @@ pub struct Options {
     pub tls: Tls,
     /// The program of the protocol `helper`, its placeholders filled.
     pub helper: Option<String>,
-}
-
-/// What became of one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerKind {
-    /// It was carried out.
-    Ok,
-    /// It was answered, and there was nothing.
-    Empty,
-    /// The service said that it could not.
-    Refused,
-    /// Another transaction was in the way; the same again may succeed.
-    Conflict,
-    /// A status of HTTP.
-    Status(u16),
-}
-
-/// One answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// What became of it.
-    pub kind: AnswerKind,
-    /// What was answered; in a refusal why.
-    pub body: &'a [u8],
-    /// Rows or elements in it.
-    pub rows: u64,
 }
 
 /// Why there is no answer. The connection is of no more use.

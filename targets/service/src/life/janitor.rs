@@ -8,8 +8,9 @@ use std::{
     os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
 };
+
+use parking_lot::Mutex;
 
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
@@ -83,7 +84,7 @@ impl Janitor {
     }
 
     fn tell(&self, words: &[&[u8]]) {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock();
         if let Some(input) = &mut child.stdin {
             let mut line = words.join(&b' ');
             line.push(b'\n');
@@ -106,7 +107,7 @@ impl Janitor {
 impl Drop for Janitor {
     fn drop(&mut self) {
         self.tell(&[b"dismissed"]);
-        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let child = self.child.get_mut();
         drop(child.stdin.take());
         let _ = child.wait();
     }

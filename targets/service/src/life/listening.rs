@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs};
 
+use procfs_core::{FromRead as _, process::Stat};
+
 /// Checks that whoever listens on `port` is one of `members`, or began after `leader`, as what a service started elsewhere did.
 ///
 /// # Errors
@@ -32,11 +34,9 @@ fn holds(pid: u32, sockets: &BTreeSet<String>) -> bool {
     })
 }
 
-/// When a process began, in clock ticks since boot (proc(5), field 22).
+/// When a process began, in clock ticks since boot.
 fn began(pid: u32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    Stat::from_file(format!("/proc/{pid}/stat")).ok().map(|stat| stat.starttime)
 }
 
 /// The sockets that listen on a port (proc(5): state 0A is LISTEN).

@@ -5,11 +5,12 @@ use std::{
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+use procfs_core::{FromRead as _, process::Stat};
 use uplift_command::{invocation::in_search_path, run::ending};
 use uplift_sdk::{TargetError, TargetErrorKind};
 
@@ -115,7 +116,7 @@ impl Process {
 
     /// How it ended, where it has.
     pub fn has_ended(&self) -> Option<String> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = self.child.lock();
         match child.try_wait() {
             Ok(None) => None,
             Ok(Some(status)) => Some(match ending(status.into_raw()) {
@@ -180,8 +181,6 @@ impl Drop for Process {
 
 /// The session of a process, and whether it only waits to be waited for.
 fn session_of(pid: u32) -> Option<(u32, bool)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some((fields.get(3)?.parse().ok()?, matches!(*fields.first()?, "Z" | "X")))
+    let stat = Stat::from_file(format!("/proc/{pid}/stat")).ok()?;
+    Some((u32::try_from(stat.session).ok()?, matches!(stat.state, 'Z' | 'X')))
 }

@@ -86,7 +86,7 @@ impl Pgbench {
         }
         let compile = |(name, rule): (&String, &ScriptRule)| {
             let at = |message: String| wrong(&["scripts", name], message);
-            if !crate::settings::is_name(name) {
+            if !crate::names::is_name(name) {
                 return Err(at("lower-case letters, digits and `_` make the name of a script".to_owned()));
             }
             if rule.weight == 0 {

@@ -62,7 +62,7 @@ impl Script {
     /// Whether it changes anything.
     pub fn writes(&self) -> bool {
         self.commands.iter().any(|located| match &located.command {
-            Command::Sql(sql) => crate::plan::writes(&sql.text),
+            Command::Sql(sql) => crate::reads::writes(&sql.text),
             _ => false,
         })
     }

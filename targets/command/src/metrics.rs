@@ -2,27 +2,13 @@
 
 use std::borrow::Cow;
 
-use uplift_sdk::{Better, Derivation, DerivedMetric, Description, MetricClass, MetricSpec, Unit};
-
-use crate::settings::{Settings, Workload};
+use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit};
 
 /// The counter that every other is divided by.
 pub const RUNS: &str = "runs";
 
-pub fn description() -> Description {
-    Description {
-        unit_of_work: "run".into(),
-        operations: vec!["run".into()],
-        write_kinds: Vec::new(),
-        no_op_reasons: Vec::new(),
-        failure_categories: vec!["failed".into()],
-        metrics: metrics(),
-        workload_schema: schemars::schema_for!(Workload).to_value(),
-        settings_schema: schemars::schema_for!(Settings).to_value(),
-    }
-}
-
-fn metrics() -> Vec<DerivedMetric> {
+/// All of them.
+pub fn all() -> Vec<DerivedMetric> {
     use Better::{Lower, Neither};
     use MetricClass::{Counter, Info, Time};
     let per_run = |name: &'static str, unit, better, class, about: &'static str| DerivedMetric {
@@ -115,7 +101,7 @@ mod tests {
 
     #[test]
     fn every_metric_is_listed() {
-        let declared: Vec<String> = metrics().iter().map(|metric| metric.spec.name.to_string()).collect();
+        let declared: Vec<String> = all().iter().map(|metric| metric.spec.name.to_string()).collect();
         assert_eq!(declared, crate::own_metrics::METRICS);
     }
 }
