@@ -54,9 +54,7 @@ fn identity(path: &std::path::Path) -> io::Result<Identity> {
 }
 
 fn digest(path: &std::path::Path) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    io::copy(&mut fs::File::open(path)?, &mut hash)?;
-    let hex: String = hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = Sha256::digest(fs::read(path)?)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(format!("sha256:{hex}"))
 }
 
