@@ -406,6 +406,7 @@ impl Session<'_> {
             distributions,
             stages,
             events: self.events.events(),
+            sampled: self.target.sampled(),
             idle: self.idle,
             drain,
             check,

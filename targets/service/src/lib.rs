@@ -16,7 +16,9 @@ mod parameters;
 mod pgbench;
 pub mod plan;
 mod read_back;
+mod sampling;
 pub mod settings;
+mod standard_counters;
 mod target;
 mod template;
 mod ycsb;
@@ -81,7 +83,7 @@ impl TargetFactory for ServiceFactory {
 
     fn workload_metrics(&self, workload: &Table) -> Vec<DerivedMetric> {
         let Ok(workload) = typed::<Workload>("workload", workload) else { return Vec::new() };
-        workload.counters.iter().map(|(name, rule)| rule.metric(name)).collect()
+        workload.completed().counters.iter().map(|(name, rule)| rule.metric(name)).collect()
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
