@@ -90,6 +90,7 @@ impl Tried {
 #[derive(Clone, Debug)]
 pub struct ObjectiveSearch {
     start: f64,
+    range: [f64; 2],
     precision: f64,
     trials: u32,
     asks_left: u32,
@@ -98,10 +99,10 @@ pub struct ObjectiveSearch {
 }
 
 impl ObjectiveSearch {
-    /// A search that begins at `start`, ends when the interval is at most `precision` (0.1: 10 %) wide, and decides a rate by
-    /// `trials`. It ends after `asks_max` measurements in any case.
-    pub const fn new(start: f64, precision: f64, trials: u32, asks_max: u32) -> Self {
-        Self { start, precision, trials, asks_left: asks_max, tried: Vec::new() }
+    /// A search that begins at `start`, stays within `range`, ends when the interval is at most `precision` (0.1: 10 %) wide,
+    /// and decides a rate by `trials`. It ends after `asks_max` measurements in any case.
+    pub const fn new(start: f64, range: [f64; 2], precision: f64, trials: u32, asks_max: u32) -> Self {
+        Self { start, range, precision, trials, asks_left: asks_max, tried: Vec::new() }
     }
 
     /// What to measure next; `None` where the search is over.
@@ -118,8 +119,8 @@ impl ObjectiveSearch {
             (Some(low), Some(high)) if high.rate > low.rate * (1.0 + self.precision) => {
                 one((low.rate * high.rate).sqrt())
             }
-            (Some(low), None) => one(low.rate * STRIDE),
-            (None, Some(high)) => one(high.rate / STRIDE),
+            (Some(low), None) if low.rate * STRIDE <= self.range[1] => one(low.rate * STRIDE),
+            (None, Some(high)) if high.rate / STRIDE >= self.range[0] => one(high.rate / STRIDE),
             // Close enough: whoever is undecided is asked again, the upper end first, since it is the one that more
             // often rests on a single trial.
             (low, high) => [high, low].into_iter().flatten().find_map(|end| match end.decision(self.trials) {
@@ -189,7 +190,7 @@ mod tests {
 
     /// Searches until the end; `holds` tries a rate once.
     fn search(start: f64, precision: f64, trials: u32, mut holds: impl FnMut(f64) -> bool) -> ObjectiveSearch {
-        let mut search = ObjectiveSearch::new(start, precision, trials, 60);
+        let mut search = ObjectiveSearch::new(start, [0.01, 1e9], precision, trials, 60);
         while let Some(ask) = search.next() {
             let outcomes: Vec<bool> = (0..ask.trials).map(|_| holds(ask.rate)).collect();
             search.tell(ask.rate, &outcomes);
