@@ -48,6 +48,9 @@ pub(crate) fn initdb_arguments(settings: &[(&str, &str)]) -> Vec<&'static str> {
     unsynced.then_some("--no-sync").into_iter().chain(INITDB_ARGUMENTS).collect()
 }
 
+/// What is done with the folder of a cluster's data while no server runs on it.
+pub(crate) type Fill<'a> = dyn Fn(&Path) -> io::Result<()> + 'a;
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// What a server of our own is started with, without its directories.
@@ -121,7 +124,13 @@ impl User {
 }
 
 impl Cluster {
-    pub(crate) fn start(binaries: &Binaries, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+    /// A cluster that `initdb` makes, or that `fill` puts into the folder that it is given.
+    pub(crate) fn start(
+        binaries: &Binaries,
+        data_dir: &Path,
+        settings: &[(&str, &str)],
+        fill: Option<&Fill<'_>>,
+    ) -> Result<Self, ServiceError> {
         let user = User::of_servers()?;
         let directory = make_directory(data_dir, user, "")?;
         let janitor = match janitor(&directory) {
@@ -133,10 +142,27 @@ impl Cluster {
         };
         // From here on the janitor removes the directory when this value, or the process, is gone.
         let mut cluster = Self { directory, pid: 0, stop: None, keeper: None, janitor };
-        cluster.initialise(binaries, user, settings)?;
+        match fill {
+            Some(fill) => fill(&cluster.cluster_directory())
+                .map_err(|error| ServiceError::failed("copying the data of a cluster", error))?,
+            None => cluster.initialise(binaries, user, settings)?,
+        }
         cluster.launch(binaries, user, settings)?;
         cluster.wait_until_it_answers()?;
         Ok(cluster)
+    }
+
+    /// Shuts the server down and hands over the folder of its data, which is removed afterwards.
+    pub(crate) fn stop_with(mut self, keep: &Fill<'_>) -> io::Result<()> {
+        self.shut_down();
+        keep(&self.cluster_directory())
+    }
+
+    fn shut_down(&mut self) {
+        drop(self.stop.take());
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
+        }
     }
 
     pub(crate) fn connection(&self) -> String {
@@ -242,10 +268,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
+        self.shut_down();
         let _ = fs::remove_dir_all(&self.directory);
         // Closing its input lets the janitor find nothing left to do.
         drop(self.janitor.stdin.take());

@@ -16,7 +16,7 @@ pub mod owner;
 mod usage;
 mod variables;
 
-use std::{env, path::Path};
+use std::{env, io, path::Path};
 
 use self::{binaries::Binaries, cluster::Cluster, container::Container};
 pub use self::{
@@ -92,7 +92,7 @@ impl Server {
     pub fn start_by(way: Way, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
         match way {
             Way::Binaries => {
-                let cluster = Cluster::start(&Binaries::find()?, data_dir, settings)?;
+                let cluster = Cluster::start(&Binaries::find()?, data_dir, settings, None)?;
                 let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
                 Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
             }
@@ -101,6 +101,38 @@ impl Server {
                 let (connection, origin) = (container.connection(), format!("container of {}", container.image()));
                 Ok(Self { connection, origin, kind: Kind::Container(container) })
             }
+        }
+    }
+
+    /// A new cluster on data that another one left: `fill` puts them into the folder that it is given.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_on(
+        data_dir: &Path,
+        settings: &[(&str, &str)],
+        fill: &dyn Fn(&Path) -> io::Result<()>,
+    ) -> Result<Self, ServiceError> {
+        let cluster = Cluster::start(&Binaries::find()?, data_dir, settings, Some(fill))?;
+        let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
+        Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
+    }
+
+    /// Whether its data can be kept: those of a cluster from the binaries of this machine.
+    pub const fn can_be_kept(&self) -> bool {
+        matches!(self.kind, Kind::Cluster(_))
+    }
+
+    /// Ends it; `keep` may copy its data before they are removed. A server that is not a cluster of ours keeps nothing.
+    ///
+    /// # Errors
+    /// What `keep` could not do.
+    pub fn stop_with(self, keep: &dyn Fn(&Path) -> io::Result<()>) -> Result<(), ServiceError> {
+        match self.kind {
+            Kind::Cluster(cluster) => {
+                cluster.stop_with(keep).map_err(|error| ServiceError::failed("keeping the data of a cluster", error))
+            }
+            Kind::Given | Kind::Container(_) => Ok(()),
         }
     }
 

@@ -411,6 +411,7 @@ impl Session<'_> {
             distributions,
             stages,
             events: self.events.events(),
+            sampled: self.target.sampled(),
             idle: self.idle,
             drain,
             check,

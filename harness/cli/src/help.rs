@@ -48,8 +48,12 @@ const GROUPS: &[(&str, &[Page])] = &[
             Page {
                 name: "saturate",
                 does: "Raises the rate of an open load until response times grow with time, then narrows down the \
-                       highest rate at which they do not.",
+                       highest rate at which they do not. With --slo it looks for the highest rate that holds an \
+                       objective, with --clients it sweeps the clients of a closed load and fits the Universal \
+                       Scalability Law.",
                 examples: "uplift saturate dataflow/vote-writes --variant optimized\n\
+                           uplift saturate dataflow/vote-writes --variant optimized --slo 'response_p99 < 50ms, success_rate > 99.9%'\n\
+                           uplift saturate docdb/crud --variant fast --clients 1..64\n\
                            uplift saturate dataflow/vote-writes --variant optimized --from 10000 --precision 5",
             },
             Page {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, Histogram, disk::DiskInForce, duration::HumanDuration};
+use crate::{Durability, Histogram, disk::DiskInForce, duration::HumanDuration, sampled::Sampled};
 
 /// The version of the line's shape. A reader refuses a newer one.
 pub const TRIAL_SCHEMA: u32 = 1;
@@ -146,6 +146,9 @@ pub struct Measured {
     /// What happened when: checkpoints, compactions, stalls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// The target's own numbers over time, where it was asked for them under load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
     /// What the process did while it should have been idle.
     pub idle: Idle,
     /// What was still owed when the load ended.

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use uplift_analysis::history;
 use uplift_model::{
-    Histogram, Trial,
+    Histogram, Trial, Unit,
+    objective::Objective,
     run::{Intent, Run},
+    sampled::{NumberSeries, Sampled},
+    saturation::{ClientsPoint, RateStep, RateTimeline, Saturation, Scalability},
     scenario::Interleave,
     trial::{Event, Slice},
 };
@@ -292,4 +295,152 @@ fn words_stay_apart_on_plots_of_many_runs() {
     let result = uplift_analysis::sweep::sweep(&planned, &points).unwrap();
     assert!(sweep::headline(&result).contains("not told apart from"), "{}", sweep::headline(&result));
     assert!(result.points.iter().all(|point| !point.told_apart));
+}
+
+fn step(rate: f64, sustained: bool) -> RateStep {
+    // An M/M/1 queue that serves 1,000 a second.
+    let spare = (1000.0 - rate).max(2.0);
+    let medians = [
+        ("throughput", rate.min(1000.0)),
+        ("response_p50", 2f64.ln() / spare * 1e9),
+        ("response_p99", 100f64.ln() / spare * 1e9),
+        ("response_max", 1e4f64.ln() / spare * 1e9),
+        ("success_rate", if sustained { 1.0 } else { 0.93 }),
+    ];
+    RateStep {
+        rate,
+        sustained,
+        trials_diverged: vec![(!sustained).then(|| "`response_p99 < 20ms` was missed: 34 ms".to_owned()); 3],
+        medians: medians.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        ranges: BTreeMap::new(),
+        timeline: RateTimeline::default(),
+    }
+}
+
+/// The curve of a search: the objective's line, the knee where rate ÷ median response is greatest (half of the capacity of
+/// an M/M/1 queue), and the failures beyond the edge.
+#[test]
+fn a_search_for_an_objective_has_its_curve() {
+    let unit_of = |name: &str| uplift_model::registry::find(name).map(|entry| entry.unit);
+    let rates = [200.0, 400.0, 500.0, 600.0, 750.0, 770.0, 800.0, 1600.0];
+    let mut record = Saturation {
+        schema: 1,
+        scenario: "service/queue".to_owned(),
+        variant: "v".to_owned(),
+        objective: Some(Objective::parse("response_p99 < 20ms, success_rate > 99.9%", &unit_of).unwrap()),
+        sustained: Some(750.0),
+        diverged: Some(770.0),
+        interval: Some([Some(750.0), Some(800.0)]),
+        cut_short: None,
+        steps: rates.map(|rate| step(rate, rate < 760.0)).into(),
+        half: None,
+    };
+    let report = build::saturation::report(&record);
+    assert_eq!(report.plots.len(), 3);
+    report.plots.iter().for_each(check);
+    let text = markdown::document(&report.document);
+    for words in [
+        "750 op/s is the highest rate that holds `response_p99 < 20ms, success_rate > 99.9%`; 770 op/s does not; every \
+         trial held it up to 750 op/s, and none from 800 op/s on",
+        "The knee is near 500 op/s, 67 % of the highest",
+        "Up to 7.00 % of the operations failed",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in\n{text}");
+    }
+    assert!(report.plots[1].file().contains("response_p99 &lt; 20ms"), "the objective's line");
+    record.cut_short = Some("it was interrupted in `rate-770`".to_owned());
+    record.steps.truncate(1);
+    let report = build::saturation::report(&record);
+    assert!(report.plots.is_empty() && markdown::document(&report.document).contains("The search is not complete"));
+}
+
+fn scalability(kappa: f64) -> Scalability {
+    let point = |clients: u32| {
+        let n = f64::from(clients);
+        let wobble = if clients.is_power_of_two() && clients.trailing_zeros() % 2 == 0 { 1.01 } else { 0.99 };
+        let throughput = wobble * 1000.0 * n / (1.0 + 0.05 * (n - 1.0) + kappa * n * (n - 1.0));
+        let medians = BTreeMap::from([("response_p50".to_owned(), n / throughput * 1e9)]);
+        ClientsPoint { clients, throughput: vec![throughput * 0.98, throughput, throughput * 1.02], medians }
+    };
+    Scalability {
+        schema: 1,
+        scenario: "service/queue".to_owned(),
+        variant: "v".to_owned(),
+        cores: 2,
+        points: [1, 2, 4, 8, 16, 32, 64].map(point).into(),
+        cut_short: None,
+    }
+}
+
+#[test]
+fn the_law_of_scalability_has_its_curve_and_its_limits() {
+    let record = scalability(0.002);
+    let report = build::scalability::report(&record);
+    report.plots.iter().for_each(check);
+    let text = markdown::document(&report.document);
+    for words in ["the law puts the peak at 2", "With 128 clients it predicts", "How far it may be believed", "off by"]
+    {
+        assert!(text.contains(words), "`{words}` is not in\n{text}");
+    }
+    let flat = markdown::document(&build::scalability::report(&scalability(0.0)).document);
+    assert!(flat.contains("κ is not told apart from 0, so no peak is predicted"), "{flat}");
+    let mut few = scalability(0.002);
+    few.points.truncate(3);
+    let report = build::scalability::report(&few);
+    report.plots.iter().for_each(check);
+    assert!(markdown::document(&report.document).contains("was not fitted: the law has three parameters"));
+}
+
+/// A checkpoint in the tenth second: the stall is said with it, and the numbers are drawn below the throughput.
+#[test]
+fn stalls_are_said_with_what_the_system_counted() {
+    let (mut run, mut trials) = load("claims");
+    run.scenarios.truncate(1);
+    let planned = &mut run.scenarios[0];
+    planned.scenario.trial.interleave = Interleave::Trials;
+    trials.retain(|trial| trial.scenario == planned.scenario.name);
+    for measured in trials.iter_mut().filter_map(|trial| trial.measured.as_mut()) {
+        measured.dropped_turns = 0;
+        measured.turns.truncate(1);
+        let turn = &mut measured.turns[0];
+        (turn.start_ns, turn.wall_ns) = (1_000_000_000, 20_000_000_000);
+        measured.slices = (0..200)
+            .map(|index| Slice {
+                start_ns: 1_000_000_000 + index * 100_000_000,
+                duration_ns: 100_000_000,
+                ok: if (100..112).contains(&index) { 2 } else { 50 },
+                response_max_ns: 5_000_000,
+            })
+            .collect();
+        let series = |name: &str, value: &dyn Fn(u64) -> f64| NumberSeries {
+            name: name.to_owned(),
+            unit: Unit::Count,
+            grows: true,
+            means: Some("a checkpoint was running".to_owned()),
+            points: (0..=20).map(|second| (1_000_000_000 * (second + 1), value(second))).collect(),
+        };
+        measured.sampled = Some(Sampled {
+            every_ns: 1_000_000_000,
+            samples: 20,
+            asking_ns: 20_000_000,
+            asking_max_ns: 4_000_000,
+            numbers: vec![
+                series("checkpoints_timed", &|second| f64::from(second > 10)),
+                series("buffers_checkpoint", &|second| 406.0 * (second.clamp(10, 12) - 10) as f64),
+            ],
+        });
+    }
+    let input = ReportInput { run: &run, trials: &trials, profiles: &[], verdicts: None };
+    let report = build::report(&input);
+    let plot =
+        report.plots.iter().find(|plot| plot.path.ends_with("-counters.svg")).expect("there is a plot of counters");
+    check(plot);
+    let text = markdown::document(&report.document);
+    for words in [
+        "a checkpoint was running (checkpoints_timed +1, buffers_checkpoint +812)",
+        "stalls of 1.2 s at the median",
+        "1 ms for each answer, 4 ms for the slowest",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in\n{text}");
+    }
 }

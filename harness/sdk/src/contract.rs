@@ -10,6 +10,7 @@ use uplift_model::{
     Durability, Histogram, Table,
     crash::Audit,
     metric::DerivedMetric,
+    sampled::Sampled,
     scenario::Load,
     trial::{Ceiling, Check, Drain, StageRecord, SyncRecord},
 };
@@ -202,6 +203,11 @@ pub trait Target: Send + Sync {
     /// counts where the name ends in `_records`. Called once, at the end. They cover the whole trial, warm-up included, and are described, never judged.
     fn distributions(&self) -> BTreeMap<String, Histogram> {
         BTreeMap::new()
+    }
+
+    /// Its own numbers over time, where it asked for them while the load went on. Called once, at the end.
+    fn sampled(&self) -> Option<Sampled> {
+        None
     }
 
     /// The target's stage clocks, where it has them. The agent lets them run during turns only, until the variant is

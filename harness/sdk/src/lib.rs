@@ -27,5 +27,6 @@ pub use uplift_model::{
     Durability,
     crash::Audit,
     metric::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Unit},
+    sampled::{NumberSeries, Sampled},
     trial::{Ceiling, Check, Drain, Event, StageRecord},
 };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uplift_sdk::{Better, Derivation, DerivedMetric, MetricClass, MetricSpec, Samples, SettingsError, Unit};
 
 use crate::{
-    driver::{self, Connection, Options, Request},
+    driver::{self, Address, Connection, Options, Request},
     names::{METRICS, is_name},
     protocol::Protocol,
     template::Values,
@@ -19,11 +19,13 @@ use crate::{
 pub struct CounterRule {
     /// A field of Redis's `INFO`.
     pub info: Option<String>,
-    /// A query of one number.
+    /// A query of one number, or of lines `name:value` with `field`.
     pub sql: Option<String>,
+    /// Which line of the answer to `sql`.
+    pub field: Option<String>,
     /// A sample of Prometheus text: `name` (all of that name are added up) or `name{label="value"}`.
     pub prometheus: Option<String>,
-    /// Where that text is.
+    /// Where that text is: a path of the service, or the whole URL of an exporter.
     pub path: Option<String>,
     /// What becomes of it.
     pub per: Per,
@@ -31,6 +33,8 @@ pub struct CounterRule {
     pub better: Direction,
     /// Whether it counts bytes.
     pub bytes: bool,
+    /// What goes on while it moves, as a clause: a stall is explained by it ("a checkpoint was writing").
+    pub means: Option<String>,
 }
 
 /// What becomes of a number.
@@ -83,7 +87,18 @@ impl CounterRule {
         if self.path.is_some() && self.prometheus.is_none() {
             return wrong("`path` says where the text of `prometheus` is".to_owned());
         }
+        if self.field.is_some() && self.sql.is_none() {
+            return wrong("`field` names a line of the answer to `sql`".to_owned());
+        }
+        if let Some(Err(why)) = self.path.as_deref().map(exporter) {
+            return wrong(format!("`path`: {why}"));
+        }
         Ok(())
+    }
+
+    /// The unit of its value, whatever becomes of it.
+    pub const fn unit(&self) -> Unit {
+        if self.bytes { Unit::Bytes } else { Unit::Count }
     }
 
     /// The metric.
@@ -93,8 +108,7 @@ impl CounterRule {
             (Per::Operation, true) => Unit::BytesPerOp,
             (Per::Second, false) => Unit::CountPerSecond,
             (Per::Second, true) => Unit::BytesPerSecond,
-            (Per::Total | Per::Gauge, false) => Unit::Count,
-            (Per::Total | Per::Gauge, true) => Unit::Bytes,
+            (Per::Total | Per::Gauge, _) => self.unit(),
         };
         let better = match self.better {
             Direction::Higher => Better::Higher,
@@ -113,11 +127,16 @@ impl CounterRule {
         DerivedMetric { spec: MetricSpec { name: name.clone(), unit, better, class, about }, source: name, derivation }
     }
 
-    fn request(&self) -> (Protocol, String) {
+    fn request(&self) -> Asked {
         match (&self.sql, &self.prometheus) {
-            (Some(sql), _) => (Protocol::Postgres, sql.clone()),
-            (_, Some(_)) => (Protocol::Http, format!("GET {}", self.path.as_deref().unwrap_or("/metrics"))),
-            _ => (Protocol::Redis, "INFO all".to_owned()),
+            (Some(sql), _) => Asked { protocol: Protocol::Postgres, send: sql.clone(), at: None },
+            (_, Some(_)) => {
+                let path = self.path.as_deref().unwrap_or("/metrics");
+                // Checked before: what is no address is a path.
+                let (at, path) = exporter(path).ok().flatten().map_or((None, path), |(at, path)| (Some(at), path));
+                Asked { protocol: Protocol::Http, send: format!("GET {path}"), at }
+            }
+            _ => Asked { protocol: Protocol::Redis, send: "INFO all".to_owned(), at: None },
         }
     }
 
@@ -125,6 +144,7 @@ impl CounterRule {
         match (&self.info, &self.prometheus) {
             (Some(field), _) => info(text, field),
             (_, Some(sample)) => prometheus(text, sample),
+            _ if self.field.is_some() => info(text, self.field.as_deref().unwrap_or_default()),
             _ => number(text).ok_or_else(|| format!("`{}` is no number", text.trim())),
         }
     }
@@ -137,17 +157,27 @@ pub struct Counters {
     sources: Vec<Source>,
 }
 
-/// A request and the connection for it, or why there is none.
-struct Source {
+/// What is asked, and of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
     protocol: Protocol,
     send: String,
+    /// Where, if not of the service itself.
+    at: Option<Address>,
+}
+
+/// A request and the connection for it, or why there is none.
+struct Source {
+    asked: Asked,
     connection: Result<Box<dyn Connection>, String>,
 }
 
-impl Source {
-    fn is(&self, protocol: Protocol, send: &str) -> bool {
-        self.protocol == protocol && self.send == send
-    }
+/// The address and the path of a whole URL; `None`: it is a path of the service.
+fn exporter(path: &str) -> Result<Option<(Address, &str)>, String> {
+    let Some((scheme, rest)) = path.split_once("://") else { return Ok(None) };
+    let place = scheme.len() + 3;
+    let (url, path) = rest.find('/').map_or((path, "/metrics"), |at| path.split_at(place + at));
+    Ok(Some((Address::parse(url, Protocol::Http)?, path)))
 }
 
 impl Counters {
@@ -155,15 +185,24 @@ impl Counters {
     pub fn open(rules: impl Iterator<Item = (String, CounterRule)>, options: &Options) -> Self {
         let mut counters = Self { rules: rules.collect(), sources: Vec::new() };
         for (_, rule) in &counters.rules {
-            let (protocol, send) = rule.request();
-            if counters.sources.iter().any(|source| source.is(protocol, &send)) {
+            let asked = rule.request();
+            if counters.sources.iter().any(|source| source.asked == asked) {
                 continue;
             }
-            let connection = driver::open(protocol, &[Request::plain(&send)], &[], options)
+            let mut options = options.clone();
+            if let Some(at) = &asked.at {
+                options.address = at.clone();
+            }
+            let connection = driver::open(asked.protocol, &[Request::plain(&asked.send)], &[], &options)
                 .and_then(|driver| driver.connect(0).map_err(|fault| fault.to_string()));
-            counters.sources.push(Source { protocol, send, connection });
+            counters.sources.push(Source { asked, connection });
         }
         counters
+    }
+
+    /// The rules, by the names of their metrics.
+    pub fn rules(&self) -> &[(String, CounterRule)] {
+        &self.rules
     }
 
     /// Writes down what the service tells now.
@@ -171,9 +210,10 @@ impl Counters {
         let answers: Vec<Result<String, String>> = self
             .sources
             .iter_mut()
-            .map(|Source { send, connection, .. }| match connection {
+            .map(|Source { asked, connection }| match connection {
                 Err(why) => Err(why.clone()),
                 Ok(open) => {
+                    let send = &asked.send;
                     let answer =
                         open.ask(0, &Values::new()).map_err(|fault| format!("`{send}`: {fault}")).and_then(|answer| {
                             let text = String::from_utf8_lossy(answer.body).into_owned();
@@ -187,8 +227,8 @@ impl Counters {
             })
             .collect();
         for (name, rule) in &self.rules {
-            let (protocol, send) = rule.request();
-            let source = self.sources.iter().position(|source| source.is(protocol, &send));
+            let asked = rule.request();
+            let source = self.sources.iter().position(|source| source.asked == asked);
             let found = source.map_or_else(|| Err("nothing was asked".to_owned()), |at| answers[at].clone());
             match found.and_then(|text| rule.find(&text)) {
                 Ok(value) if rule.per == Per::Gauge => samples.gauge(name.clone(), value),
@@ -205,7 +245,7 @@ fn number(text: &str) -> Option<f64> {
 
 fn info(text: &str, field: &str) -> Result<f64, String> {
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let value = line.ok_or_else(|| format!("INFO has no field `{field}`"))?;
+    let value = line.ok_or_else(|| format!("the service does not tell `{field}`"))?;
     number(value).ok_or_else(|| format!("`{field}` is `{}`, which is no number", value.trim()))
 }
 
@@ -233,12 +273,29 @@ mod tests {
         let text = "# Stats\r\ntotal_commands_processed:12\r\nrole:master\r\n";
         assert_eq!(info(text, "total_commands_processed"), Ok(12.0));
         assert!(info(text, "role").unwrap_err().contains("no number"));
-        assert!(info(text, "total").unwrap_err().contains("no field"));
+        assert!(info(text, "total").unwrap_err().contains("does not tell"));
         let text = "# TYPE x counter\nx{a=\"1\"} 2 1700000000\nx{a=\"b } c\"} 3\ny 1e3\n";
         assert_eq!(prometheus(text, "x"), Ok(5.0));
         assert_eq!(prometheus(text, "x{a=\"1\"}"), Ok(2.0));
         assert_eq!(prometheus(text, "y"), Ok(1000.0));
         assert!(prometheus(text, "z").is_err());
+    }
+
+    #[test]
+    fn an_exporter_may_be_elsewhere() {
+        let rule = |path: &str| CounterRule {
+            prometheus: Some("x".into()),
+            path: Some(path.into()),
+            ..CounterRule::default()
+        };
+        let asked = rule("http://127.0.0.1:9121/a/metrics").request();
+        assert_eq!((asked.send.as_str(), asked.at.unwrap().to_string().as_str()), ("GET /a/metrics", "127.0.0.1:9121"));
+        assert_eq!(rule("http://[::1]:9121").request().send, "GET /metrics");
+        let asked = rule("/stats").request();
+        assert_eq!((asked.send.as_str(), asked.at), ("GET /stats", None));
+        let error = rule("ftp://host:1/x").check("ok", Protocol::Redis).unwrap_err().message;
+        assert!(error.contains("`ftp://` is not for this protocol"), "{error}");
+        assert!(CounterRule { field: Some("x".into()), ..rule("/stats") }.check("ok", Protocol::Redis).is_err());
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub mod plan;
 mod protocol;
 mod read_back;
 mod reads;
+mod sampling;
 pub mod settings;
+mod standard_counters;
 mod target;
 mod template;
 mod ycsb;
@@ -104,7 +106,7 @@ impl TargetFactory for Factory {
 
     fn workload_metrics(&self, workload: &Table) -> Vec<DerivedMetric> {
         let Ok(workload) = typed::<Workload>("workload", workload) else { return Vec::new() };
-        workload.counters.iter().map(|(name, rule)| rule.metric(name)).collect()
+        workload.completed().counters.iter().map(|(name, rule)| rule.metric(name)).collect()
     }
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_sdk::{Durability, SettingsError, Validated, model::Table, model::duration::HumanDuration, typed};
 
-use crate::{counters::CounterRule, expect::Expect, known::Known, parameters::Parameter, pgbench::Pgbench, ycsb::Ycsb};
+use crate::{
+    counters::CounterRule, expect::Expect, known::Known, parameters::Parameter, pgbench::Pgbench, standard_counters,
+    ycsb::Ycsb,
+};
 
 pub use crate::{
     names::is_name,
@@ -48,6 +51,10 @@ pub struct Workload {
     pub helper: Option<String>,
     /// The service's own counters, by the name of the metric.
     pub counters: BTreeMap<String, CounterRule>,
+    /// How often all counters are read under load, for the time line; "0s": only around a window.
+    pub counters_every: HumanDuration,
+    /// Whether the counters that Redis and PostgreSQL always have are read too.
+    pub standard_counters: bool,
     /// Where settings in force are read, for services that are not known.
     pub settings_from: Option<SettingsFrom>,
     /// Asked once at the end; every answer must pass.
@@ -74,6 +81,8 @@ impl Default for Workload {
             timeout: HumanDuration(Duration::from_secs(10)),
             helper: None,
             counters: BTreeMap::new(),
+            counters_every: HumanDuration(Duration::from_secs(1)),
+            standard_counters: true,
             settings_from: None,
             checks: BTreeMap::new(),
             logs: None,
@@ -287,6 +296,12 @@ impl Workload {
         if let Some(known) = self.service {
             self.protocol.get_or_insert(known.protocol());
         }
+        if let (true, Some(protocol)) = (self.standard_counters, self.protocol) {
+            for (name, rule) in standard_counters::of(protocol) {
+                // What the scenario says of a name stands.
+                self.counters.entry(name.to_owned()).or_insert(rule);
+            }
+        }
         self
     }
 
@@ -337,8 +352,8 @@ impl Workload {
                 }
             }
         }
-        if self.snapshot && (managed || settings.url.is_some()) {
-            let message = "only the data of a service with `start` can be copied; leave `snapshot` out";
+        if self.snapshot && settings.url.is_some() {
+            let message = "the data of a service that runs already cannot be copied; leave `snapshot` out";
             return Err(SettingsError::new("workload", "snapshot", message));
         }
         if let Some(init) = &settings.init {
@@ -419,6 +434,11 @@ impl Validated for Workload {
         }
         for (name, rule) in &self.counters {
             rule.check(name, protocol)?;
+        }
+        let every = self.counters_every.0;
+        if !every.is_zero() && !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&every) {
+            let message = format!("must be between 100ms and 1m, or 0s for never, got {}", self.counters_every);
+            return wrong("counters_every", message);
         }
         for (name, check) in &self.checks {
             check.expect.check().map_err(|message| SettingsError {

@@ -1,9 +1,15 @@
 //! The target: one service for one trial.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use parking_lot::{Mutex, MutexGuard};
-use uplift_sdk::{Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, clock};
+use uplift_sdk::{
+    Check, Client, Drain, Durability, OpenContext, Sampled, Samples, SettingsError, Target, TargetError, clock,
+};
 
 use crate::{
     client::{RequestClient, ScriptClient, Shared},
@@ -17,6 +23,7 @@ use crate::{
     pgbench::{Value, Variables, runner::Runner},
     plan::Plan,
     read_back::{self, InForce},
+    sampling::Sampling,
     settings::{Variant, Workload},
     template::Values,
 };
@@ -59,10 +66,14 @@ pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
     };
     let in_force = read_back::read(&workload, &variant, plan.protocol, &options);
     let counters = Counters::open(workload.counters.clone().into_iter(), &options);
+    let (every, origin_ns) = (workload.counters_every.0, context.events.origin_ns());
+    let sampling = Sampling::start(&workload.counters, every, origin_ns, &options)
+        .map_err(|error| TargetError::new("starting the thread that reads counters", error))?;
     let samplers = samplers(&plan.parameters).map_err(|(name, why)| TargetError::engine(name, why))?;
     let label = context.data_dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Box::new(Running {
         counters: Mutex::new(counters),
+        sampling,
         variables: variables(&workload, context.seed),
         scripts: Arc::new(plan.scripts.clone()),
         service: Some(service),
@@ -88,13 +99,30 @@ fn start_with_data(
     options: &Options,
     janitor: &Janitor,
 ) -> Result<Service, TargetError> {
-    let load_text = format!("{:?} {:?}", plan.load, plan.parameters);
+    let load_text = format!("{:?} {:?} {:?}", plan.load, plan.parameters, life.workload.pgbench);
     let ours = life.start_line().is_some() && life.variant.settings.url.is_none();
-    let kept = if life.workload.snapshot && ours { snapshot::place(&context.data_dir, life, &load_text) } else { None };
-    let copying = |error| TargetError::new("copying the snapshot of the data", error);
+    // A PostgreSQL whose life is known makes its own cluster.
+    let managed = life.start_line().is_none() && life.variant.settings.url.is_none();
+    let kept = match life.workload.snapshot && (ours || managed) {
+        true => snapshot::place(&context.data_dir, life, &load_text),
+        false => None,
+    };
+    for kept in kept.iter() {
+        janitor.also_remove(kept);
+        janitor.also_remove(&snapshot::lock_file(kept));
+    }
+    let locked = kept.as_ref().map(|kept| snapshot::lock(kept)).transpose();
+    let _locked = locked.map_err(|error| TargetError::new("locking the snapshot of the data", error))?;
+    let on_a_copy = |kept: &Path| {
+        if managed {
+            return Service::start_postgres(life, home, Some(kept));
+        }
+        snapshot::copy(kept, &home.data)
+            .map_err(|error| TargetError::new("copying the snapshot of the data", error))?;
+        Service::start(life, home, options, Some(janitor))
+    };
     if let Some(kept) = kept.as_ref().filter(|kept| kept.is_dir()) {
-        snapshot::copy(kept, &home.data).map_err(copying)?;
-        return Service::start(life, home, options, Some(janitor));
+        return on_a_copy(kept);
     }
     if ours {
         life::make(life, home)?;
@@ -111,12 +139,10 @@ fn start_with_data(
         None => error,
     });
     loaded?;
-    let Some(kept) = kept else { return Ok(service) };
-    // Only a service that was stopped has all of its data in its files.
-    service.stop().map_err(|why| TargetError::engine("stopping the service to keep its data", why))?;
-    janitor.also_remove(&kept);
-    snapshot::keep(&home.data, &kept).map_err(copying)?;
-    Service::start(life, home, options, Some(janitor))
+    let Some(kept) = kept.filter(|_| service.can_be_kept()) else { return Ok(service) };
+    service.stop_and_keep(home, &kept)?;
+    // The first trial starts as all others do. What a process left is where the copy would go.
+    if managed { on_a_copy(&kept) } else { Service::start(life, home, options, Some(janitor)) }
 }
 
 fn tls(workload: &Workload, home: &Home) -> crate::settings::Tls {
@@ -158,6 +184,8 @@ struct Running {
     variables: Variables,
     in_force: InForce,
     counters: Mutex<Counters>,
+    /// Ends before the service does.
+    sampling: Option<Sampling>,
     service: Option<Service>,
     /// The name of the trial's folder.
     label: String,
@@ -238,7 +266,12 @@ impl Target for Running {
         Ok(Box::new(ScriptClient { runner, failures: &self.shared.failures }))
     }
 
+    fn resume(&self) {
+        self.sampling.iter().for_each(Sampling::resume);
+    }
+
     fn quiesce(&self) -> Result<(), TargetError> {
+        self.sampling.iter().for_each(Sampling::pause);
         self.trouble().map_or(Ok(()), |why| Err(TargetError::engine("under load", why)))
     }
 
@@ -269,13 +302,19 @@ impl Target for Running {
 
     fn sample(&self, samples: &mut Samples) {
         lock(&self.counters).sample(samples);
+        self.sampling.iter().for_each(|sampling| sampling.note(samples));
         let client_ns = clock::process_cpu_ns() as f64;
         samples.counter(CLIENT_CPU_NS, client_ns);
         samples.counter(CLIENT_CPU_S, client_ns / 1e9);
         samples.absent("rss_peak_bytes", "that of the load generator is not the service's");
     }
 
+    fn sampled(&self) -> Option<Sampled> {
+        self.sampling.as_ref().map(Sampling::sampled)
+    }
+
     fn close(mut self: Box<Self>) -> Result<(), TargetError> {
+        self.sampling = None;
         let Some(service) = self.service.take() else { return Ok(()) };
         let stopped = service.stop();
         stopped.map_err(|why| TargetError::engine("stopping the service", with_log(&why, &life::log_end(&self.home))))
@@ -292,6 +331,7 @@ impl Target for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.sampling = None;
         if let Some(Err(why)) = self.service.take().map(Service::stop) {
             eprintln!("{why}");
         }

@@ -16,7 +16,11 @@ fn table(value: serde_json::Value) -> Table {
 
 /// `None`: there is no PostgreSQL here, and `UPLIFT_REQUIRE` does not ask for it.
 fn opened(folder: &Path, workload: serde_json::Value, settings: serde_json::Value) -> Option<Box<dyn Target>> {
-    let data_dir = folder.join("trial");
+    opened_in(&folder.join("trial"), workload, settings)
+}
+
+fn opened_in(data_dir: &Path, workload: serde_json::Value, settings: serde_json::Value) -> Option<Box<dyn Target>> {
+    let data_dir = data_dir.to_owned();
     fs::create_dir_all(&data_dir).unwrap();
     let context = OpenContext {
         workload: table(workload),
@@ -83,6 +87,48 @@ fn statements_run_in_every_mode_and_settings_are_read_back() {
         let check = target.check().unwrap();
         assert!(check.passed && check.checked == 2, "{}", check.detail);
     }
+}
+
+/// What checkpoints do is told by the server itself; data that took long to load are copied for the next trial.
+#[test]
+fn checkpoints_are_on_the_time_line_and_data_are_copied() {
+    let folder = TempDir::new().unwrap();
+    let workload = json!({
+        "service": "postgres",
+        "snapshot": true,
+        "load": [
+            { "send": "CREATE TABLE kv AS SELECT n AS k FROM generate_series(1, 1000) n" },
+            { "send": "CREATE TABLE made AS SELECT clock_timestamp() AS at" },
+        ],
+        "operations": { "checkpoint": { "send": "CHECKPOINT" } },
+        "checks": {
+            "rows": { "send": "SELECT count(*) FROM kv", "expect": { "equals": "1000" } },
+            "copied": { "send": "SELECT at < pg_postmaster_start_time() FROM made", "expect": { "equals": "t" } },
+        },
+    });
+    let settings = json!({ "shared_buffers": "32MB" });
+    for trial in ["one", "two"] {
+        let Some(target) = opened_in(&folder.path().join(trial), workload.clone(), settings.clone()) else { return };
+        target.resume();
+        assert_eq!(target.client(0, 3).unwrap().operate(Batch { operations: 1 }).result, OutcomeKind::Ok);
+        target.quiesce().unwrap();
+        let mut samples = Default::default();
+        // Statistics reach their views with a delay of up to a second.
+        let counted = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            samples = Default::default();
+            target.sample(&mut samples);
+            samples.counters().get("checkpoints_req").is_some_and(|count| *count > 0.0)
+        });
+        assert!(counted, "{:?} {:?}", samples.counters(), samples.absences());
+        assert!(samples.counters().contains_key("wal_bytes"), "{:?}", samples.absences());
+        let check = target.check().unwrap();
+        assert!(check.passed, "{}", check.detail);
+    }
+    let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let kept = entries.filter(|name| name.to_string_lossy().starts_with("snapshot-")).count();
+    // A container's data, or those of a server that was given, are loaded each time.
+    assert!(kept == 2 || !is_required(), "a snapshot and its lock: {kept}");
 }
 
 #[test]

@@ -240,6 +240,55 @@ fn data_are_loaded_once_and_copied_for_each_trial() {
     assert_eq!(seen, [2, 1], "the first trial made the data, stopped and started; the second found them");
 }
 
+/// Counters are read over a connection of their own while the load goes on, and at no other time.
+#[test]
+fn counters_are_read_over_time() {
+    if !has("redis-server", "redis") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let workload = json!({
+        "service": "redis",
+        "operations": { "set": { "send": "SET key:{key} x PX 20" } },
+        "parameters": { "key": { "uniform": { "to": 99 } } },
+        "counters": { "commands": { "info": "total_commands_processed" }, "nowhere": { "info": "no_such_field" } },
+        "counters_every": "100ms",
+    });
+    let description = FACTORY.describe_workload(&table(workload.clone()));
+    let names: Vec<&str> = description.metrics.iter().map(|metric| metric.spec.name.as_ref()).collect();
+    assert!(names.contains(&"expired_keys") && names.contains(&"commands"), "{names:?}");
+    let target = opened(folder.path(), workload, json!({}));
+    let points = |name: &str| -> Vec<(u64, f64)> {
+        let numbers = target.sampled().unwrap().numbers;
+        numbers.into_iter().find(|number| number.name == name).map(|number| number.points).unwrap_or_default()
+    };
+    std::thread::sleep(Duration::from_millis(150));
+    assert!(points("commands").is_empty(), "nothing is asked before the load");
+    target.resume();
+    for _ in 0..6 {
+        operate(target.as_ref(), 50);
+        std::thread::sleep(Duration::from_millis(110));
+    }
+    target.quiesce().unwrap();
+    let commands = points("commands");
+    assert!(commands.len() >= 4, "{commands:?}");
+    assert!(commands.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1), "{commands:?}");
+    let expired = points("expired_keys");
+    assert!(expired.last().unwrap().1 > 0.0, "{expired:?}");
+    assert!(points("nowhere").is_empty(), "what is not told has no line of time");
+    std::thread::sleep(Duration::from_millis(250));
+    assert_eq!(points("commands").len(), commands.len(), "nothing is asked while it must be quiet");
+    let sampled = target.sampled().unwrap();
+    assert!(sampled.samples >= 4 && sampled.asking_max_ns > 0 && sampled.every_ns == 100_000_000);
+    let expired = sampled.numbers.iter().find(|number| number.name == "expired_keys").unwrap();
+    assert!(expired.grows && expired.means.as_deref() == Some("keys expired"));
+    // The ends of a window are on the line of time too.
+    target.sample(&mut Default::default());
+    assert_eq!(points("commands").len(), commands.len() + 1);
+    drop(target);
+    assert_eq!(processes(&folder.path().display().to_string()), Vec::<u32>::new());
+}
+
 #[test]
 fn what_goes_wrong_is_said_with_the_end_of_the_log() {
     let folder = TempDir::new().unwrap();

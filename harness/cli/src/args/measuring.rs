@@ -180,12 +180,22 @@ pub struct ProfileArgs {
 /// `saturate`.
 #[derive(Clone, Debug, Args)]
 pub struct SaturateArgs {
-    /// Which scenario: one with an open load
+    /// Which scenario: one with an open load, or with a closed one for --clients
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// The variant
     #[arg(long, value_name = "VARIANT")]
     pub variant: String,
+    /// What must hold: `response_p99 < 50ms, success_rate > 99.9%`
+    ///
+    /// Finds the highest rate that holds it, instead of the highest that is sustained.
+    #[arg(long, value_name = "TERMS")]
+    pub slo: Option<String>,
+    /// Sweep a closed load's clients instead: `1..64`, `1,2,4,8`
+    ///
+    /// Fits the Universal Scalability Law to throughput, and says what it predicts and how far it may be believed.
+    #[arg(long, value_name = "LOW..HIGH", value_parser = clients, conflicts_with_all = ["slo", "from", "precision"])]
+    pub clients: Option<Clients>,
     /// First rate, in operations per second [default: the scenario's]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub from: Option<f64>,
@@ -211,6 +221,13 @@ impl SaturateArgs {
     pub fn trials(&self) -> TrialArgs {
         TrialArgs { budget: None, quick: self.quick, blocks: Some(self.blocks), setup: self.setup.clone() }
     }
+}
+
+/// Numbers of clients. Clap takes a bare list for several values of one option.
+pub type Clients = std::sync::Arc<[u32]>;
+
+fn clients(text: &str) -> Result<Clients, String> {
+    crate::cmd::saturate::parse_clients(text).map(Into::into)
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -25,6 +25,7 @@ pub mod prune;
 pub mod report;
 pub mod run;
 pub mod saturate;
+mod searches;
 pub mod show;
 pub mod site;
 pub mod sweep;

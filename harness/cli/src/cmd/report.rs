@@ -12,7 +12,7 @@ use uplift_sdk::TargetFactory;
 use crate::{
     args::{PlaceArgs, ReportArgs, RunArg, SelectionArgs},
     catalogue::Catalogue,
-    cmd::show,
+    cmd::{searches, show},
     error::CliError,
     exit,
     output::{Terminal, write_documents},
@@ -22,6 +22,10 @@ use crate::{
 pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     let mut stored = Vec::new();
     for word in &args.runs {
+        if let (Some(folder), None) = (searches::find(word, &args.out), &args.replication) {
+            rebuild_search(&folder, args, terminal)?;
+            continue;
+        }
         stored.push(show::load(&RunArg { run: word.clone(), out: args.out.clone() }, terminal)?);
     }
     let Some(file) = &args.replication else {
@@ -50,6 +54,20 @@ pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: 
     write_page(file, &scenarios(args, targets)?, &runs)?;
     terminal.print(&file.display().to_string());
     Ok(exit::OK)
+}
+
+/// Rewrites the documents of a search.
+fn rebuild_search(folder: &Path, args: &ReportArgs, terminal: &Terminal) -> Result<(), CliError> {
+    let record = searches::load(folder)?;
+    searches::write_documents(folder, &record)?;
+    match args.format {
+        Some(format) => searches::print(&record, format, terminal)?,
+        None => terminal.print(&folder.join("report.md").display().to_string()),
+    }
+    if terminal.open {
+        terminal.say_report(&folder.join("report.html"));
+    }
+    Ok(())
 }
 
 /// The scenarios as their files are now: figures that were added after a run are checked against it too.

@@ -11,6 +11,7 @@ use uplift_model::run::Intent;
 
 use crate::{
     args::{Format, RunArg, StoredArgs},
+    cmd::searches,
     error::CliError,
     exit,
     output::{Terminal, render_cuts, render_with, verdicts_of},
@@ -21,6 +22,10 @@ const NEWEST: usize = 5;
 
 /// Prints the run as the command that made it did.
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
+    if let Some(folder) = searches::find(&args.stored.run, &args.stored.out) {
+        searches::print(&searches::load(&folder)?, args.format, terminal)?;
+        return Ok(exit::OK);
+    }
     print(&load(&args.stored, terminal)?, args.format, args.all_metrics, terminal)?;
     Ok(exit::OK)
 }

@@ -214,6 +214,7 @@ fn trial(scenario: &str, variant: &str, command: &str, sample: &Sample, index: u
             slices: Vec::new(),
             stages: Vec::new(),
             events: Vec::new(),
+            sampled: None,
             idle: Idle::default(),
             drain: Drain { owed: Some(0), ..Drain::default() },
             check: Check { passed: true, checked: 0, detail: absent.to_owned() },

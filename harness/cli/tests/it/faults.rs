@@ -105,7 +105,7 @@ fn a_binary_that_is_no_agent_is_named() {
     said.code(5).says("is not a reply of protocol 1");
 }
 
-fn wait_for_lines(bench: &Bench, lines: usize) {
+pub fn wait_for_lines(bench: &Bench, lines: usize) {
     // Not a limit on how long it may take, only on how long a broken build keeps everybody waiting.
     for _ in 0..6_000 {
         let found = fs::read_dir(bench.folder.path().join("results/runs"))
@@ -123,7 +123,7 @@ fn wait_for_lines(bench: &Bench, lines: usize) {
 }
 
 /// Processes that carry this test's mark in their environment.
-fn marked(mark: &str) -> Vec<String> {
+pub fn marked(mark: &str) -> Vec<String> {
     fs::read_dir("/proc")
         .unwrap()
         .flatten()

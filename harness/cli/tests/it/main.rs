@@ -21,6 +21,7 @@ mod owner;
 mod profile;
 mod reference_runs;
 mod saturate;
+mod service_runs;
 mod stored;
 mod strangers;
 mod throttled_disk;

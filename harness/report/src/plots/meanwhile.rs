@@ -37,10 +37,10 @@ fn rate(turn: &TurnRecord, amount: f64) -> Option<f64> {
 }
 
 /// A strip: the points of each variant, and the greatest of all.
-struct Strip {
-    words: String,
-    lines: Vec<Vec<(f64, f64)>>,
-    most: f64,
+pub(super) struct Strip {
+    pub words: String,
+    pub lines: Vec<Vec<(f64, f64)>>,
+    pub most: f64,
 }
 
 /// Medians over the trials of each round; `None` where there are too few rounds to see anything.
@@ -63,17 +63,9 @@ pub fn plot(scenario: &str, variants: &[(&str, Vec<&Trial>)]) -> Option<Plot> {
     if strips.is_empty() {
         return None;
     }
-    let bottom = TOP + (STRIP + WORDS) * strips.len() as f64;
-    let svg = sheet(WIDTH, bottom + 40.0, |canvas| {
-        let title = fitting(&format!("Meanwhile: {scenario}"), 15.0, WIDTH - 24.0);
-        canvas.bold(&title, (12.0, 16.0), 15.0, Align::Left, Ink::Text);
-        legend(canvas, variants);
-        for (index, strip) in strips.iter().enumerate() {
-            draw(canvas, strip, TOP + (STRIP + WORDS) * index as f64, (rounds / join).max(1) as f64);
-        }
-        let label = "round of the block, each strip from 0 · ↓ lower is better";
-        canvas.text(label, (WIDTH / 2.0, bottom + 22.0), TEXT, Align::Center, Ink::Text);
-    });
+    let label = "round of the block, each strip from 0 · ↓ lower is better";
+    let names: Vec<&str> = variants.iter().map(|(name, _)| *name).collect();
+    let svg = draw_strips(&format!("Meanwhile: {scenario}"), &names, &strips, (rounds / join).max(1) as f64, label);
     let words: Vec<&str> = strips.iter().map(|strip| strip.words.as_str()).collect();
     let description = format!("Round by round, medians over trials: {}.", words.join("; "));
     Some(Plot::new(scenario, "meanwhile", svg, description))
@@ -91,9 +83,22 @@ fn points(trials: &[&Trial], reading: Reading, join: usize) -> Vec<(f64, f64)> {
     bins.into_iter().filter_map(|(bin, values)| Some((bin as f64, median(&values)?))).collect()
 }
 
-fn legend(canvas: &Canvas<'_>, variants: &[(&str, Vec<&Trial>)]) {
+/// Strips above each other, on one axis that ends at `last`.
+pub(super) fn draw_strips(title: &str, names: &[&str], strips: &[Strip], last: f64, label: &str) -> String {
+    let bottom = TOP + (STRIP + WORDS) * strips.len() as f64;
+    sheet(WIDTH, bottom + 40.0, |canvas| {
+        canvas.bold(&fitting(title, 15.0, WIDTH - 24.0), (12.0, 16.0), 15.0, Align::Left, Ink::Text);
+        legend(canvas, names);
+        for (index, strip) in strips.iter().enumerate() {
+            draw(canvas, strip, TOP + (STRIP + WORDS) * index as f64, last);
+        }
+        canvas.text(label, (WIDTH / 2.0, bottom + 22.0), TEXT, Align::Center, Ink::Text);
+    })
+}
+
+fn legend(canvas: &Canvas<'_>, names: &[&str]) {
     let mut x = 12.0;
-    for (place, (name, _)) in variants.iter().enumerate() {
+    for (place, name) in names.iter().enumerate() {
         let name = fitting(name, TEXT, 150.0);
         let end = x + 32.0 + width_of(&name, TEXT);
         if end > WIDTH - 12.0 {

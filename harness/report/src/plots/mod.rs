@@ -5,6 +5,7 @@ pub mod canvas;
 pub mod chart;
 
 mod change;
+mod counters;
 mod latency;
 mod meanwhile;
 mod plot;
@@ -72,6 +73,7 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         latency::plot(&scenario.name, &responses, open).map(|plot| plot.without(&left_out)),
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
         meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
+        counters::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
     ]
     .into_iter()
     .flatten()

@@ -153,7 +153,7 @@ impl Service {
                 .map_err(|why| TargetError::engine(format!("waiting for the service at {}", service.address), why))?;
             return Ok(service);
         }
-        let Some(start) = plan.start_line() else { return Self::start_postgres(plan, home) };
+        let Some(start) = plan.start_line() else { return Self::start_postgres(plan, home, None) };
         let mut tries = 0;
         loop {
             tries += 1;
@@ -181,15 +181,18 @@ impl Service {
         }
     }
 
-    fn start_postgres(plan: &Plan, home: &Home) -> Result<Self, TargetError> {
+    /// A PostgreSQL of our own, on a copy of the data in `kept` where there are any.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub fn start_postgres(plan: &Plan, home: &Home, kept: Option<&Path>) -> Result<Self, TargetError> {
         let settings: Vec<(&str, &str)> =
             plan.variant.own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let server = Server::start(&home.data, &settings).map_err(|error| match error {
-            ServiceError::Unavailable { state, remedy } => {
-                TargetError::new("looking for PostgreSQL", TargetErrorKind::Unavailable { state, remedy })
-            }
-            ServiceError::Failed { context, message } => TargetError::engine(context, message),
-        })?;
+        let server = match kept {
+            Some(kept) => Server::start_on(&home.data, &settings, &|data| snapshot::copy(kept, data)),
+            None => Server::start(&home.data, &settings),
+        };
+        let server = server.map_err(of_postgres)?;
         let address = Address::of_postgres(server.connection())
             .map_err(|message| TargetError::engine("reading how to connect", message))?;
         Ok(Self { kind: Kind::Postgres(server), address })
@@ -254,6 +257,31 @@ impl Service {
         }
     }
 
+    /// Whether its data can be kept and copied: it was started here, and its files are ours.
+    pub fn can_be_kept(&self) -> bool {
+        match &self.kind {
+            Kind::Given(_) => false,
+            Kind::Process(_) => true,
+            Kind::Postgres(server) => server.can_be_kept(),
+        }
+    }
+
+    /// Stops it and keeps its data at `place`: only a service that was stopped has all of them in its files.
+    ///
+    /// # Errors
+    /// It had to be killed, or its data could not be copied.
+    pub fn stop_and_keep(self, home: &Home, place: &Path) -> Result<(), TargetError> {
+        let copying = |error| TargetError::new("keeping a copy of the data", error);
+        match self.kind {
+            Kind::Postgres(server) => server.stop_with(&|data| snapshot::keep(data, place)).map_err(of_postgres),
+            Kind::Process(process) => {
+                process.stop().map_err(|why| TargetError::engine("stopping the service to keep its data", why))?;
+                snapshot::keep(&home.data, place).map_err(copying)
+            }
+            Kind::Given(_) => Ok(()),
+        }
+    }
+
     /// Stops it: the signal, its grace, and an end to whatever is left.
     ///
     /// # Errors
@@ -263,6 +291,15 @@ impl Service {
             Kind::Process(process) => process.stop(),
             Kind::Given(_) | Kind::Postgres(_) => Ok(()),
         }
+    }
+}
+
+fn of_postgres(error: ServiceError) -> TargetError {
+    match error {
+        ServiceError::Unavailable { state, remedy } => {
+            TargetError::new("looking for PostgreSQL", TargetErrorKind::Unavailable { state, remedy })
+        }
+        ServiceError::Failed { context, message } => TargetError::engine(context, message),
     }
 }
 

@@ -30,6 +30,18 @@ pub fn place(trial: &Path, plan: &Plan, load: &str) -> Option<PathBuf> {
     Some(trial.parent()?.join(format!("snapshot-{:016x}", hash_of(made_by.as_bytes()))))
 }
 
+/// What is locked while the data at `place` are made.
+pub fn lock_file(place: &Path) -> PathBuf {
+    place.with_extension("lock")
+}
+
+/// Waits until nobody else makes what will be at `place`; the lock ends with the file, or with the process.
+pub fn lock(place: &Path) -> io::Result<fs::File> {
+    let file = fs::File::create(lock_file(place))?;
+    file.lock()?;
+    Ok(file)
+}
+
 /// Keeps the data in `from` at `place`. Whoever comes second finds what the first one kept.
 pub fn keep(from: &Path, place: &Path) -> io::Result<()> {
     let unfinished = place.with_extension(std::process::id().to_string());
@@ -83,6 +95,9 @@ mod tests {
         fs::create_dir_all(from.join("a/b")).unwrap();
         fs::write(from.join("a/b/file"), "x").unwrap();
         symlink("b/file", from.join("a/link")).unwrap();
+        let _lock = lock(&folder.path().join("snapshot-1")).unwrap();
+        let again = fs::File::open(folder.path().join("snapshot-1.lock")).unwrap();
+        assert!(again.try_lock().is_err(), "whoever comes second waits");
         let _socket = std::os::unix::net::UnixListener::bind(from.join("socket")).unwrap();
         let place = folder.path().join("snapshot-1");
         keep(&from, &place).unwrap();
@@ -91,6 +106,6 @@ mod tests {
         copy(&place, &to).unwrap();
         assert_eq!(fs::read_to_string(to.join("a/link")).unwrap(), "x");
         assert!(!to.join("socket").exists());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing unfinished is left");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "nothing unfinished is left");
     }
 }
