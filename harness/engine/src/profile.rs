@@ -29,6 +29,8 @@ pub struct Sampling {
     pub off_cpu: bool,
     /// The percentile of service time from which calls are wanted apart from all.
     pub tail_percentile: Option<f64>,
+    /// Whether what is allocated is wanted, in the place of running threads.
+    pub allocations: bool,
 }
 
 /// The profile trials of one scenario.
@@ -58,7 +60,8 @@ impl Engine<'_> {
         let mut scenario = planned.scenario.clone();
         scenario.trial.interleave = Interleave::Trials;
         scenario.trial.window.0 = plan.window;
-        let arms = self.arms(planned, order);
+        let mut arms = self.arms(planned, order);
+        arms.iter_mut().for_each(|arm| arm.counts_allocations = plan.sampling.allocations);
         self.make_data_root()?;
         self.observer.progress(&Progress::ProfilingStarted { name: &scenario.name, plan });
         let mut unavailable = None;

@@ -15,7 +15,9 @@ pub use contract::{
     TargetError, TargetErrorKind, TargetFactory, ledger_of,
 };
 pub use settings::{SettingsError, Validated, typed};
-pub use uplift_instrument::{clock, crash_ledger, hardware_counters, stage, sync_collectors, sync_probe, timeline};
+pub use uplift_instrument::{
+    allocations, clock, crash_ledger, hardware_counters, stage, sync_collectors, sync_probe, timeline,
+};
 pub use uplift_model as model;
 pub use uplift_model::database_durability as durability;
 pub use uplift_model::seed;

@@ -2,8 +2,8 @@
 //!
 //! A library that is preloaded stands in for the C library's functions (`preloaded.c`), so that Rust, C and C++ are seen
 //! alike and a program that does not have it pays nothing. It writes to a [`Log`]: memory that the processes share with
-//! whoever reads it. An agent is started with the library where its own allocations are wanted and attaches itself
-//! ([`Log::attach_self`]); programs attach when they begin ([`Log::preload_into`]).
+//! whoever reads it. An agent whose own allocations are wanted begins anew with the library ([`begin_with_library`]) and
+//! attaches itself when it is asked to ([`Log::attach_self`]); programs attach when they begin ([`Log::preload_into`]).
 //!
 //! Not seen: static programs, programs with an allocator of their own, memory that is taken from the kernel (`mmap`), as
 //! Go and Java do.
@@ -16,7 +16,7 @@ use std::{
     io::{self, Write as _},
     os::{
         fd::{AsRawFd as _, FromRawFd as _},
-        unix::ffi::OsStrExt as _,
+        unix::{ffi::OsStrExt as _, process::CommandExt as _},
     },
     path::PathBuf,
     process::Command,
@@ -27,12 +27,11 @@ use std::{
 };
 
 pub use record::{Sample, Space};
+use uplift_model::protocol::{ALLOCATIONS_OF_AGENT, ALLOCATIONS_VARIABLE};
 
 /// Compiled by `build.rs` from `preloaded.c`.
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/allocations.so"));
-/// The variable that names the log to a program; to an agent it says [`LATER`].
-const LOG_VARIABLE: &str = "UPLIFT_ALLOCATIONS";
-/// The process attaches itself, and what it starts is not counted.
+/// In the place of the log's name: the process attaches itself, and what it starts is not counted.
 const LATER: &str = "later";
 
 /// Words at the beginning of a log, as in `preloaded.c`.
@@ -109,9 +108,10 @@ fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
 }
 
+static LIBRARY_FILE: OnceLock<Result<File, String>> = OnceLock::new();
+
 /// The library, as a file that other processes can load.
 fn library() -> Result<PathBuf, String> {
-    static LIBRARY_FILE: OnceLock<Result<File, String>> = OnceLock::new();
     let written = LIBRARY_FILE.get_or_init(|| {
         let write = || -> io::Result<File> {
             let mut file = memory(c"uplift-allocations")?;
@@ -132,16 +132,30 @@ fn preload(command: &mut Command, log: &str) -> Result<(), String> {
         all.push(":");
         all.push(before);
     }
-    command.env("LD_PRELOAD", all).env(LOG_VARIABLE, log);
+    command.env("LD_PRELOAD", all).env(ALLOCATIONS_VARIABLE, log);
     Ok(())
 }
 
-/// Makes an agent able to count what it allocates: it is started with the library, and attaches itself when it is asked to.
-///
-/// # Errors
-/// Why that is not possible here.
-pub fn prepare_agent(command: &mut Command) -> Result<(), String> {
-    preload(command, LATER)
+/// Begins this process anew with the library, where the harness wants to know what it allocates. Comes first in `main`; where
+/// it does not succeed the process goes on as it is, and says so when it is asked to count.
+pub fn begin_with_library() {
+    if std::env::var_os(ALLOCATIONS_VARIABLE).is_none_or(|value| value != ALLOCATIONS_OF_AGENT) {
+        return;
+    }
+    let begin = || -> Result<io::Error, String> {
+        let mut arguments = std::env::args_os();
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(arguments.next().unwrap_or_default()).args(arguments);
+        preload(&mut command, LATER)?;
+        if let Some(Ok(file)) = LIBRARY_FILE.get() {
+            // The new program loads it by its descriptor, which the library closes.
+            // SAFETY: fcntl on a descriptor of this process.
+            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) };
+        }
+        Ok(command.exec())
+    };
+    let error = begin().map_or_else(|why| why, |error| error.to_string());
+    eprintln!("this agent could not begin with the library that counts allocations: {error}");
 }
 
 impl Log {
@@ -158,7 +172,11 @@ impl Log {
             let head = unsafe {
                 libc::mmap(std::ptr::null_mut(), HEAD_BYTES, protection, libc::MAP_SHARED, file.as_raw_fd(), 0)
             };
-            if head == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self { file, head: head.cast() }) }
+            if head == libc::MAP_FAILED {
+                Err(io::Error::last_os_error())
+            } else {
+                Ok(Self { file, head: head.cast() })
+            }
         };
         let log = open().map_err(|error| format!("there is no memory to count allocations in: {error}"))?;
         log.word(Word::Taken).store(HEAD_BYTES as u64, Ordering::Relaxed);
@@ -199,7 +217,9 @@ impl Log {
                         .to_owned(),
                 );
             }
-            std::mem::transmute::<*mut libc::c_void, extern "C" fn(*const libc::c_char) -> libc::c_int>(attach)(path.as_ptr())
+            std::mem::transmute::<*mut libc::c_void, extern "C" fn(*const libc::c_char) -> libc::c_int>(attach)(
+                path.as_ptr(),
+            )
         };
         match error {
             0 => Ok(()),

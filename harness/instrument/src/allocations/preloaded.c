@@ -341,6 +341,8 @@ __attribute__((constructor)) static void load(void) {
         /* An agent, which attaches itself: what it starts is not to be counted. */
         const char *preload = getenv("LD_PRELOAD");
         const char *rest = preload ? strchr(preload, ':') : NULL;
+        const char *own = preload ? strstr(preload, "/fd/") : NULL;
+        if (own) close(atoi(own + 4));
         if (rest) setenv("LD_PRELOAD", rest + 1, 1); else unsetenv("LD_PRELOAD");
         unsetenv("UPLIFT_ALLOCATIONS");
     } else if (path) {

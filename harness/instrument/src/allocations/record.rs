@@ -84,7 +84,9 @@ pub fn read(
         at += bytes;
         let (pid, number) = (head.half(8), head.word(16));
         match kind {
-            SPACE => space(Space { number, pid, name: head.name(), maps: String::from_utf8_lossy(&payload).into_owned() }),
+            SPACE => {
+                space(Space { number, pid, name: head.name(), maps: String::from_utf8_lossy(&payload).into_owned() })
+            }
             SAMPLE => sample(Sample {
                 space: number,
                 pid,
