@@ -233,9 +233,12 @@ impl Session<'_> {
         }
 
         let allocated = allocations::of_children();
-        allocated.iter().for_each(|log| log.count(true));
+        let count_allocated = |active| allocated.iter().for_each(|log| log.count(active));
+        count_allocated(true);
         let mut run =
             self.pool.run(request.length).map_err(|message| failure(FailureKind::Target, phase(), message))?;
+        // What is taken down of the turn is not the target's.
+        count_allocated(false);
         let start_ns = run.start_ns;
         let recorder = run.recorder();
         let (last_done_ns, unsent) = (recorder.last_done_ns, recorder.unsent);
@@ -244,10 +247,11 @@ impl Session<'_> {
         let slices = self.slices(start_ns, last_done_ns, recorder);
         drop(run);
 
+        count_allocated(true);
         let quiesce_start_ns = clock::now_ns();
         self.target.quiesce().map_err(|error| target_failure(&phase(), &error))?;
         let quiesce_ns = clock::now_ns() - quiesce_start_ns;
-        allocated.iter().for_each(|log| log.count(false));
+        count_allocated(false);
         if let Some(stages) = self.target.stage_table() {
             stages.pause();
         }

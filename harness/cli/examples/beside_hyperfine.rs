@@ -107,10 +107,12 @@ fn work(steps: u64) {
     black_box(state);
 }
 
+type Compare<'a> = dyn Fn(&[String; 2]) -> (bool, Option<f64>) + 'a;
+
 /// A tool that compares two programs: whether it calls them different, and the median of the first in nanoseconds.
 struct Tool<'a> {
     name: &'static str,
-    compare: Box<dyn Fn(&[String; 2]) -> (bool, Option<f64>) + 'a>,
+    compare: Box<Compare<'a>>,
 }
 
 /// What one tool said of one pair, added up.
