@@ -9,7 +9,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use uplift_instrument::sampler::StackSampler;
+use uplift_instrument::{allocations, sampler::StackSampler};
 use uplift_sdk::TargetFactory;
 
 /// Names the program whose targets `uplift` is to measure.
@@ -46,6 +46,7 @@ pub fn main(targets: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) 
 
 /// Serves one trial over standard input and output, also as the first process of a container.
 pub fn agent(targets: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler>) -> ExitCode {
+    allocations::begin_with_library();
     first_process().unwrap_or_else(|| crate::serve(targets, sampler))
 }
 

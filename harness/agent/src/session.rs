@@ -11,7 +11,7 @@ use uplift_model::{
 };
 
 use uplift_instrument::{
-    clock, disk_model,
+    allocations, clock, disk_model,
     external_processes::{ExternalProcesses, ExternalSyncs},
     latency_counts::SparseCounts,
     resources,
@@ -148,7 +148,7 @@ impl Session<'_> {
                     link.send(&Reply::Turn(record))?;
                     self.quiet_since = Some(Quiet::now(self.target, &self.external));
                 }
-                Request::ProfileStart { frequency_hz, off_cpu, tail_percentile } => {
+                Request::ProfileStart { frequency_hz, off_cpu, tail_percentile, allocations } => {
                     let sampler = sampler.ok_or_else(|| {
                         failure(FailureKind::Unavailable, "profiling", "this agent was built without a profiler")
                     })?;
@@ -157,6 +157,7 @@ impl Session<'_> {
                         off_cpu,
                         moments: tail_percentile.is_some(),
                         work: self.sampled_work(),
+                        allocations,
                     };
                     let running = sampler
                         .start(&options)
@@ -224,8 +225,13 @@ impl Session<'_> {
             stages.resume();
         }
 
+        let allocated = allocations::of_children();
+        let count_allocated = |active| allocated.iter().for_each(|log| log.count(active));
+        count_allocated(true);
         let mut run =
             self.pool.run(request.length).map_err(|message| failure(FailureKind::Target, phase(), message))?;
+        // What is taken down of the turn is not the target's.
+        count_allocated(false);
         let start_ns = run.start_ns;
         let recorder = run.recorder();
         let (last_done_ns, unsent) = (recorder.last_done_ns, recorder.unsent);
@@ -234,9 +240,11 @@ impl Session<'_> {
         let slices = self.slices(start_ns, last_done_ns, recorder);
         drop(run);
 
+        count_allocated(true);
         let quiesce_start_ns = clock::now_ns();
         self.target.quiesce().map_err(|error| target_failure(&phase(), &error))?;
         let quiesce_ns = clock::now_ns() - quiesce_start_ns;
+        count_allocated(false);
         if let Some(stages) = self.target.stage_table() {
             stages.pause();
         }

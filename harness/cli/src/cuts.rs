@@ -134,6 +134,7 @@ impl<'a> Cuts<'a> {
             binary,
             memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
             sampling: None,
+            counts_allocations: false,
         };
         for &mode in self.modes {
             let context = CutContext {

@@ -92,6 +92,7 @@ impl Ask {
             label: "describe".to_owned(),
             pair: "describe".to_owned(),
             memory_bytes_max: u64::MAX,
+            counts_allocations: false,
         };
         let handle = ProcessLauncher::default().start(&order)?;
         // Dropping the connection ends the agent.

@@ -63,6 +63,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                 examples: "uplift profile docdb/crud --variant optimized\n\
                            uplift profile docdb/crud --variant optimized --against baseline\n\
                            uplift profile docdb/crud --variant optimized --tail p99\n\
+                           uplift profile docdb/crud --variant optimized --against baseline --allocations\n\
                            uplift profile --cmd './old --x' --cmd './new --x'      # any program, and what moved",
             },
             Page {

@@ -19,6 +19,7 @@ mod finished;
 mod help;
 mod import;
 mod launchers;
+mod other_tools;
 mod output;
 mod overrides;
 mod power;
@@ -59,6 +60,9 @@ pub fn main_with(
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
+            if let Some(word) = other_tools::word_for(&error) {
+                eprintln!("\n{word}");
+            }
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };

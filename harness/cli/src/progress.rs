@@ -96,11 +96,14 @@ impl Observer for ProgressReporter {
                 }
             }
             Progress::ProfilingStarted { name, plan } => {
+                let what = match plan.sampling {
+                    sampling if sampling.allocations => "for what is allocated".to_owned(),
+                    sampling => format!("at {} Hz", sampling.frequency_hz),
+                };
                 self.line(&format!(
-                    "{name}: {} profile trials of each variant, {:.0} s each at {} Hz",
+                    "{name}: {} profile trials of each variant, {:.0} s each {what}",
                     plan.repeats,
                     plan.window.as_secs_f64(),
-                    plan.sampling.frequency_hz
                 ));
             }
             Progress::TrialFailed(trial) => {

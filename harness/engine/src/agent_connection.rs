@@ -178,8 +178,8 @@ impl AgentConnection {
     /// # Errors
     /// What the agent said.
     pub fn profile_start(&mut self, sampling: Sampling) -> Result<(String, Vec<String>), Failure> {
-        let Sampling { frequency_hz, off_cpu, tail_percentile } = sampling;
-        let request = Request::ProfileStart { frequency_hz, off_cpu, tail_percentile };
+        let Sampling { frequency_hz, off_cpu, tail_percentile, allocations } = sampling;
+        let request = Request::ProfileStart { frequency_hz, off_cpu, tail_percentile, allocations };
         match self.ask("profiling", &request, self.timeout)? {
             Reply::Profiling { sampler, warnings } => Ok((sampler, warnings)),
             other => Err(self.unexpected("profiling", &other)),

@@ -43,6 +43,8 @@ pub struct Arm<'a> {
     pub memory_bytes_max: u64,
     /// How it is sampled while it is measured: only to measure what sampling costs.
     pub sampling: Option<Sampling>,
+    /// Whether its agent is started so that it can count what it allocates.
+    pub counts_allocations: bool,
 }
 
 /// What a block needs to know beside its plan.
@@ -287,6 +289,7 @@ fn prepare(
         label: label.to_owned(),
         pair: format!("{}-{}", context.scenario.name, plan.block),
         memory_bytes_max: arm.memory_bytes_max,
+        counts_allocations: arm.counts_allocations,
     })?;
     *place = handle.place();
     let trial = &context.scenario.trial;

@@ -48,7 +48,8 @@ impl Engine<'_> {
         let mut scenario = planned.scenario.clone();
         scenario.trial.interleave = Interleave::Trials;
         scenario.trial.window.0 = plan.window;
-        let arms = self.arms(planned, order);
+        let mut arms = self.arms(planned, order);
+        arms.iter_mut().for_each(|arm| arm.counts_allocations = plan.sampling.allocations);
         self.make_data_root()?;
         self.observer.progress(&Progress::ProfilingStarted { name: &scenario.name, plan });
         let mut unavailable = None;

@@ -255,6 +255,7 @@ impl Engine<'_> {
                 binary: order.binaries.get(index).and_then(|binary| Some(binary.as_ref()?.path.clone())),
                 memory_bytes_max: variant.uplift.memory_bytes.unwrap_or(self.memory_bytes_max),
                 sampling: order.sampling.get(index).copied().flatten(),
+                counts_allocations: false,
             });
         }
         arms

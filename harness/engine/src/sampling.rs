@@ -9,4 +9,6 @@ pub struct Sampling {
     pub off_cpu: bool,
     /// The percentile of service time from which calls are wanted apart from all.
     pub tail_percentile: Option<f64>,
+    /// Whether what is allocated is wanted, in the place of running threads.
+    pub allocations: bool,
 }

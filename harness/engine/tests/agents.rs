@@ -45,6 +45,7 @@ impl Script {
             label: "test".to_owned(),
             pair: "test".to_owned(),
             memory_bytes_max,
+            counts_allocations: false,
         };
         let handle = self.launcher.start(&order).unwrap();
         match AgentConnection::open(handle, Interrupt::default(), memory_bytes_max, timeout) {

@@ -2,6 +2,7 @@
 //!
 //! This crate does not know what a target is, who asks for its numbers, or what they mean.
 
+pub mod allocations;
 pub mod calls;
 pub mod clock;
 pub mod crash_ledger;

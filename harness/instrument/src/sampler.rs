@@ -27,6 +27,8 @@ pub struct SamplerOptions {
     pub moments: bool,
     /// Whose stacks.
     pub work: Work,
+    /// Whether stacks of what is allocated are wanted, in the place of those of threads that run.
+    pub allocations: bool,
 }
 
 /// Samples the stacks of those who work. Implemented outside, so that targets do not depend on a profiler.

@@ -170,6 +170,9 @@ impl Profiled {
     pub fn check(&self) -> Checked {
         let (lost, operations) = (self.lost.unwrap_or(0), self.operations);
         bounded("the profile", &[("duration_ns", self.duration_ns), ("operations", operations), ("lost", lost)])?;
+        if let Some(allocated) = &self.allocations {
+            bounded("the profile", &[("calls", allocated.calls), ("bytes", allocated.bytes)])?;
+        }
         if !(0.0..=1.0).contains(&self.symbolised_share) {
             return Err(format!("{} of the stacks are whole and named, which is no share", self.symbolised_share));
         }

@@ -28,6 +28,12 @@ pub const LINE_BYTES_MAX: usize = 64 << 20;
 /// moment, and the harness does not report it as left behind.
 pub const GUARD_NAME: &std::ffi::CStr = c"uplift-guard";
 
+/// The variable with which an agent is started that will be asked what it allocates; its value is [`ALLOCATIONS_OF_AGENT`].
+pub const ALLOCATIONS_VARIABLE: &str = "UPLIFT_ALLOCATIONS";
+
+/// The agent begins anew with the library that counts what it allocates.
+pub const ALLOCATIONS_OF_AGENT: &str = "agent";
+
 /// Harness to agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
@@ -63,6 +69,9 @@ pub enum Request {
         /// Whether the calls slower than this percentile (50 to 100, exclusive) are wanted apart from all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tail_percentile: Option<f64>,
+        /// Whether stacks of what is allocated are wanted, in the place of those of threads that run.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        allocations: bool,
     },
     /// Stop sampling and give the folded stacks; answered by [`Reply::Profiled`].
     ProfileStop,
@@ -298,6 +307,19 @@ pub struct Profiled {
     /// Why what does the work is not in this profile, where that is so: what is in it then is the load generator alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_sampled: Option<String>,
+    /// What was allocated, where that was asked for: the folded stacks then hold bytes, and no samples of running threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocations: Option<Allocations>,
+}
+
+/// What was allocated in a stretch, counted and not sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allocations {
+    /// Allocations and reallocations.
+    pub calls: u64,
+    /// The bytes that they asked for.
+    pub bytes: u64,
 }
 
 /// The innermost frame of what stands for stacks that were too many to be told apart.

@@ -246,7 +246,7 @@ const SERVICE: [&str; 5] = [
 pub const KIND_SUFFIXES: [&str; 3] = ["_response_p50", "_response_p95", "_response_p99"];
 
 /// Metrics that targets measure where operations are runs of a program: how they are shown.
-const OF_RUNS: [(&str, MetricGroup, Shown, bool); 7] = [
+const OF_RUNS: [(&str, MetricGroup, Shown, bool); 9] = [
     ("run_time", MetricGroup::Work, Shown::First, false),
     ("run_time_median", MetricGroup::Work, Shown::IfChanged, true),
     ("user_time", MetricGroup::CpuAndMemory, Shown::First, false),
@@ -254,6 +254,8 @@ const OF_RUNS: [(&str, MetricGroup, Shown, bool); 7] = [
     ("peak_memory", MetricGroup::CpuAndMemory, Shown::First, false),
     ("instructions", MetricGroup::CpuAndMemory, Shown::IfChanged, false),
     ("cycles", MetricGroup::CpuAndMemory, Shown::IfChanged, true),
+    ("allocations", MetricGroup::CpuAndMemory, Shown::IfChanged, false),
+    ("allocated_bytes", MetricGroup::CpuAndMemory, Shown::IfChanged, false),
 ];
 
 /// Where and when a report shows a metric.

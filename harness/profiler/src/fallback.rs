@@ -30,7 +30,7 @@ pub struct SignalSampler {
 /// # Errors
 /// Why this does not work either.
 pub fn start(options: &SamplerOptions, why: String) -> Result<SignalSampler, String> {
-    let &SamplerOptions { frequency_hz, off_cpu, moments, ref work } = options;
+    let &SamplerOptions { frequency_hz, off_cpu, moments, ref work, .. } = options;
     let not_sampled = match work {
         Work::Own => None,
         Work::Children => {
@@ -112,6 +112,7 @@ impl RunningSampler for SignalSampler {
             warnings,
             tail: None,
             not_sampled: self.not_sampled,
+            allocations: None,
         })
     }
 }

@@ -235,7 +235,7 @@ fn strip_beginning(functions: &mut Vec<Function>) -> bool {
 }
 
 /// The name of a thread's group: without the number that tells equals apart.
-fn thread_group(name: &str) -> String {
+pub fn thread_group(name: &str) -> String {
     let group = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let group = if group.len() < name.len() { group.trim_end_matches(['-', '_', ':', '#', '/', ' ']) } else { group };
     clean(if group.is_empty() { "thread" } else { group })

@@ -303,6 +303,7 @@ mod tests {
             warnings: Vec::new(),
             tail: None,
             not_sampled: None,
+            allocations: None,
         }
     }
 

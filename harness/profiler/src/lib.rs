@@ -8,6 +8,7 @@
 //!
 //! This crate knows stacks, and not whose work they are of or what they mean. Not here: drawing and judging. Graphs are made from the folded text, so that they can be made again from a stored run.
 
+pub mod allocations;
 pub mod fallback;
 pub mod fold;
 pub mod interned_stacks;
@@ -37,6 +38,9 @@ impl StackSampler for Sampler {
         let frequency_hz = options.frequency_hz;
         if !(1..=FREQUENCY_HZ_MAX).contains(&frequency_hz) {
             return Err(format!("a sampling frequency must be 1 to {FREQUENCY_HZ_MAX} Hz, not {frequency_hz}"));
+        }
+        if options.allocations {
+            return Ok(Box::new(allocations::start(options)?));
         }
         let fallback =
             |why: String| -> Result<Box<dyn RunningSampler>, String> { Ok(Box::new(fallback::start(options, why)?)) };

@@ -67,6 +67,18 @@ impl Registers {
         Self(values)
     }
 
+    /// Of a function that calls another: within the call, its own stack and frame pointers.
+    #[cfg(target_arch = "x86_64")]
+    pub const fn of_caller(instruction: u64, stack: u64, frame: u64) -> Self {
+        Self([frame, stack, instruction])
+    }
+
+    /// Of a function that calls another: within the call, its own stack and frame pointers.
+    #[cfg(target_arch = "aarch64")]
+    pub const fn of_caller(instruction: u64, stack: u64, frame: u64) -> Self {
+        Self([frame, instruction.wrapping_add(1), stack, instruction])
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn parts(self) -> (u64, u64, UnwindRegsNative) {
         let [bp, sp, ip] = self.0;

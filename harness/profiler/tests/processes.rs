@@ -22,7 +22,7 @@ fn turn() -> MutexGuard<'static, ()> {
 }
 
 fn options(work: Work) -> SamplerOptions {
-    SamplerOptions { frequency_hz: 1999, off_cpu: true, moments: false, work }
+    SamplerOptions { frequency_hz: 1999, off_cpu: true, moments: false, work, allocations: false }
 }
 
 /// A profile of what `run` does; `None` with the reason printed where this machine forbids it.

@@ -27,7 +27,7 @@ fn turn() -> MutexGuard<'static, ()> {
 }
 
 fn options(frequency_hz: u32, off_cpu: bool, moments: bool) -> SamplerOptions {
-    SamplerOptions { frequency_hz, off_cpu, moments, work: Work::Own }
+    SamplerOptions { frequency_hz, off_cpu, moments, work: Work::Own, allocations: false }
 }
 
 /// A sampler, or `None` with the reason printed where this machine forbids it.

@@ -28,6 +28,7 @@ fn page(name: &str) -> String {
             profiled: Some(Profiled {
                 tail: None,
                 not_sampled: None,
+                allocations: None,
                 sampler: "perf cpu-clock".to_owned(),
                 frequency_hz: 499,
                 sample_ns: 1e9 / 499.0,

@@ -49,6 +49,7 @@ fn run() -> (Run, Vec<ProfileTrial>) {
                 warnings: vec!["something is not available; do this".to_owned()],
                 tail: None,
                 not_sampled: None,
+                allocations: None,
             }),
         })
         .collect();

@@ -19,7 +19,9 @@ pub use contract::{
 pub use metric::metric;
 pub use settings::{SettingsError, Validated, typed};
 pub use typed_factory::{NoWorkload, TypedFactory};
-pub use uplift_instrument::{clock, crash_ledger, hardware_counters, stage, sync_collectors, sync_probe, timeline};
+pub use uplift_instrument::{
+    allocations, clock, crash_ledger, hardware_counters, stage, sync_collectors, sync_probe, timeline,
+};
 pub use uplift_model as model;
 pub use uplift_model::database_durability as durability;
 pub use uplift_model::seed;

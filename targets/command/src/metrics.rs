@@ -77,6 +77,14 @@ pub fn all() -> Vec<DerivedMetric> {
             "instructions of one run under callgrind, in user mode",
         ),
         gauge(
+            "allocations",
+            Unit::Count,
+            Lower,
+            Counter,
+            "calls of one run that allocate or reallocate, all descendants included",
+        ),
+        gauge("allocated_bytes", Unit::Bytes, Lower, Counter, "bytes that these calls asked for"),
+        gauge(
             "start_cost",
             Unit::Nanoseconds,
             Neither,

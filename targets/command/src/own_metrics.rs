@@ -1,7 +1,7 @@
 //! Names of the target's own metrics.
 
 /// In the order in which they are declared; values that programs print cannot have.
-pub const METRICS: [&str; 21] = [
+pub const METRICS: [&str; 23] = [
     "run_time",
     "run_time_min",
     "run_time_median",
@@ -19,6 +19,8 @@ pub const METRICS: [&str; 21] = [
     "cache_misses",
     "branch_misses",
     "callgrind_instructions",
+    "allocations",
+    "allocated_bytes",
     "start_cost",
     "sync_call_cost",
     "nonzero_exits",

@@ -82,6 +82,8 @@ impl Default for Workload {
 pub enum Count {
     /// Instructions, by callgrind of valgrind.
     Instructions,
+    /// Calls that allocate and the bytes that they ask for, by a preloaded library.
+    Allocations,
 }
 
 /// What must come of every run; where it does not, the variants are not comparable.

@@ -1,10 +1,13 @@
 //! The target: runs of one command, prepared, carried out and cleaned up.
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command};
+mod apart;
+
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
-    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target, TargetError, clock,
+    Batch, Check, Client, Drain, Durability, OpenContext, Outcome, Samples, SettingsError, Target, TargetError,
+    allocations, clock,
     crash_ledger::{End, LedgerWriter},
     hardware_counters::{Counter, EVENTS, Reading},
     ledger_of,
@@ -13,14 +16,14 @@ use uplift_sdk::{
     timeline::EventLog,
 };
 
+use self::apart::Apart;
 use crate::{
-    callgrind,
     capture::digest_of,
     empty_program,
     invocation::{Streams, Surroundings},
     outcome::Outcomes,
     run::{Watch, ending, prepare_agent, run, spawn},
-    settings::{Count, Settings, Workload},
+    settings::{Settings, Workload},
     words::{Placeholders, wants_data},
 };
 
@@ -56,7 +59,7 @@ pub fn open(workload: Workload, settings: Settings, context: OpenContext) -> Res
         program: String::new(),
         outcomes: Mutex::default(),
         ready: Mutex::default(),
-        instructions: Mutex::new(Err("callgrind counts where it is asked to: --count instructions".to_owned())),
+        apart: Mutex::default(),
         torn_down: Mutex::new(true),
         no_counter: Mutex::default(),
         ledger: context.ledger,
@@ -88,7 +91,7 @@ struct Commands {
     events: EventLog,
     outcomes: Mutex<Outcomes>,
     ready: Mutex<Ready>,
-    instructions: Mutex<Result<u64, String>>,
+    apart: Mutex<Apart>,
     torn_down: Mutex<bool>,
     /// Counters of the CPU that are not available, and why.
     no_counter: Mutex<Vec<(&'static str, String)>>,
@@ -215,7 +218,7 @@ impl Commands {
         let Some(number) = lock(&self.ready).prepared.take() else { return };
         let line = &self.settings.command;
         self.with_placeholders(number, |filled| {
-            let command = match self.surroundings.command(line, filled, self.streams()) {
+            let mut command = match self.surroundings.command(line, filled, self.streams()) {
                 Ok(command) => command,
                 Err(why) => {
                     lock(&self.outcomes).failure = Some(format!("run {number} of `{line}`: {why}"));
@@ -229,7 +232,13 @@ impl Commands {
             let collector = self.collector.as_ref().filter(|_| !measures);
             let ended = run(watch, || match collector {
                 Some(collector) => collector.spawn(command),
-                None => spawn(command),
+                None => {
+                    // Only while a profile of what is allocated is taken.
+                    if let Some(log) = allocations::of_children() {
+                        log.preload_into(&mut command).map_err(io::Error::other)?;
+                    }
+                    spawn(command)
+                }
             });
             lock(&self.ready).dirty = Some(number);
             let mut outcomes = lock(&self.outcomes);
@@ -259,46 +268,6 @@ impl Commands {
         let digest = fs::read(&path)
             .map_or_else(|error| format!("not readable: {error}"), |bytes| digest_of(&bytes));
         Ok(format!("{} ({digest})", shown.display()))
-    }
-
-    /// One more run, under callgrind.
-    fn count_instructions(&self) -> Result<u64, String> {
-        callgrind::available()?;
-        self.make_ready();
-        let Some(number) = lock(&self.ready).prepared.take() else {
-            return Err(lock(&self.outcomes).failure.clone().unwrap_or_default());
-        };
-        lock(&self.ready).dirty = Some(number);
-        self.with_placeholders(number, |filled| {
-            let plain = self.surroundings.command(&self.settings.command, filled, self.streams())?;
-            let mut command = callgrind::wrap(&plain, &self.data_root);
-            self.redirect(&mut command, filled)?;
-            let watch = Watch { timeout: self.workload.timeout.0, keeps_stdout: false };
-            let ended =
-                run(watch, || command.spawn()).map_err(|error| format!("valgrind could not be started: {error}"))?;
-            let (code, words) = ending(ended.status);
-            if !self.workload.expect.allows(code) && !self.workload.ignore_failure {
-                return Err(format!("the run under callgrind ended with {words}: {}", ended.stderr.end()));
-            }
-            callgrind::collect(&self.data_root)
-                .map_err(|error| format!("the counts of callgrind cannot be read: {error}"))
-        })
-    }
-
-    /// Gives a wrapping command the streams of the wrapped one.
-    fn redirect(&self, command: &mut Command, filled: &Placeholders<'_>) -> Result<(), String> {
-        use std::process::Stdio;
-        command.stdin(match &self.workload.input {
-            None => Stdio::null(),
-            Some(input) => {
-                let input = filled.fill(input);
-                fs::File::open(self.surroundings.here(&input))
-                    .map_err(|error| format!("the input `{input}` cannot be opened: {error}"))?
-                    .into()
-            }
-        });
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        Ok(())
     }
 
     fn set_torn_down(&self, done: bool) -> bool {
@@ -398,9 +367,7 @@ impl Target for Commands {
     }
 
     fn drain(&self) -> Result<Drain, TargetError> {
-        if self.workload.count.contains(&Count::Instructions) {
-            *lock(&self.instructions) = self.count_instructions();
-        }
+        self.count_apart();
         self.tear_down().map_err(|why| TargetError::engine("tearing down", why))?;
         let left_behind = lock(&self.outcomes).left_behind();
         if !left_behind.is_empty() {
@@ -427,10 +394,7 @@ impl Target for Commands {
                 Err(reason) => samples.absent(name, reason.clone()),
             }
         }
-        match &*lock(&self.instructions) {
-            Ok(count) => samples.gauge("callgrind_instructions", *count as f64),
-            Err(reason) => samples.absent("callgrind_instructions", reason.clone()),
-        }
+        lock(&self.apart).sample(samples);
         for (name, reason) in lock(&self.no_counter).iter() {
             samples.absent(*name, reason.clone());
         }

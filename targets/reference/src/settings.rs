@@ -54,6 +54,8 @@ pub struct Settings {
     pub fault_after: u64,
     /// Threads that compute while the target should be idle, for the harness's own tests.
     pub busy_threads: u32,
+    /// Blocks of 64 bytes that each operation allocates and frees, in three functions that share them 70/20/10.
+    pub allocations_per_op: u32,
     /// A value that changes nothing, so that variants can differ in a setting that has no effect.
     pub label: String,
 }
@@ -69,6 +71,7 @@ impl Default for Settings {
             fault: Fault::None,
             fault_after: 100,
             busy_threads: 0,
+            allocations_per_op: 0,
             label: String::new(),
         }
     }

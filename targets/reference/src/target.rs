@@ -201,6 +201,7 @@ impl ReferenceClient<'_> {
             self.done_steps += steps;
             self.clock.leave();
         }
+        work::allocate(self.target.settings.allocations_per_op);
     }
 
     fn tell(&mut self) {

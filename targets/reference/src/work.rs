@@ -41,3 +41,36 @@ fn reference_work_twenty(count: u64, seed: u64) -> u64 {
 fn reference_work_ten(count: u64, seed: u64) -> u64 {
     black_box(steps(count, seed, 0x9e37_79b9_7f4a_7c15))
 }
+
+/// Allocates `blocks` blocks of 64 bytes, split over three functions as steps are.
+pub fn allocate(blocks: u32) {
+    if blocks == 0 {
+        return;
+    }
+    let part = |share: u32| blocks * share / 100;
+    reference_allocate_seventy(part(SPLIT[0]));
+    reference_allocate_twenty(part(SPLIT[1]));
+    reference_allocate_ten(part(SPLIT[2]));
+}
+
+#[inline(always)]
+fn blocks(count: u32, value: u8) {
+    for _ in 0..count {
+        black_box(Box::new([value; 64]));
+    }
+}
+
+#[inline(never)]
+fn reference_allocate_seventy(count: u32) {
+    blocks(black_box(count), 70);
+}
+
+#[inline(never)]
+fn reference_allocate_twenty(count: u32) {
+    blocks(black_box(count), 20);
+}
+
+#[inline(never)]
+fn reference_allocate_ten(count: u32) {
+    blocks(black_box(count), 10);
+}

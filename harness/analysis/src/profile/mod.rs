@@ -4,6 +4,7 @@
 //! proportion is. Samples of one thread are not quite independent of each other, and trials differ; the intervals cover
 //! neither.
 
+pub mod allocations;
 pub mod category;
 pub mod differential;
 pub mod folded;
@@ -20,6 +21,7 @@ use uplift_model::{
 };
 
 pub use self::{
+    allocations::{Allocated, allocations_by_variant},
     category::{Category, CategoryShare, categories, kernel_share, syscall_share},
     differential::{CategoryMove, FunctionMove, category_moves, function_moves},
     folded::{FoldedError, Stack},
@@ -97,13 +99,24 @@ impl Profile {
     }
 }
 
-/// The successful profile trials of a scenario by variant, each in the order of its repetitions.
+/// The successful profile trials of a scenario by variant, each in the order of its repetitions; those whose stacks hold
+/// time.
 pub fn by_variant<'a>(profiles: &'a [ProfileTrial], scenario: &str) -> BTreeMap<&'a str, Vec<&'a Profiled>> {
+    by_variant_of(profiles, scenario, false)
+}
+
+fn by_variant_of<'a>(
+    profiles: &'a [ProfileTrial],
+    scenario: &str,
+    of_allocations: bool,
+) -> BTreeMap<&'a str, Vec<&'a Profiled>> {
     let mut sorted: Vec<&ProfileTrial> = profiles.iter().filter(|profile| profile.trial.scenario == scenario).collect();
     sorted.sort_by_key(|profile| profile.trial.block);
     let mut variants: BTreeMap<&str, Vec<&Profiled>> = BTreeMap::new();
     for profile in sorted {
-        if let (true, Some(profiled)) = (profile.trial.succeeded(), &profile.profiled) {
+        if let (true, Some(profiled)) = (profile.trial.succeeded(), &profile.profiled)
+            && profiled.allocations.is_some() == of_allocations
+        {
             variants.entry(&profile.trial.variant).or_default().push(profiled);
         }
     }

@@ -198,6 +198,7 @@ mod tests {
             folded: "client;docdb::apply 12\nflusher;docdb::flush 4\n".to_owned(),
             folded_off_cpu: None,
             not_sampled: None,
+            allocations: None,
             lost: Some(0),
             symbolised_share: 1.0,
             kernel_frames: true,

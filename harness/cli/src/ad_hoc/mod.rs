@@ -18,6 +18,7 @@ use crate::{
     args::{CommandArgs, PlaceArgs, TrialArgs},
     catalogue::{self, Entry},
     error::CliError,
+    other_tools,
     output::Terminal,
     revisions, scenario_files,
 };
@@ -70,10 +71,26 @@ pub fn resolve(
             "give one of them",
         ));
     }
+    if args.duration.is_some() && (trials.budget.is_some() || trials.blocks.is_some() || trials.quick) {
+        return Err(CliError::usage(
+            "--duration says how long each program runs, and so do --budget, --blocks and --quick",
+            "give one of them",
+        ));
+    }
+    if args.stdout.as_deref() == Some("inherit") {
+        return Err(CliError::usage(
+            "--output inherit: what programs print would stand between the results",
+            "write `null`, `pipe`, or a file (`./inherit` is one)",
+        ));
+    }
     let programs = programs(args)?;
     let variants: Vec<String> = programs.iter().map(|program| program.name.clone()).collect();
     let mut trials = trials.clone();
     let mut rounds = ROUNDS;
+    if let Some(each) = args.duration {
+        let all = each.0.saturating_mul(u32::try_from(programs.len()).unwrap_or(u32::MAX));
+        trials.budget = Some(HumanDuration(all));
+    }
     if let Some(runs) = args.runs {
         let (blocks, each) = blocks_of(runs);
         if blocks * each != runs {
@@ -187,7 +204,7 @@ fn between(fewest: Option<u32>, most: Option<u32>) -> Result<(Option<u32>, i64),
 fn text(args: &CommandArgs, programs: &[Program], rounds: i64) -> Result<String, CliError> {
     let mut workload = Table::new();
     let strings = [
-        ("shell", &args.shell),
+        ("shell", &args.shell.as_deref().and_then(other_tools::shell).map(str::to_owned)),
         ("cleanup", &args.cleanup),
         ("setup", &args.setup),
         ("teardown", &args.teardown),

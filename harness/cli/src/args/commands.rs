@@ -57,11 +57,14 @@ pub struct CommandArgs {
     /// At most so many runs of each program
     #[arg(short = 'M', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "cmd", conflicts_with = "runs")]
     pub max_runs: Option<u32>,
+    /// Time for the runs of each program, in milliseconds or as 5s [default: until it is decided]
+    #[arg(short = 'd', long, value_name = "DURATION", value_parser = milliseconds, requires = "cmd", conflicts_with = "runs")]
+    pub duration: Option<HumanDuration>,
     /// Runs at the beginning of each block that are not timed [default: 1]
     #[arg(short = 'w', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "cmd")]
     pub warmup: Option<u32>,
     /// Take runs with another exit status than 0 like others
-    #[arg(short = 'i', long, visible_alias = "allow-failures", requires = "cmd")]
+    #[arg(short = 'i', short_alias = 'f', long, visible_alias = "allow-failures", requires = "cmd")]
     pub ignore_failure: bool,
     /// The longest that one run may take [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = budget, requires = "cmd")]
@@ -92,8 +95,10 @@ pub struct CommandArgs {
     /// How sync calls are counted
     #[arg(long, value_name = "COLLECTOR", value_parser = ["auto", "seccomp", "tracepoint", "preload", "off"], requires = "cmd")]
     pub sync_collector: Option<String>,
-    /// Count in one more run of each block: `instructions` by callgrind
-    #[arg(long, value_name = "WHAT", value_parser = ["instructions"], requires = "cmd")]
+    /// Count in one more run of each block: `instructions` by callgrind, `allocations` by a preloaded library
+    ///
+    /// May be given several times. What variants of a scenario allocate is told by `--profile allocations`.
+    #[arg(long, value_name = "WHAT", value_parser = ["instructions", "allocations"], requires = "cmd")]
     pub count: Vec<String>,
     /// Build this revision of the repository and compare with it
     ///
@@ -124,6 +129,14 @@ impl CommandArgs {
             ));
         }
         Ok(())
+    }
+}
+
+/// A time, which a plain number says in milliseconds as poop has it.
+fn milliseconds(text: &str) -> Result<HumanDuration, String> {
+    match text.parse::<u64>() {
+        Ok(number) => budget(&format!("{number}ms")),
+        Err(_) => budget(text),
     }
 }
 

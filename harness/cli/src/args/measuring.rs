@@ -160,6 +160,9 @@ pub struct ProfileArgs {
     /// What to sample
     #[arg(long, value_enum, default_value_t = ProfileMode::Full)]
     pub mode: ProfileMode,
+    /// Count and sample what is allocated, the same as `--mode allocations`
+    #[arg(long, conflicts_with_all = ["mode", "tail", "cost"])]
+    pub allocations: bool,
     /// How stacks are sampled.
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -175,6 +178,13 @@ pub struct ProfileArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+impl ProfileArgs {
+    /// What is sampled.
+    pub const fn mode(&self) -> ProfileMode {
+        if self.allocations { ProfileMode::Allocations } else { self.mode }
+    }
 }
 
 /// `saturate`.

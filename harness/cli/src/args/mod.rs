@@ -126,6 +126,7 @@ pub enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set.
     Auto,
     /// Always.
+    #[value(alias = "ansi")]
     Always,
     /// Never.
     Never,

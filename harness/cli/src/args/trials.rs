@@ -173,6 +173,8 @@ pub enum ProfileMode {
     Cpu,
     /// Threads that run and threads that wait.
     Full,
+    /// What is allocated: calls and bytes, and the stacks with which it is.
+    Allocations,
 }
 
 /// How stacks are sampled.
@@ -200,7 +202,12 @@ impl SamplingArgs {
 
     /// How agents are to be sampled.
     pub fn sampling(&self, mode: ProfileMode) -> Sampling {
-        Sampling { frequency_hz: self.frequency, off_cpu: mode == ProfileMode::Full, tail_percentile: self.tail }
+        Sampling {
+            frequency_hz: self.frequency,
+            off_cpu: mode == ProfileMode::Full,
+            tail_percentile: self.tail,
+            allocations: mode == ProfileMode::Allocations,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     cuts::beside,
     error::{CliError, pointer, suggestion},
     finished::Finished,
+    other_tools,
     output::{Terminal, render_cuts, render_with},
     revisions,
     session::{Profiling, Session},
@@ -102,7 +103,7 @@ fn measure_commands(
     if !args.baseline.is_empty() {
         return Err(CliError::usage(
             format!("`{}` is a variant, and --cmd names programs", args.baseline),
-            "give either two variants or two --cmd; a blank in a command must be quoted",
+            "give either two variants or two --cmd; a blank in a command must be quoted, and a shell is named as --shell=bash",
         ));
     }
     let AdHoc { mut entry, variants, trials } = found;
@@ -169,6 +170,12 @@ fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<Str
     }
     if chosen.is_empty() {
         for wanted in [&args.baseline, &args.candidate] {
+            if !all.contains(wanted) && other_tools::is_program(wanted) {
+                return Err(CliError::usage(
+                    format!("`{wanted}` is a program, and variants of scenarios have names"),
+                    "name each program with --cmd: `uplift compare --cmd './old --x' --cmd './new --x'`",
+                ));
+            }
             if !all.contains(wanted) {
                 return Err(CliError::usage(
                     format!("no scenario has a variant `{wanted}`"),

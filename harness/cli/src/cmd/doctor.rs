@@ -325,7 +325,8 @@ fn kernel_symbols() -> Finding {
 
 /// The sampler that profiles here, tried.
 fn profiler() -> Finding {
-    let options = SamplerOptions { frequency_hz: 99, off_cpu: true, moments: false, work: Work::Own };
+    let options =
+        SamplerOptions { frequency_hz: 99, off_cpu: true, moments: false, work: Work::Own, allocations: false };
     match uplift_profiler::Sampler.start(&options) {
         Ok(running) => {
             let (name, warnings) = (running.name(), running.warnings());

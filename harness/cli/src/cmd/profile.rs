@@ -16,8 +16,15 @@ use crate::{
 /// Samples the variants and prints where their time went.
 pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     args.commands.check()?;
-    if args.mode == ProfileMode::Off {
+    let mode = args.mode();
+    if mode == ProfileMode::Off {
         return Err(CliError::usage("--mode off profiles nothing", "use `uplift run` to measure without sampling"));
+    }
+    if mode == ProfileMode::Allocations && (args.sampling.tail.is_some() || args.cost) {
+        return Err(CliError::usage(
+            "--tail and --cost are about time, and --mode allocations is about memory",
+            "leave them out, or sample time with --mode full",
+        ));
     }
     if args.against.as_ref() == Some(&args.variant) {
         return Err(CliError::usage(
@@ -44,9 +51,9 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
         blocks: None,
         history: true,
         profiling: if args.cost {
-            Profiling::Cost(args.sampling.sampling(args.mode))
+            Profiling::Cost(args.sampling.sampling(mode))
         } else {
-            Profiling::Only(args.sampling.plan(args.mode))
+            Profiling::Only(args.sampling.plan(mode))
         },
         terminal,
     }

@@ -387,7 +387,7 @@ fn instructions_are_counted_where_valgrind_is() {
     assert!(few[0] > 10_000.0 && many[0] > 1.2 * few[0], "{few:?} {many:?}");
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .arg("-C")
         .arg(folder)

@@ -90,6 +90,7 @@ impl Bench {
             label: label.to_owned(),
             pair: label.to_owned(),
             memory_bytes_max: 256 << 20,
+            counts_allocations: false,
         }
     }
 

@@ -44,6 +44,7 @@ fn no_engine_is_said_with_the_remedy() {
         label: "it".to_owned(),
         pair: "it".to_owned(),
         memory_bytes_max: 1 << 30,
+        counts_allocations: false,
     };
     let failure = launcher.start(&order).err().unwrap();
     assert_eq!(failure.kind, FailureKind::Unavailable, "a scenario that asks for one is skipped");

@@ -258,6 +258,7 @@ fn start(context: &CutContext<'_>, data: &Path, what: &str) -> Result<AgentConne
         label: format!("{}-{}-{what}", context.scenario.name, context.arm.name).replace('/', "-"),
         pair: context.scenario.name.clone(),
         memory_bytes_max: context.arm.memory_bytes_max,
+        counts_allocations: false,
     })?;
     let timeout = context.scenario.trial.timeout.0;
     let agent = AgentConnection::open(handle, context.interrupt.clone(), context.arm.memory_bytes_max, timeout)?;

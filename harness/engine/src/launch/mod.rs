@@ -46,6 +46,9 @@ pub struct LaunchOrder {
     pub pair: String,
     /// The most memory that the agent may use before it is killed.
     pub memory_bytes_max: u64,
+    /// Whether it must be able to count what it allocates. A launcher that cannot do that starts the agent without it, and
+    /// the agent says so when it is asked to count.
+    pub counts_allocations: bool,
 }
 
 /// An agent that was started. Dropping it kills it and everything it started.

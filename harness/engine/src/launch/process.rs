@@ -13,7 +13,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use uplift_model::trial::{Failure, FailureKind};
+use uplift_model::{
+    protocol::{ALLOCATIONS_OF_AGENT, ALLOCATIONS_VARIABLE},
+    trial::{Failure, FailureKind},
+};
 
 use super::{
     AgentHandle, Exit, Launch, LaunchOrder,
@@ -54,6 +57,9 @@ impl Launch for ProcessLauncher {
         let mark = family::new_mark();
         command.arg("agent").env(MARK, &mark).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if order.counts_allocations {
+            command.env(ALLOCATIONS_VARIABLE, ALLOCATIONS_OF_AGENT);
+        }
         let data_dir = spoken(&mut command, &binary, &order.data_dir)?;
         // SAFETY: prctl is async-signal-safe and touches only the new process.
         unsafe {

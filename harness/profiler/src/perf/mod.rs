@@ -108,7 +108,7 @@ pub fn start(options: &SamplerOptions) -> Result<PerfSampler, String> {
 /// # Errors
 /// As [`start`].
 pub fn start_with(pages: &[usize], options: &SamplerOptions) -> Result<PerfSampler, String> {
-    let &SamplerOptions { frequency_hz, off_cpu, moments, ref work } = options;
+    let &SamplerOptions { frequency_hz, off_cpu, moments, ref work, .. } = options;
     event::raise_file_limit();
     let mut warnings = Vec::new();
     let kernel = may_see_kernel()?;
@@ -429,6 +429,7 @@ impl RunningSampler for PerfSampler {
             warnings,
             tail: texts.tail,
             not_sampled: self.not_sampled,
+            allocations: None,
         })
     }
 }

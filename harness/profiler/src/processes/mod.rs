@@ -90,6 +90,15 @@ impl Processes {
         self.spaces.insert(pid, space);
     }
 
+    /// Takes in the mappings that process `pid` had, as a process of the number `key`.
+    pub fn adopt_maps(&mut self, key: u32, pid: u32, name: &str, text: &str) {
+        let mut space = Space { name: name.to_owned(), ..Space::default() };
+        for mapping in maps::parse(text) {
+            self.place(&mut space, pid, &mapping, 0);
+        }
+        self.spaces.insert(key, space);
+    }
+
     /// A process mapped code.
     pub fn map(&mut self, mapped: &Mapped) {
         if mapped.pid == self.own {
@@ -171,6 +180,11 @@ impl Processes {
             Some(thread) => format!("{}: {thread}", space.name),
             None => space.name.clone(),
         };
+        self.group_named(name)
+    }
+
+    /// The number of the group of that name.
+    pub fn group_named(&mut self, name: String) -> u32 {
         let next = GROUPS_FROM + self.groups.len() as u32;
         match self.group_numbers.get(&name) {
             Some(&known) => known,

@@ -170,6 +170,23 @@ pub fn before(what: &str, sampler: &str, text: &str) -> io::Result<Vec<u8>> {
     draw(&mut options, &swapped(text))
 }
 
+/// Two profiles in thousandths of a byte for each operation, frames as wide as they are in the second, or with `before` as
+/// they are in the first.
+///
+/// # Errors
+/// Where there is nothing to draw.
+pub fn bytes(what: &str, before: bool, text: &str) -> io::Result<Vec<u8>> {
+    let when = if before {
+        "before the change, red will grow, blue will shrink"
+    } else {
+        "after the change, red grew, blue shrank"
+    };
+    let mut options = options(what, &format!("bytes allocated for each operation; widths {when}"), "B/op");
+    options.factor = 1e-3;
+    options.negate_differentials = before;
+    if before { draw(&mut options, &swapped(text)) } else { draw(&mut options, text) }
+}
+
 /// `stack a b` → `stack b a`.
 fn swapped(text: &str) -> String {
     text.lines()

@@ -1,5 +1,6 @@
 //! Everything that is drawn from profile trials: graphs, files for other tools, and the sections of the report.
 
+pub mod allocations;
 pub mod firefox;
 pub mod flamegraph;
 pub mod pprof;
@@ -156,6 +157,7 @@ pub fn artifacts(run: &Run, profiles: &[ProfileTrial]) -> Result<Vec<Artifact>, 
         if let [baseline, candidate, ..] = drawn.as_slice() {
             of_pair(baseline, candidate, &mut files)?;
         }
+        allocations::artifacts(profiles, planned, &mut files)?;
     }
     Ok(files)
 }

@@ -46,6 +46,7 @@ pub fn section(profiles: &[ProfileTrial], planned: &PlannedScenario) -> Section 
     if let [baseline, candidate, ..] = drawn.as_slice() {
         section.part(moves(baseline, candidate, &planned.unit_of_work));
     }
+    super::allocations::add(profiles, planned, &mut section);
     section
 }
 
@@ -399,7 +400,11 @@ pub fn json(profiles: &[ProfileTrial], planned: &PlannedScenario) -> serde_json:
             })
         })
         .collect();
-    serde_json::json!({ "scenario": planned.scenario.name, "variants": variants })
+    let mut json = serde_json::json!({ "scenario": planned.scenario.name, "variants": variants });
+    if let Some(allocations) = super::allocations::json(profiles, planned) {
+        json["allocations"] = allocations;
+    }
+    json
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ impl Talk {
             label: "agent-check".to_owned(),
             pair: "agent-check".to_owned(),
             memory_bytes_max: u64::MAX,
+            counts_allocations: false,
         };
         let mut handle = ProcessLauncher::default().start(&order).map_err(|failure| {
             let _ = fs::remove_dir(&folder);
