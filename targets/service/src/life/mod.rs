@@ -187,6 +187,7 @@ impl Service {
         let server = Server::start(&home.data, &settings).map_err(|error| match error {
             ServiceError::Unavailable { state, remedy } => {
                 TargetError::new("looking for PostgreSQL", TargetErrorKind::Unavailable { state, remedy })
+                    .missing("postgres")
             }
             ServiceError::Failed { context, message } => TargetError::engine(context, message),
         })?;
