@@ -26,6 +26,7 @@ mod progress;
 mod quick;
 mod revisions;
 mod scenario_files;
+mod search_pages;
 mod session;
 
 use std::process::ExitCode;

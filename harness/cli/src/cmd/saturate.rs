@@ -7,19 +7,16 @@
 mod found;
 
 use std::{
-    fs,
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
 use uplift_analysis::saturation::{SLICES_MIN, Search};
-use uplift_engine::store::write_whole;
 use uplift_model::{
     duration::HumanDuration,
     run::Intent,
     scenario::{Interleave, Load},
 };
-use uplift_report::render::{html, markdown};
 use uplift_sdk::TargetFactory;
 
 use self::found::{Found, Step};
@@ -29,9 +26,12 @@ use crate::{
     error::{CliError, suggestion},
     exit,
     output::Terminal,
+    search_pages::{SearchPages, lacking, read_record},
     session::{Profiling, Session, utc},
 };
 
+/// What a search leaves.
+pub const RECORD_FILE: &str = "saturation.json";
 /// The most rates of one search.
 const STEPS_MAX: u32 = 24;
 /// What set-up, drain and check of a trial are thought to take, for the time that is shown.
@@ -80,28 +80,41 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
     };
     let found =
         Found { scenario: &searching.entry.scenario.name, variant: &args.variant, sustained, diverged, steps, half };
-    write(&folder.join("saturation.json"), &found.json())?;
-    let document = found.document();
-    write(&folder.join("saturation.md"), &markdown::document(&document))?;
-    write(
-        &folder.join("saturation.html"),
-        &html::page(&document, &[], "a search for the highest rate that is sustained"),
-    )?;
+    let pages = pages(&found);
+    let page = pages.write(&folder)?;
     match args.format {
-        Format::Json => terminal.print(&found.json()),
-        format => terminal.show(&document, format, false),
+        Format::Json => terminal.print(&pages.json),
+        format => terminal.show(&pages.document, format, false),
     }
-    terminal.say_report(&folder.join("saturation.html"));
+    terminal.say_report(&page);
     Ok(if sustained.is_some() { exit::OK } else { exit::FAILED })
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
-            .map_err(|error| CliError::environment(format!("could not create `{}`: {error}", folder.display()), ""))?;
+fn pages(found: &Found<'_>) -> SearchPages {
+    SearchPages {
+        stem: "saturation",
+        json: found.json(),
+        document: found.document(),
+        plots: Vec::new(),
+        about: "a search for the highest rate that is sustained",
     }
-    write_whole(path, text.as_bytes())
-        .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", path.display()), ""))
+}
+
+/// The pages of a search whose folder this is.
+pub fn rebuild(folder: &Path) -> Result<SearchPages, CliError> {
+    let record = read_record(folder, RECORD_FILE)?;
+    let lacking = |what: &str| lacking(folder, RECORD_FILE, what);
+    let steps = record["steps"].as_array().ok_or_else(|| lacking("the rates that were tried"))?;
+    let steps: Result<Vec<Step>, String> = steps.iter().map(Step::stored).collect();
+    let half = Some(&record["half"]).filter(|half| !half.is_null()).map(Step::stored).transpose();
+    Ok(pages(&Found {
+        scenario: record["scenario"].as_str().ok_or_else(|| lacking("the scenario"))?,
+        variant: record["variant"].as_str().ok_or_else(|| lacking("the variant"))?,
+        sustained: record["sustained"].as_f64(),
+        diverged: record["diverged"].as_f64(),
+        steps: steps.map_err(|what| lacking(&what))?,
+        half: half.map_err(|what| lacking(&what))?,
+    }))
 }
 
 fn chosen(args: &SaturateArgs, targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {

@@ -12,6 +12,7 @@ mod docker;
 mod doctor_fix;
 mod engines;
 mod faults;
+mod gates;
 mod installed;
 mod long_runs;
 mod new_crate;

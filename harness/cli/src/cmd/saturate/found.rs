@@ -1,5 +1,7 @@
 //! What a search for saturation found, in words, tables and JSON.
 
+mod stored;
+
 use std::time::Duration;
 
 use serde_json::json;
