@@ -9,7 +9,9 @@ use uplift_model::{
     verdict::Status,
 };
 
-use crate::exit;
+use uplift_report::{ReportInput, build};
+
+use crate::{exit, output::Terminal};
 
 /// A run that was carried out.
 pub struct Finished {
@@ -54,6 +56,16 @@ impl Finished {
         } else {
             exit::OK
         }
+    }
+
+    /// Says what became of it, and where its report is.
+    pub fn say_end(&self, terminal: &Terminal) {
+        let (run, trials) = (&self.run, &self.trials);
+        let input = ReportInput { run, trials, profiles: &self.profiles, verdicts: self.verdicts.as_ref() };
+        if let Some(line) = build::closing(&input) {
+            terminal.say(&line);
+        }
+        terminal.say_report(&self.directory.join("report.html"));
     }
 
     /// Whether a scenario was skipped for want of a service of the list.

@@ -13,12 +13,14 @@ mod budget;
 mod catalogue;
 mod cmd;
 mod cuts;
+mod dry_run;
 mod error;
 mod external;
 mod finished;
 mod help;
 mod import;
 mod launchers;
+mod live;
 mod output;
 mod overrides;
 mod power;
@@ -111,7 +113,9 @@ pub fn main_with(
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            terminal.complain(&error);
+            if !error.is_no_error() {
+                terminal.complain(&error);
+            }
             ExitCode::from(error.exit)
         }
     }

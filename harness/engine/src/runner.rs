@@ -83,6 +83,8 @@ pub enum Progress<'a> {
         blocks_max: u32,
         /// Time left of the scenario's budget.
         left: Duration,
+        /// The scenario's trials so far.
+        trials: &'a [Trial],
     },
     /// The profile trials of a scenario begin.
     ProfilingStarted {
@@ -356,6 +358,7 @@ impl Engine<'_> {
                 block: block - 1,
                 blocks_max: affordable,
                 left: budget.saturating_sub(elapsed),
+                trials: &trials[first_trial..],
             });
             if let Some(blocks) = order.blocks {
                 if block >= blocks {

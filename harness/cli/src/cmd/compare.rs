@@ -42,7 +42,7 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
     if !cuts.is_empty() && args.how.format == Format::Table {
         terminal.print(&render_cuts(&finished.run, &cuts, args.how.format, terminal.style(args.how.all_metrics))?);
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
 

@@ -64,7 +64,7 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
         }
     }
     tell_github(&input, &rows, terminal);
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(code(finished.exit(), &rows, args.strict))
 }
 

@@ -79,7 +79,7 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
     .execute()?;
     let text = render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?;
     terminal.print(&text);
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
 
@@ -113,6 +113,6 @@ fn rank(args: &RunArgs, found: AdHoc, terminal: &Terminal) -> Result<u8, CliErro
             _ => terminal.show(&Document::of(section), args.format, false),
         }
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
