@@ -23,6 +23,7 @@ mod plan;
 mod profile;
 mod reference_runs;
 mod saturate;
+mod site;
 mod stored;
 mod strangers;
 mod terminal;
