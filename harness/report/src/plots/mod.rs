@@ -5,8 +5,10 @@ pub mod canvas;
 pub mod chart;
 
 mod change;
+mod heat;
 mod latency;
 mod meanwhile;
+mod pairs;
 mod plot;
 mod timeline;
 
@@ -66,12 +68,18 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         Intent::Ledger { .. } => verdict.and_then(crate::build::ledger::plot),
         _ => None,
     };
+    let pairs = match &input.run.intent {
+        Intent::Compare { baseline, candidate } => pairs::plot(planned, input.trials, baseline, candidate),
+        _ => None,
+    };
     [
         special,
         verdict.and_then(change::plot),
         latency::plot(&scenario.name, &responses, open).map(|plot| plot.without(&left_out)),
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
         meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
+        heat::plot(&scenario.name, &trials, scenario.trial.interleave),
+        pairs,
     ]
     .into_iter()
     .flatten()
