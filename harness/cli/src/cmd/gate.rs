@@ -163,8 +163,10 @@ fn resolve(
             });
         }
     }
-    let builds = reference.map(|reference| base_build::build(reference, terminal)).transpose()?;
-    let (baseline, candidate) = match &builds {
+    // A plan needs no build.
+    let builds = reference.filter(|_| !args.how.trials.setup.dry_run);
+    let builds = builds.map(|reference| base_build::build(reference, terminal)).transpose()?;
+    let (baseline, candidate) = match reference {
         Some(_) => (args.variant.clone(), args.variant.clone()),
         None if names.len() >= 2 => {
             let baseline = names.remove(0);

@@ -61,7 +61,8 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
             ),
         ));
     }
-    for (entry, variants) in &mut scenarios {
+    // A plan needs no build.
+    for (entry, variants) in scenarios.iter_mut().filter(|_| !args.trials.setup.dry_run) {
         revisions::prepare(entry, variants, terminal)?;
     }
     let finished = Session {

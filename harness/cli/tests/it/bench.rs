@@ -48,7 +48,7 @@ impl Bench {
         }
         self.uplift(&["report", folder.to_str().unwrap()]).code(0);
         for (name, before) in files.iter().zip(before) {
-            assert!(read(&name) == before, "{name} is another one");
+            assert!(read(name) == before, "{name} is another one");
         }
     }
 

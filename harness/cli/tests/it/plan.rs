@@ -11,8 +11,10 @@ fn a_plan_is_printed_and_nothing_is_written() {
         (&["compare", "baseline", "same", "reference/steady"][..], "until decided"),
         (&["compare", "baseline", "same", "reference/steady", "--quick"][..], "under load"),
         (&["run", "reference/steady", "--variant", "baseline"][..], "1 scenario"),
-        (&["sweep", "reference/steady", "--param", "work=1000,2000"][..], "reference/steady"),
+        (&["sweep", "reference/steady", "--param", "slowdown_percent=0,5"][..], "reference/steady"),
         (&["calibrate", "reference/steady"][..], "reference/steady"),
+        (&["gate", "baseline", "same", "reference/steady", "--floor", "1m"][..], "until decided"),
+        (&["crash", "docdb/crud", "--variant", "optimized"][..], "cuts of each of optimized"),
         (&["saturate", "reference/stall", "--variant", "calm"][..], "reference/stall"),
     ] {
         let bench = Bench::new();
