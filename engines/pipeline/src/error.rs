@@ -65,6 +65,8 @@ pub enum ErrorKind {
         state: String,
         /// What the user can do.
         remedy: String,
+        /// The service that is missing, where one is.
+        missing: Option<&'static str>,
     },
 }
 

@@ -36,7 +36,7 @@ pub fn job(
             "transform_engine = \"sql\": DataFusion is not in this build",
             "build it in with `cargo run --features sql -- …`, which takes minutes the first time",
         );
-        let kind = ErrorKind::Unavailable { state: state.to_owned(), remedy: remedy.to_owned() };
+        let kind = ErrorKind::Unavailable { state: state.to_owned(), remedy: remedy.to_owned(), missing: None };
         return Err(PipelineError::new("preparing the transform", kind));
     }
     let wasm = transforms && settings.transform_engine == TransformEngine::Wasm;

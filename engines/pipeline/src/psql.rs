@@ -46,7 +46,7 @@ impl Psql {
         let context = "finding `psql`";
         let program = Server::psql().map_err(|error| match error {
             uplift_postgres_service::ServiceError::Unavailable { state, remedy } => {
-                PipelineError::new(context, ErrorKind::Unavailable { state, remedy })
+                PipelineError::new(context, ErrorKind::Unavailable { state, remedy, missing: Some("postgres") })
             }
             error => PipelineError::new(context, ErrorKind::Destination(error.to_string())),
         })?;

@@ -52,7 +52,7 @@ pub fn serve(factories: &[&dyn TargetFactory], sampler: Option<&dyn StackSampler
 }
 
 pub(crate) fn failure(kind: FailureKind, phase: impl Into<String>, message: impl Into<String>) -> Failure {
-    Failure { kind, phase: phase.into(), message: message.into(), stderr_tail: String::new() }
+    Failure { kind, phase: phase.into(), message: message.into(), stderr_tail: String::new(), problem: None }
 }
 
 pub(crate) fn target_failure(phase: &str, error: &TargetError) -> Failure {
@@ -62,7 +62,7 @@ pub(crate) fn target_failure(phase: &str, error: &TargetError) -> Failure {
         TargetErrorKind::Io(io) if io.kind() == io::ErrorKind::StorageFull => FailureKind::DiskFull,
         TargetErrorKind::Io(_) | TargetErrorKind::Engine(_) => FailureKind::Target,
     };
-    failure(kind, phase, error.to_string())
+    Failure { problem: error.problem().map(Box::new), ..failure(kind, phase, error.to_string()) }
 }
 
 /// The conversation's two ends, moved away from standard input and output so that nothing else can speak on them.

@@ -34,6 +34,7 @@ fn fail(trial: &mut Trial, kind: FailureKind) {
         phase: "check".to_owned(),
         message: "a document is missing".to_owned(),
         stderr_tail: String::new(),
+        problem: None,
     });
 }
 

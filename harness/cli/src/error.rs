@@ -27,6 +27,16 @@ impl CliError {
         Self::new(exit::USAGE, message, help)
     }
 
+    /// The command is through before its end, and all is well: a plan was asked for and printed.
+    pub fn through() -> Self {
+        Self::new(exit::OK, "nothing more to do", "")
+    }
+
+    /// Whether there is nothing to complain about.
+    pub const fn is_no_error(&self) -> bool {
+        self.exit == exit::OK
+    }
+
     /// The environment failed.
     pub fn environment(message: impl Into<String>, help: &str) -> Self {
         Self::new(exit::FAILED, message, help)

@@ -5,10 +5,13 @@ use std::{env, path::PathBuf};
 use uplift_model::{
     ProfileTrial, Trial, Verdicts,
     run::{Run, RunState},
+    trial::FailureKind,
     verdict::Status,
 };
 
-use crate::exit;
+use uplift_report::{ReportInput, build};
+
+use crate::{exit, output::Terminal};
 
 /// A run that was carried out.
 pub struct Finished {
@@ -30,13 +33,7 @@ impl Finished {
         if self.run.state == RunState::Interrupted {
             return exit::INTERRUPTED;
         }
-        let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
-        let missing = self
-            .run
-            .scenarios
-            .iter()
-            .filter_map(|planned| planned.skipped.as_deref())
-            .any(|reason| was_required(&required, reason));
+        let missing = self.lacks_any_of(&env::var("UPLIFT_REQUIRE").unwrap_or_default());
         let statuses: Vec<Status> =
             self.verdicts.iter().flat_map(|verdicts| &verdicts.scenarios).map(|scenario| scenario.status).collect();
         let failed = match &self.verdicts {
@@ -60,31 +57,23 @@ impl Finished {
             exit::OK
         }
     }
-}
 
-/// Whether a variant was skipped because a service is missing that `UPLIFT_REQUIRE` lists: what is missing stands before the first
-/// semicolon of the reason, the fixes after it. The list has words for tests as well (`browser`, `go`), which no scenario
-/// can lack.
-fn was_required(required: &str, reason: &str) -> bool {
-    let missing = reason.split(';').next().unwrap_or_default().to_lowercase();
-    required
-        .split(',')
-        .map(|word| word.trim().to_lowercase())
-        .any(|word| ["docker", "postgres", "redis"].contains(&word.as_str()) && missing.contains(&word))
-}
+    /// Says what became of it, and where its report is.
+    pub fn say_end(&self, terminal: &Terminal) {
+        let (run, trials) = (&self.run, &self.trials);
+        let input = ReportInput { run, trials, profiles: &self.profiles, verdicts: self.verdicts.as_ref() };
+        if let Some(line) = build::closing(&input) {
+            terminal.say(&line);
+        }
+        terminal.say_report(&self.directory.join("report.html"));
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_services_that_were_asked_for_are_required() {
-        assert!(was_required("browser, Postgres", "PostgreSQL: no server on this machine"));
-        assert!(was_required("docker", "docker: connecting to unix:///nowhere/docker.sock"));
-        assert!(!was_required("", "docker: no engine"));
-        assert!(!was_required("postgres,go", "build it in with `cargo run --features sql`"), "`go` is for a test");
-        let remedies =
-            "built without the crate duroxide-pg; build it; a server is reached with --docker-arg=volume=/postgresql";
-        assert!(!was_required("docker,postgres", remedies));
+    /// Whether a scenario was skipped for want of a service of the list.
+    fn lacks_any_of(&self, required: &str) -> bool {
+        let trials = self.trials.iter().chain(self.profiles.iter().map(|profile| &profile.trial));
+        trials.filter_map(|trial| trial.outcome.failure()).any(|failure| {
+            failure.kind == FailureKind::Unavailable
+                && failure.problem.as_ref().is_some_and(|problem| problem.is_of(required))
+        })
     }
 }

@@ -13,6 +13,7 @@ mod budget;
 mod catalogue;
 mod cmd;
 mod cuts;
+mod dry_run;
 mod error;
 mod external;
 mod finished;
@@ -20,6 +21,7 @@ mod help;
 mod import;
 mod launchers;
 mod other_tools;
+mod live;
 mod output;
 mod overrides;
 mod power;
@@ -27,6 +29,7 @@ mod progress;
 mod quick;
 mod revisions;
 mod scenario_files;
+mod search_pages;
 mod session;
 
 use std::process::ExitCode;
@@ -114,7 +117,9 @@ pub fn main_with(
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            terminal.complain(&error);
+            if !error.is_no_error() {
+                terminal.complain(&error);
+            }
             ExitCode::from(error.exit)
         }
     }

@@ -19,7 +19,7 @@ use uplift_model::{
 use uplift_report::{
     ReportInput,
     build::{self, crash},
-    document::Document,
+    document::{Document, Section},
     printable::printable,
     profile,
     render::{html, markdown, terminal},
@@ -167,6 +167,16 @@ pub fn verdicts_of(run: &Run, trials: &[Trial], cuts: &[Cut]) -> Option<Verdicts
 
 /// Writes everything below `trials.jsonl`.
 pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<Option<Verdicts>, CliError> {
+    write_documents_with(directory, run, trials, |_| Vec::new())
+}
+
+/// The same with sections of the command's own, made from the verdicts, after the summary.
+pub fn write_documents_with(
+    directory: &Path,
+    run: &Run,
+    trials: &[Trial],
+    own: impl FnOnce(Option<&Verdicts>) -> Vec<Section>,
+) -> Result<Option<Verdicts>, CliError> {
     let cuts = load_cuts(directory)?;
     let verdicts = verdicts_of(run, trials, &cuts);
     let write = |name: &str, text: &str| {
@@ -193,6 +203,8 @@ pub fn write_documents(directory: &Path, run: &Run, trials: &[Trial]) -> Result<
     for plot in &report.plots {
         write(&plot.path, &plot.file())?;
     }
+    let after_summary = report.document.sections.iter().position(|section| section.id != "summary").unwrap_or(0);
+    report.document.sections.splice(after_summary..after_summary, own(verdicts.as_ref()));
     match run.intent {
         Intent::Crash { .. } => report.document = crash::document(run, &cuts),
         _ => report.document.sections.extend(crash::beside(&cuts)),

@@ -1,17 +1,27 @@
-//! Progress on standard error: a bar with the time left on a terminal, a line for each scenario elsewhere.
+//! Progress on standard error: on a terminal a bar with the time left and, below it, what the scenario shows so far;
+//! elsewhere a line for each scenario.
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uplift_engine::{Observer, Progress};
-use uplift_model::trial::TrialOutcome;
+use uplift_model::{Trial, run::Run, trial::TrialOutcome};
 use uplift_report::printable::printable;
 
-use crate::output::{Terminal, note};
+use crate::{
+    live::{self, SoFar},
+    output::{Terminal, note},
+};
 
 /// Draws what the engine tells.
 pub struct ProgressReporter {
+    screen: MultiProgress,
     bar: ProgressBar,
+    /// What the scenario shows so far.
+    so_far: ProgressBar,
+    first: Option<SoFar>,
+    run: Run,
+    index: usize,
     terminal: Terminal,
     begun: Instant,
     total: Duration,
@@ -24,19 +34,28 @@ pub struct ProgressReporter {
 
 impl ProgressReporter {
     /// For a run with this budget.
-    pub fn new(terminal: &Terminal, total: Duration) -> Self {
-        let bar = ProgressBar::new(total.as_millis().max(1) as u64);
+    pub fn new(terminal: &Terminal, run: &Run, total: Duration) -> Self {
+        let target = if terminal.bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let screen = MultiProgress::with_draw_target(target);
+        // A line that is wider than the terminal would be broken, and then not be taken away.
+        let style = |template| {
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            style.progress_chars("━━╌")
+        };
+        let bar = screen.add(ProgressBar::new(total.as_millis().max(1) as u64));
+        bar.set_style(style("{bar:24} {elapsed} {wide_msg}"));
+        let so_far = screen.add(ProgressBar::new(0));
+        so_far.set_style(style("{wide_msg}"));
         if terminal.bars {
-            let style = ProgressStyle::with_template("{bar:24} {elapsed} {msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("━━╌");
-            bar.set_style(style);
             bar.enable_steady_tick(Duration::from_millis(250));
-        } else {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         Self {
+            screen,
             bar,
+            so_far,
+            first: None,
+            run: run.clone(),
+            index: 0,
             terminal: terminal.clone(),
             begun: Instant::now(),
             total,
@@ -52,11 +71,24 @@ impl ProgressReporter {
             return;
         }
         let text = printable(text, self.terminal.colour_errors);
-        if self.terminal.bars { self.bar.println(text) } else { note(&text) }
+        // A terminal that is gone is no reason to end a run.
+        if self.terminal.bars { drop(self.screen.println(text)) } else { note(&text) }
+    }
+
+    /// Says what the scenario shows so far.
+    fn show(&mut self, trials: &[Trial]) {
+        if !self.terminal.bars {
+            return;
+        }
+        let Some(planned) = self.run.scenarios.get(self.index) else { return };
+        if let Some(line) = live::line(planned, &self.run.intent, trials, &mut self.first) {
+            self.so_far.set_message(printable(&format!("  {line}"), false));
+        }
     }
 
     /// Takes the bar away.
     pub fn done(&self) {
+        self.so_far.finish_and_clear();
         self.bar.finish_and_clear();
     }
 }
@@ -66,6 +98,9 @@ impl Observer for ProgressReporter {
         match progress {
             Progress::ScenarioStarted { index, of, name, budget } => {
                 self.budget = *budget;
+                self.index = *index;
+                self.first = None;
+                self.so_far.set_message("");
                 self.before = self.begun.elapsed();
                 self.position = format!("[{}/{of}] {name}", index + 1);
                 if !self.terminal.bars {
@@ -78,14 +113,15 @@ impl Observer for ProgressReporter {
                 self.bar.set_position(elapsed.min(self.total).as_millis() as u64);
                 let blocks = blocks_max.map_or_else(String::new, |blocks| format!(" of up to {blocks}"));
                 let message = format!(
-                    "{} block {}{blocks}, {done}/{of}, at most {} s left",
+                    "at most {} s left {} block {}{blocks}, {done}/{of}",
+                    left.as_secs(),
                     self.position,
-                    block + 1,
-                    left.as_secs()
+                    block + 1
                 );
                 self.bar.set_message(printable(&message, false));
             }
-            Progress::BlockFinished { block, blocks_max, left } => {
+            Progress::BlockFinished { block, blocks_max, left, trials } => {
+                self.show(trials);
                 if self.terminal.verbose > 0 {
                     self.line(&format!(
                         "{} block {} of up to {blocks_max} done, {:.0} s left of its budget",
@@ -127,6 +163,11 @@ impl Observer for ProgressReporter {
                 self.total = self.total.saturating_sub(self.budget.saturating_sub(used));
                 self.bar.set_length(self.total.as_millis().max(1) as u64);
                 self.line(&format!("{}: {stopped}", self.position));
+                let shown = self.so_far.message();
+                if !shown.is_empty() {
+                    self.line(&shown);
+                    self.so_far.set_message("");
+                }
             }
         }
     }

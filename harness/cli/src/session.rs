@@ -22,9 +22,10 @@ use uplift_model::{
 
 use crate::{
     archive,
-    args::TrialArgs,
+    args::{Format, TrialArgs},
     budget::BudgetAllocator,
     catalogue::Entry,
+    dry_run,
     error::CliError,
     external,
     finished::Finished,
@@ -112,6 +113,9 @@ impl Session<'_> {
                 })?;
             }
         }
+        if self.trials.setup.dry_run {
+            return self.show_plan();
+        }
         let interrupt = Interrupt::install()
             .map_err(|error| CliError::environment(format!("could not catch Ctrl-C: {error}"), ""))?;
         let mut prepared = self.prepare()?;
@@ -119,26 +123,51 @@ impl Session<'_> {
         self.publish(prepared, measured, &interrupt)
     }
 
-    /// Everything that can be wrong before something is measured, and the folder with the record of what is to come.
-    fn prepare(&self) -> Result<Prepared, CliError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// How the time is shared.
+    fn allocator(&self) -> BudgetAllocator {
         let count = self.scenarios.len().max(1) as u32;
-        let compares = matches!(self.intent, Intent::Compare { .. });
-        let may_share = compares && self.blocks().is_none();
-        let allocator = BudgetAllocator::of(self.trials, count, self.is_bare_quick(), may_share);
-        if compares && self.blocks().is_none() {
-            self.terminal.say(&allocator.announcement());
-        }
-        let id = format!("{}-{}", utc(now.as_secs()), self.name);
+        let may_share = matches!(self.intent, Intent::Compare { .. }) && self.blocks().is_none();
+        BudgetAllocator::of(self.trials, count, self.is_bare_quick(), may_share)
+    }
+
+    /// Checks everything that can be wrong before something is measured, and plans each scenario.
+    fn planned(
+        &self,
+        id: &str,
+        allocator: &BudgetAllocator,
+    ) -> Result<(Vec<PlannedScenario>, Launchers, Binaries), CliError> {
         let binaries = self.pin()?;
         let scenarios = self.scenarios.iter().map(|(entry, variants)| (&entry.scenario, variants.as_slice()));
         let profiling = !matches!(self.profiling, Profiling::Off);
-        let launchers = Launchers::resolve(&self.trials.setup.launch, &id, profiling, scenarios)?;
+        let launchers = Launchers::resolve(&self.trials.setup.launch, id, profiling, scenarios)?;
         let planned = self
             .scenarios
             .iter()
-            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &binaries, &allocator))
+            .map(|(entry, variants)| self.plan(entry, variants, &launchers, &binaries, allocator))
             .collect::<Result<Vec<_>, _>>()?;
+        Ok((planned, launchers, binaries))
+    }
+
+    /// Prints what would be done.
+    fn show_plan(&self) -> Result<Finished, CliError> {
+        let allocator = self.allocator();
+        let (planned, ..) = self.planned("plan", &allocator)?;
+        let profiled = !matches!(self.profiling, Profiling::Off);
+        let share = allocator.share(Duration::ZERO, 0);
+        let document = dry_run::document(&planned, profiled, share, allocator.total);
+        self.terminal.show(&document, Format::Table, false);
+        Err(CliError::through())
+    }
+
+    /// The folder with the record of what is to come.
+    fn prepare(&self) -> Result<Prepared, CliError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let allocator = self.allocator();
+        let id = format!("{}-{}", utc(now.as_secs()), self.name);
+        if matches!(self.intent, Intent::Compare { .. }) && self.blocks().is_none() {
+            self.terminal.say(&allocator.announcement());
+        }
+        let (planned, launchers, binaries) = self.planned(&id, &allocator)?;
         let mut run = Run {
             schema: RUN_SCHEMA,
             id,
@@ -219,7 +248,7 @@ impl Session<'_> {
     fn measure(&self, prepared: &mut Prepared, interrupt: &Interrupt) -> Measured {
         let Prepared { run, store, data_root, launchers, binaries, allocator } = prepared;
         let mut measured = Measured::default();
-        let mut bars = ProgressReporter::new(self.terminal, allocator.total);
+        let mut bars = ProgressReporter::new(self.terminal, run, allocator.total);
         let mut judge = SequentialJudge { run: run.clone(), comparisons: run.scenarios.len() };
         let memory = self
             .trials

@@ -2,11 +2,14 @@
 
 use std::{error::Error as _, io};
 
-use uplift_model::trial::{Failure, FailureKind};
+use uplift_model::{
+    Problem,
+    trial::{Failure, FailureKind},
+};
 
 /// Something that was asked of the Engine and did not happen.
 #[derive(Debug, thiserror::Error)]
-#[error("docker: {context}: {kind}")]
+#[error("{}", self.problem())]
 pub struct DockerError {
     /// What was being done, with the name of the thing.
     pub context: String,
@@ -14,17 +17,17 @@ pub struct DockerError {
     pub kind: DockerErrorKind,
 }
 
-/// Why something did not happen.
+/// Why something did not happen, without the fix.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerErrorKind {
     /// Nobody listens.
-    #[error("no engine answers ({0}); {remedy}", remedy = NO_ENGINE)]
+    #[error("no engine answers ({0})")]
     NoEngine(String),
     /// Somebody listens, but not to this user.
-    #[error("this user may not talk to the engine ({0}); {remedy}", remedy = NO_PERMISSION)]
+    #[error("this user may not talk to the engine ({0})")]
     NoPermission(String),
     /// The engine took too long.
-    #[error("the engine did not answer in time; {remedy}", remedy = TIMED_OUT)]
+    #[error("the engine did not answer in time")]
     TimedOut,
     /// The engine said no.
     #[error("the engine refused ({status}): {message}")]
@@ -44,13 +47,13 @@ pub enum DockerErrorKind {
     #[error("{0}")]
     Binary(String),
     /// An address that is none.
-    #[error("uplift knows unix:///PATH, tcp://HOST:PORT and ssh://[USER@]HOST; {remedy}", remedy = SCHEME)]
+    #[error("uplift knows unix:///PATH, tcp://HOST:PORT and ssh://[USER@]HOST")]
     Scheme,
     /// TLS was asked for, and its files cannot be used.
-    #[error("{0}; {remedy}", remedy = CERTIFICATES)]
+    #[error("{0}")]
     Certificates(String),
     /// The Engine cannot do what is asked of it.
-    #[error("{state}; {remedy}")]
+    #[error("{state}")]
     Unfit {
         /// What it lacks.
         state: String,
@@ -70,22 +73,16 @@ const CERTIFICATES: &str = "DOCKER_CERT_PATH names the folder with ca.pem, cert.
 const TIMED_OUT: &str = "look at its log, and restart it if it hangs";
 
 impl DockerErrorKind {
-    /// What happened, without the fix.
-    pub fn state(&self) -> String {
-        let text = self.to_string();
-        text.strip_suffix(self.remedy()).map_or(text.as_str(), |state| state.trim_end_matches("; ")).to_owned()
-    }
-
-    /// What can be done.
-    pub fn remedy(&self) -> &'static str {
+    /// What can be done, where that does not stand in what the engine said.
+    pub fn remedy(&self) -> Option<&'static str> {
         match self {
-            Self::NoEngine(_) => NO_ENGINE,
-            Self::NoPermission(_) => NO_PERMISSION,
-            Self::TimedOut => TIMED_OUT,
-            Self::Scheme => SCHEME,
-            Self::Certificates(_) => CERTIFICATES,
-            Self::Unfit { remedy, .. } => remedy,
-            _ => "look at the engine's log",
+            Self::NoEngine(_) => Some(NO_ENGINE),
+            Self::NoPermission(_) => Some(NO_PERMISSION),
+            Self::TimedOut => Some(TIMED_OUT),
+            Self::Scheme => Some(SCHEME),
+            Self::Certificates(_) => Some(CERTIFICATES),
+            Self::Unfit { remedy, .. } => Some(remedy),
+            _ => None,
         }
     }
 }
@@ -93,6 +90,13 @@ impl DockerErrorKind {
 impl DockerError {
     pub(crate) fn new(context: impl Into<String>, kind: DockerErrorKind) -> Self {
         Self { context: context.into(), kind }
+    }
+
+    /// The error in its parts.
+    pub fn problem(&self) -> Problem {
+        let problem =
+            Problem::new(format!("docker: {}", self.context)).because(self.kind.to_string()).missing("docker");
+        self.kind.remedy().into_iter().fold(problem, Problem::fix)
     }
 
     /// Sorts an error of the client library.
@@ -134,6 +138,7 @@ impl DockerError {
             phase: "launch".to_owned(),
             message: self.to_string(),
             stderr_tail: String::new(),
+            problem: Some(Box::new(self.problem())),
         }
     }
 }

@@ -264,6 +264,7 @@ impl AgentConnection {
                         && let Some(remedy) = self.handle.remedy()
                     {
                         failure.message = format!("{}; {remedy}", failure.message);
+                        failure.problem = failure.problem.map(|problem| Box::new(problem.fix(remedy)));
                     }
                     return Err(failure);
                 }
@@ -333,7 +334,7 @@ impl AgentConnection {
     fn fail(&mut self, kind: FailureKind, phase: &str, message: String) -> Failure {
         self.handle.kill();
         self.handle.wait();
-        Failure { kind, phase: phase.to_owned(), message, stderr_tail: self.handle.stderr_tail() }
+        Failure { kind, phase: phase.to_owned(), message, stderr_tail: self.handle.stderr_tail(), problem: None }
     }
 }
 
@@ -346,6 +347,7 @@ fn converse(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Fail
             phase: "launch".to_owned(),
             message: format!("a thread that talks with the agent cannot be started: {error}{}", remedy(&error)),
             stderr_tail: String::new(),
+            problem: None,
         }),
     }
 }

@@ -184,12 +184,14 @@ impl Running {
                         phase: "check".to_owned(),
                         message: measured.check.detail.clone(),
                         stderr_tail: String::new(),
+                        problem: None,
                     }),
                     Some(measured) if nothing_done(measured) => TrialOutcome::Failed(Failure {
                         kind: FailureKind::Target,
                         phase: "turns".to_owned(),
                         message: idle_words(context.scenario, measured),
                         stderr_tail: String::new(),
+                        problem: None,
                     }),
                     Some(_) => TrialOutcome::Ok,
                     None => TrialOutcome::Failed(Failure {
@@ -197,6 +199,7 @@ impl Running {
                         phase: "block".to_owned(),
                         message: "ended because the other variant of its block failed".to_owned(),
                         stderr_tail: String::new(),
+                        problem: None,
                     }),
                 }
             }
@@ -233,6 +236,7 @@ pub(crate) fn arrived<T>(checked: Result<(), String>, phase: &str, sent: T) -> R
             phase: phase.to_owned(),
             message: format!("the agent reported numbers that cannot be: {message}"),
             stderr_tail: String::new(),
+            problem: None,
         }),
     }
 }
@@ -269,6 +273,7 @@ fn prepare(
         phase: "launch".to_owned(),
         message,
         stderr_tail: String::new(),
+        problem: None,
     };
     // What a killed run left behind under the same name is not a fresh directory.
     remove(data_dir).map_err(|error| {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use uplift_model::Scenario;
+use uplift_model::{Problem, Scenario};
 
 const DEVICE: &str = "/dev/cpu_dma_latency";
 
@@ -28,7 +28,7 @@ impl CpuLatency {
     ///
     /// # Errors
     /// What the system said, with the fix.
-    pub fn hold(limit: Duration) -> Result<Self, String> {
+    pub fn hold(limit: Duration) -> Result<Self, Problem> {
         let micros = i32::try_from(limit.as_micros()).unwrap_or(i32::MAX);
         let asked = || {
             let device = OpenOptions::new().read(true).write(true).open(DEVICE)?;
@@ -42,7 +42,7 @@ impl CpuLatency {
                     "Linux kernels that manage idle CPUs have it; a container must be given it (`docker run --device`)"
                 }
             };
-            format!("could not use `{DEVICE}`: {error}; {remedy}")
+            Problem::new(format!("could not use `{DEVICE}`")).because(error.to_string()).fix(remedy)
         })
     }
 
@@ -82,7 +82,7 @@ mod tests {
                 assert_eq!(held.in_force().unwrap(), Duration::ZERO, "the lowest counts");
                 drop(stricter);
             }
-            Err(message) => assert!(message.contains(DEVICE) && message.contains("; "), "{message}"),
+            Err(problem) => assert!(problem.what.contains(DEVICE) && problem.remedy.is_some(), "{problem}"),
         }
     }
 }

@@ -81,6 +81,8 @@ pub enum Progress<'a> {
         blocks_max: u32,
         /// Time left of the scenario's budget.
         left: Duration,
+        /// The scenario's trials so far.
+        trials: &'a [Trial],
     },
     /// The profile trials of a scenario begin.
     ProfilingStarted {
@@ -292,7 +294,12 @@ impl Engine<'_> {
                 return Ok(pace.end(stopped));
             }
             let blocks_max = pace.advance();
-            self.observer.progress(&Progress::BlockFinished { block: pace.block - 1, blocks_max, left: pace.left() });
+            self.observer.progress(&Progress::BlockFinished {
+                block: pace.block - 1,
+                blocks_max,
+                left: pace.left(),
+                trials: &trials[first_trial..],
+            });
             if order.blocks.is_none()
                 && taken.is_whole
                 && let Look::Decided(why) = self.judge.look(scenario, &trials[first_trial..], blocks_max)

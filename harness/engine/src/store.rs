@@ -361,6 +361,7 @@ mod tests {
                 phase: "turn 3".to_owned(),
                 message: "the agent was ended by signal 6".to_owned(),
                 stderr_tail: String::new(),
+                problem: None,
             }),
             sentinels: Sentinels::default(),
             measured: None,

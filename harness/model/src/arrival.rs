@@ -193,6 +193,7 @@ impl Trial {
                     phase: "report".to_owned(),
                     message: format!("the agent reported numbers that cannot be: {message}"),
                     stderr_tail: String::new(),
+                    problem: None,
                 });
             }
             self.measured = None;

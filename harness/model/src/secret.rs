@@ -72,8 +72,9 @@ impl Trial {
     /// The trial as it is recorded and reported: without passwords.
     pub fn masked(mut self) -> Self {
         let mut texts = vec![&mut self.variant];
-        if let TrialOutcome::Failed(Failure { message, stderr_tail, phase, .. }) = &mut self.outcome {
+        if let TrialOutcome::Failed(Failure { message, stderr_tail, phase, problem, .. }) = &mut self.outcome {
             texts.extend([message, stderr_tail, phase]);
+            texts.extend(problem.iter_mut().flat_map(|problem| problem.texts()));
         }
         if let Some(measured) = &mut self.measured {
             texts.extend(measured.effective.values_mut());

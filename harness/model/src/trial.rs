@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, Histogram, disk::DiskInForce, duration::HumanDuration, sampled::Sampled};
+use crate::{Durability, Histogram, Problem, disk::DiskInForce, duration::HumanDuration, sampled::Sampled};
 
 /// The version of the line's shape. A reader refuses a newer one.
 pub const TRIAL_SCHEMA: u32 = 1;
@@ -60,6 +60,16 @@ pub enum TrialOutcome {
     Failed(Failure),
 }
 
+impl TrialOutcome {
+    /// Why it did not end well.
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Ok => None,
+            Self::Failed(failure) => Some(failure),
+        }
+    }
+}
+
 /// Why a trial failed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +83,9 @@ pub struct Failure {
     /// The end of what the agent wrote to stderr.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr_tail: String,
+    /// The same in its parts, where the sentence has them: what is missing, and the fix. Older records have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Box<Problem>>,
 }
 
 /// The kinds of failure.

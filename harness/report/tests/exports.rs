@@ -227,6 +227,7 @@ fn csv_has_failed_trials() {
         phase: "turn 3".to_owned(),
         message: "it said \"no\", twice".to_owned(),
         stderr_tail: String::new(),
+        problem: None,
     });
     let text = &texts(Format::Csv, &loaded, &Selection::default())[0];
     assert!(text.contains("\"failed at turn 3: it said \"\"no\"\", twice\",,,,,"), "{}", &text[..600]);

@@ -155,6 +155,7 @@ fn what_is_missing_is_said() {
         phase: "profiling".to_owned(),
         message: "the agent was ended by signal 6".to_owned(),
         stderr_tail: String::new(),
+        problem: None,
     });
     let text = drawn(&profiles, &run);
     assert!(text.contains("failed at profiling: the agent was ended by signal 6"), "{text}");

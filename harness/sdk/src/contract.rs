@@ -7,7 +7,7 @@ use std::{
 };
 
 use uplift_model::{
-    Durability, Histogram, Table,
+    Durability, Histogram, Problem, Table,
     crash::Audit,
     metric::DerivedMetric,
     sampled::Sampled,
@@ -383,6 +383,8 @@ pub struct TargetError {
     pub context: String,
     /// What went wrong.
     pub kind: TargetErrorKind,
+    /// The service that is missing, where one is: "postgres". `UPLIFT_REQUIRE` names those whose lack is a failure.
+    pub missing: Option<String>,
 }
 
 /// What went wrong.
@@ -410,11 +412,27 @@ pub enum TargetErrorKind {
 impl TargetError {
     /// An error with its context.
     pub fn new(context: impl Into<String>, kind: impl Into<TargetErrorKind>) -> Self {
-        Self { context: context.into(), kind: kind.into() }
+        Self { context: context.into(), kind: kind.into(), missing: None }
     }
 
     /// The engine under test said no.
     pub fn engine(context: impl Into<String>, error: impl std::fmt::Display) -> Self {
-        Self { context: context.into(), kind: TargetErrorKind::Engine(error.to_string()) }
+        Self::new(context, TargetErrorKind::Engine(error.to_string()))
+    }
+
+    /// Names the service that is missing.
+    #[must_use]
+    pub fn missing(self, service: impl Into<String>) -> Self {
+        Self { missing: Some(service.into()), ..self }
+    }
+
+    /// What is missing, in its parts; `None` where the error is of another kind.
+    pub fn problem(&self) -> Option<Problem> {
+        let TargetErrorKind::Unavailable { state, remedy } = &self.kind else { return None };
+        let problem = Problem::new(&self.context).because(state).fix(remedy);
+        Some(match &self.missing {
+            Some(service) => problem.missing(service),
+            None => problem,
+        })
     }
 }

@@ -211,7 +211,7 @@ impl Engine for Postgres {
 }
 
 fn unavailable(state: String, remedy: String) -> TargetError {
-    TargetError::new("reaching PostgreSQL", TargetErrorKind::Unavailable { state, remedy })
+    TargetError::new("reaching PostgreSQL", TargetErrorKind::Unavailable { state, remedy }).missing("postgres")
 }
 
 fn failed(context: &str, error: &sqlx::Error) -> TargetError {

@@ -29,8 +29,9 @@ use uplift_sdk::{
 
 pub fn failed(error: PipelineError) -> TargetError {
     match error.kind {
-        ErrorKind::Unavailable { state, remedy } => {
-            TargetError::new(error.context, TargetErrorKind::Unavailable { state, remedy })
+        ErrorKind::Unavailable { state, remedy, missing } => {
+            let error = TargetError::new(error.context, TargetErrorKind::Unavailable { state, remedy });
+            TargetError { missing: missing.map(str::to_owned), ..error }
         }
         kind => TargetError::engine(error.context, kind),
     }

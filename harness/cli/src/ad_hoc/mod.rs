@@ -113,11 +113,13 @@ pub fn resolve(
     let text = text(args, &programs, rounds)?;
     let shown = "the command line, as a scenario";
     let mut entry = catalogue::parse(&format!("{TARGET}/{name}"), shown, &text, &place.overrides, targets)?;
-    if args.save.is_some() {
+    if args.save.is_some() && !trials.setup.dry_run {
         let path = save(&name, place, &text)?;
         terminal.say(&format!("scenario: {}", path.display()));
     }
-    revisions::prepare(&mut entry, &variants, terminal)?;
+    if !trials.setup.dry_run {
+        revisions::prepare(&mut entry, &variants, terminal)?;
+    }
     Ok(Some(AdHoc { entry, variants, trials }))
 }
 

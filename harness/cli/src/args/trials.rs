@@ -87,6 +87,9 @@ pub struct SetupArgs {
     /// Accept builds with debug assertions
     #[arg(long)]
     pub allow_debug: bool,
+    /// Print the plan and how long it takes at most; start and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// How agents are started.
     #[command(flatten)]
     pub launch: LaunchArgs,

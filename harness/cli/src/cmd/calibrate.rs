@@ -61,7 +61,7 @@ pub fn run(args: &CalibrateArgs, targets: &[&'static dyn TargetFactory], termina
         let path = archive::store_calibrations(&args.trials.setup.out, &found)?;
         terminal.say(&format!("kept in {}; `uplift compare` on this machine uses it", path.display()));
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
 

@@ -43,7 +43,7 @@ pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal:
     if !cuts.is_empty() && args.how.format == Format::Table {
         terminal.print(&render_cuts(&finished.run, &cuts, args.how.format, terminal.style(args.how.all_metrics))?);
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
 
@@ -67,10 +67,12 @@ pub fn measure(
             entry.decide_by(metric)?;
         }
     }
-    for (entry, variants) in &mut scenarios {
+    // A plan needs no build and no floor.
+    let dry_run = args.how.trials.setup.dry_run;
+    for (entry, variants) in scenarios.iter_mut().filter(|_| !dry_run) {
         revisions::prepare(entry, variants, terminal)?;
     }
-    if let Some(floor) = floor {
+    if let Some(floor) = floor.filter(|_| !dry_run) {
         calibrate::floor(&scenarios, floor, &args.how, terminal)?;
     }
     let finished = Session {
@@ -117,7 +119,7 @@ fn measure_commands(
         entry.decide_by(metric)?;
     }
     let scenarios = vec![(entry, variants.clone())];
-    if let Some(floor) = floor {
+    if let Some(floor) = floor.filter(|_| !trials.setup.dry_run) {
         calibrate::floor(&scenarios, floor, &args.how, terminal)?;
     }
     Session {

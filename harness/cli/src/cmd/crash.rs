@@ -26,6 +26,13 @@ use crate::{
 /// Carries the cuts out and prints what they left.
 pub fn run(args: &CrashArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     let mut scenarios = chosen(args, targets)?;
+    if args.setup.dry_run {
+        for (entry, variants) in &scenarios {
+            terminal.print(&format!("{}: {} cuts of each of {}", entry.scenario.name, args.cuts, variants.join(", ")));
+        }
+        terminal.print("Nothing was started or written.");
+        return Ok(exit::OK);
+    }
     for (entry, variants) in &mut scenarios {
         revisions::prepare(entry, variants, terminal)?;
     }

@@ -2,30 +2,21 @@
 //!
 //! Each point is a comparison of its own, with its records and its report, in the folder of the search.
 
-use std::{fs, time::SystemTime};
+mod found;
 
-use serde_json::json;
-use uplift_analysis::{
-    crossover::{self, ALPHA, Finding, Point},
-    estimate::{Location, median},
-    metrics,
-    pairing::pairs,
-};
-use uplift_engine::store::write_whole;
+use std::time::SystemTime;
+
+use uplift_analysis::crossover::{self, ALPHA, Point};
 use uplift_model::{Better, Unit, duration::HumanDuration, run::Intent};
-use uplift_report::{
-    build::crossover::Crossover,
-    document::{Block, Figure},
-    render::{html, markdown},
-};
 use uplift_sdk::TargetFactory;
 
+use self::found::{Found, measured_point};
+pub use self::found::{RECORD_FILE, rebuild};
 use crate::{
     args::{CrossoverArgs, Format, SelectionArgs, TrialArgs},
     catalogue::{Catalogue, Entry},
     error::{CliError, suggestion},
     exit,
-    finished::Finished,
     output::Terminal,
     overrides,
     session::{Profiling, Session, utc},
@@ -47,51 +38,23 @@ pub fn run(args: &CrossoverArgs, targets: &[&'static dyn TargetFactory], termina
         Ok(found) => found,
         Err(code) => return Ok(code),
     };
-    let finding = crossover::find(&points);
-    let word = |value: f64| search.over.word(value);
-    let found = Crossover {
-        scenario: &search.entry.scenario.name,
-        variants: [&args.between[0], &args.between[1]],
-        metric: &search.entry.scenario.primary,
+    let found = Found {
+        scenario: search.entry.scenario.name.clone(),
+        metric: search.entry.scenario.primary.clone(),
+        between: [args.between[0].clone(), args.between[1].clone()],
+        over: search.over,
+        points,
         unit,
         better,
-        key: &search.over.key,
-        points: &points,
-        finding: &finding,
-        word: &word,
     };
-    let mut document = found.document();
-    let json = format!("{:#}\n", search.json(&points, &finding));
-    write(&folder.join("crossover.json"), &json)?;
+    let pages = found.pages();
+    let page = pages.write(&folder)?;
     match args.format {
-        Format::Json => terminal.print(&json),
-        format => terminal.show(&document, format, false),
+        Format::Json => terminal.print(&pages.json),
+        format => terminal.show(&pages.document, format, false),
     }
-    let mut plot = found.plot();
-    if let (Some(plot), Some(section)) = (&mut plot, document.sections.first_mut()) {
-        plot.path = "crossover.svg".to_owned();
-        let figure = Figure { path: plot.path.clone(), description: plot.description.clone() };
-        section.blocks.insert(1, Block::Figure(figure));
-        write(&folder.join(&plot.path), &plot.file())?;
-    }
-    write(&folder.join("crossover.md"), &markdown::document(&document))?;
-    let plots: Vec<_> = plot.into_iter().collect();
-    write(
-        &folder.join("crossover.html"),
-        &html::page(&document, &plots, "a search for where two variants change places"),
-    )?;
-    terminal.say_report(&folder.join("crossover.html"));
+    terminal.say_report(&page);
     Ok(exit::OK)
-}
-
-fn write(path: &std::path::Path, text: &str) -> Result<(), CliError> {
-    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| write_whole(path, text.as_bytes()));
-    written.map_err(|error| {
-        CliError::environment(
-            format!("could not write `{}`: {error}", path.display()),
-            "name another folder with --out",
-        )
-    })
 }
 
 fn chosen(args: &CrossoverArgs, targets: &[&'static dyn TargetFactory]) -> Result<Entry, CliError> {
@@ -267,11 +230,11 @@ impl Search<'_> {
                 })?;
             }
         }
-        let [baseline, candidate] = [&self.args.between[0], &self.args.between[1]];
+        let [baseline, candidate] = [0, 1].map(|index| self.args.between[index].as_str());
         let finished = Session {
-            intent: Intent::Compare { baseline: baseline.clone(), candidate: candidate.clone() },
+            intent: Intent::Compare { baseline: baseline.to_owned(), candidate: candidate.to_owned() },
             name: format!("at-{}", self.over.word(value)),
-            scenarios: vec![(entry, vec![baseline.clone(), candidate.clone()])],
+            scenarios: vec![(entry, vec![baseline.to_owned(), candidate.to_owned()])],
             trials: &self.trials,
             binaries: [None, None],
             blocks: Some(self.args.blocks),
@@ -286,7 +249,9 @@ impl Search<'_> {
             self.terminal.say(&format!("the search ends here; records: {}", finished.directory.display()));
             return Ok(Err(code));
         }
-        let found = self.point(value, &finished).ok_or_else(|| {
+        let planned = finished.run.scenarios.first();
+        let found = planned.and_then(|planned| measured_point(value, [baseline, candidate], planned, &finished.trials));
+        let found = found.ok_or_else(|| {
             CliError::usage(
                 format!("{set}: fewer than two blocks have `{}` of both variants", self.entry.scenario.primary),
                 "measure more blocks with --blocks, or name another metric with --metric",
@@ -295,62 +260,6 @@ impl Search<'_> {
         let ahead = found.0.ahead.interval(ALPHA).map(|end| (end.exp() - 1.0) * 100.0);
         self.terminal.say(&format!("{set}: {candidate} ahead by [{:+.1} %, {:+.1} %]", ahead[0], ahead[1]));
         Ok(Ok(found))
-    }
-
-    fn point(&self, value: f64, finished: &Finished) -> Option<(Point, Unit, Better)> {
-        let planned = finished.run.scenarios.first()?;
-        let [baseline, candidate] = [&self.args.between[0], &self.args.between[1]];
-        let mut spec = None;
-        let mut both: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
-        let mut ratios = Vec::new();
-        for pair in pairs(&finished.trials, &planned.scenario.name, baseline, candidate) {
-            let own = |trial| metrics::named(trial, planned, &planned.scenario.primary);
-            let (a, b) = (own(pair.baseline)?, own(pair.candidate)?);
-            spec = Some((a.spec.unit, a.spec.better));
-            let (Ok(a), Ok(b)) = (a.value, b.value) else { continue };
-            if a <= 0.0 || b <= 0.0 {
-                continue;
-            }
-            both[0].push(a);
-            both[1].push(b);
-            ratios.push((b / a).ln());
-        }
-        let (unit, better) = spec?;
-        let turned = if better == Better::Lower { -1.0 } else { 1.0 };
-        let ahead = Location::mean(&ratios.iter().map(|ratio| ratio * turned).collect::<Vec<_>>())?;
-        Some((Point { value, ahead, medians: [median(&both[0])?, median(&both[1])?] }, unit, better))
-    }
-
-    fn json(&self, points: &[Point], finding: &Finding) -> serde_json::Value {
-        let points: Vec<_> = points
-            .iter()
-            .map(|point| {
-                json!({
-                    "value": point.value, "set": self.over.word(point.value), "blocks": point.ahead.n,
-                    "baseline": point.medians[0], "candidate": point.medians[1],
-                    "candidate_ahead": point.ahead.center.exp() - 1.0,
-                    "ci": point.ahead.interval(ALPHA).map(|end| end.exp() - 1.0),
-                })
-            })
-            .collect();
-        let crossings: Vec<_> = match finding {
-            Finding::Crossings(crossings) => crossings
-                .iter()
-                .map(|crossing| json!({ "at": crossing.at, "ci": crossing.interval, "candidate_above": crossing.candidate_above }))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let outcome = match finding {
-            Finding::Crossings(_) => "crossing",
-            Finding::Always(true) => "candidate always ahead",
-            Finding::Always(false) => "baseline always ahead",
-            Finding::Undecided => "undecided",
-        };
-        json!({
-            "schema": 1, "scenario": self.entry.scenario.name, "metric": self.entry.scenario.primary,
-            "baseline": self.args.between[0], "candidate": self.args.between[1], "over": self.over.key,
-            "outcome": outcome, "crossings": crossings, "points": points,
-        })
     }
 }
 

@@ -14,10 +14,11 @@ use uplift_instrument::{
     sampler::{SamplerOptions, StackSampler as _, Work},
     sync_collectors, sync_probe,
 };
-use uplift_model::trial::SyncCollectorChoice;
 use uplift_model::{
+    Problem,
     disk::{DiskModel, DiskQueue, Quantile},
     duration::HumanDuration,
+    trial::SyncCollectorChoice,
 };
 use uplift_report::{
     document::{Column, Document, Section, Table, Text},
@@ -60,10 +61,14 @@ impl Finding {
         Self { what, state, detail: detail.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Of a message that says its fix after the last semicolon.
-    fn told(what: &'static str, state: State, message: &str) -> Self {
-        let (detail, remedy) = message.rsplit_once("; ").unwrap_or((message, ""));
-        Self::poor(what, state, detail, remedy)
+    /// Of what does not work.
+    fn of(what: &'static str, state: State, problem: Problem) -> Self {
+        Self { what, state, detail: problem.state(), remedy: problem.remedy }
+    }
+
+    /// Of what does not work where nobody knows a fix.
+    fn stated(what: &'static str, state: State, detail: impl Into<String>) -> Self {
+        Self { what, state, detail: detail.into(), remedy: None }
     }
 }
 
@@ -104,8 +109,7 @@ pub fn run(args: &DoctorArgs, terminal: &Terminal) -> Result<u8, CliError> {
     let columns = vec![Column::words("state"), Column::words("what"), Column::words("detail")];
     let mut table = Table::new("What this machine can measure", columns).brief();
     for finding in &findings {
-        let fix = finding.remedy.as_ref().filter(|remedy| !remedy.is_empty());
-        let fix = fix.map_or_else(String::new, |remedy| format!("; fix: {remedy}"));
+        let fix = finding.remedy.as_ref().map_or_else(String::new, |remedy| format!("; fix: {remedy}"));
         let strong = finding.state != State::Good;
         let word = if strong { Text::strong(word(finding.state)) } else { word(finding.state).into() };
         table.row(vec![word.into(), finding.what.into(), format!("{}{fix}", finding.detail).into()]).strong(strong);
@@ -151,7 +155,7 @@ fn cores() -> Finding {
 fn idle_cpus() -> Finding {
     match CpuLatency::hold(Duration::ZERO) {
         Ok(_) => Finding::good("idle CPUs", "can be kept from sleeping where a scenario asks for it"),
-        Err(message) => Finding::told("idle CPUs", State::Limited, &message),
+        Err(problem) => Finding::of("idle CPUs", State::Limited, problem),
     }
 }
 
@@ -193,10 +197,10 @@ fn sync_collectors() -> Vec<Finding> {
                     what,
                     format!("counts sync calls of programs (--cmd); adds {} to one call", nanoseconds(cost_ns as u64)),
                 ),
-                Err(message) => Finding::told(what, State::Limited, &message),
+                Err(message) => Finding::stated(what, State::Limited, message),
             },
             Ok(None) => Finding::good(what, "not asked for"),
-            Err(message) => Finding::told(what, State::Missing, &message),
+            Err(problem) => Finding::of(what, State::Missing, problem),
         }
     });
     let findings = findings.collect();
@@ -319,7 +323,7 @@ fn perf_events() -> Finding {
 fn kernel_symbols() -> Finding {
     match uplift_profiler::symbol::KernelSymbols::read() {
         Ok(_) => Finding::good("kernel symbols", "/proc/kallsyms shows addresses"),
-        Err(message) => Finding::told("kernel symbols", State::Missing, &message),
+        Err(problem) => Finding::of("kernel symbols", State::Missing, problem),
     }
 }
 
@@ -336,9 +340,9 @@ fn profiler() -> Finding {
             if warnings.is_empty() {
                 return Finding::good("profiler", format!("{name}: kernel and user frames, waiting threads"));
             }
-            Finding::poor("profiler", State::Limited, name, warnings.join("; "))
+            Finding::stated("profiler", State::Limited, format!("{name}: {}", warnings.join("; ")))
         }
-        Err(message) => Finding::poor("profiler", State::Missing, "no stacks can be sampled", message),
+        Err(message) => Finding::stated("profiler", State::Missing, format!("no stacks can be sampled: {message}")),
     }
 }
 
@@ -364,7 +368,7 @@ fn docker() -> Finding {
                 "run the engine where it may use the cgroup controllers cpu and memory",
             )
         }
-        Err(error) => Finding::poor("docker", State::Missing, error.kind.state(), error.kind.remedy()),
+        Err(error) => Finding::of("docker", State::Missing, error.problem()),
     }
 }
 

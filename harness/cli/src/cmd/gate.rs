@@ -1,25 +1,20 @@
 //! `uplift gate BASE CAND [SCENARIO…]`: compare, then thresholds, then the exit code. For CI.
 
+mod documents;
+
 use std::{collections::BTreeSet, env, fs::OpenOptions, io::Write as _};
 
-use uplift_analysis::gate::{GateOutcome, GateRow, gate};
-use uplift_engine::store::write_whole;
+use uplift_analysis::gate::{GateOutcome, GateRow};
 use uplift_model::{
     Better, Verdicts,
     run::Run,
     scenario::{Bound, Comparison},
     verdict::MetricVerdict,
 };
-use uplift_report::{
-    ReportInput,
-    build::gate::section as gate_section,
-    document::Document,
-    export::{Selection, junit},
-    github,
-    render::markdown,
-};
+use uplift_report::{ReportInput, build::gate::section as gate_section, document::Document, github, render::markdown};
 use uplift_sdk::TargetFactory;
 
+pub use self::documents::rebuild;
 use crate::{
     args::{CommandArgs, CompareArgs, Format, GateArgs, SelectionArgs},
     base_build::{self, Builds},
@@ -49,28 +44,15 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
             "no scenario has a rule, so these hold: {rules}; write others into a [gate] table or into gate.toml beside the scenarios"
         ));
     }
-    let rows = finished.verdicts.as_ref().map(|verdicts| gate(&finished.run, verdicts)).unwrap_or_default();
-    let broken =
-        |error: serde_json::Error| CliError::environment(format!("could not write the gate's rows: {error}"), "");
-    let json = serde_json::to_string_pretty(&rows).map_err(broken)? + "\n";
+    let rows = documents::publish(&finished.directory, &finished.run, &finished.trials)?;
     let input = ReportInput {
         run: &finished.run,
         trials: &finished.trials,
         profiles: &finished.profiles,
         verdicts: finished.verdicts.as_ref(),
     };
-    let documents = [
-        ("gate.json", json.clone()),
-        ("junit.xml", junit::document(&input, &rows, &Selection::default())),
-        ("comment.md", github::comment(&input, &rows)),
-    ];
-    for (name, text) in documents {
-        let path = finished.directory.join(name);
-        write_whole(&path, text.as_bytes())
-            .map_err(|error| CliError::environment(format!("could not write `{}`: {error}", path.display()), ""))?;
-    }
     match args.how.format {
-        Format::Json => terminal.print(&json),
+        Format::Json => terminal.print(&documents::json(&rows)?),
         format => {
             let style = terminal.style(args.how.all_metrics);
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), format, style)?);
@@ -82,7 +64,7 @@ pub fn run(args: &GateArgs, targets: &[&'static dyn TargetFactory], terminal: &T
         }
     }
     tell_github(&input, &rows, terminal);
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(code(finished.exit(), &rows, args.strict))
 }
 
@@ -181,8 +163,10 @@ fn resolve(
             });
         }
     }
-    let builds = reference.map(|reference| base_build::build(reference, terminal)).transpose()?;
-    let (baseline, candidate) = match &builds {
+    // A plan needs no build.
+    let builds = reference.filter(|_| !args.how.trials.setup.dry_run);
+    let builds = builds.map(|reference| base_build::build(reference, terminal)).transpose()?;
+    let (baseline, candidate) = match reference {
         Some(_) => (args.variant.clone(), args.variant.clone()),
         None if names.len() >= 2 => {
             let baseline = names.remove(0);

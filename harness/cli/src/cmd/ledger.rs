@@ -60,6 +60,6 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
             terminal.print(&render(&finished.run, &finished.trials, finished.verdicts.as_ref(), args.format, style)?);
         }
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }

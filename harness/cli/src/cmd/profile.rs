@@ -67,7 +67,7 @@ pub fn run(args: &ProfileArgs, targets: &[&'static dyn TargetFactory], terminal:
         terminal.style(false),
     )?;
     terminal.print(&text);
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(match finished.exit() {
         exit::OK if !args.cost && finished.profiles.iter().any(|profile| profile.profiled.is_none()) => exit::FAILED,
         code => code,

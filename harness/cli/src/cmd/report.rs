@@ -10,27 +10,31 @@ use uplift_report::{render::markdown, replication as page};
 use uplift_sdk::TargetFactory;
 
 use crate::{
-    args::{PlaceArgs, ReportArgs, RunArg, SelectionArgs},
+    args::{Format, PlaceArgs, ReportArgs, RunArg, SelectionArgs},
     catalogue::Catalogue,
-    cmd::{searches, show},
+    cmd::{gate, searches, show},
     error::CliError,
     exit,
     output::{Terminal, write_documents},
+    search_pages::StoredSearch,
 };
 
 /// Rewrites `verdicts.json`, `report.md`, `report.html` and the plots of each run, or writes the page.
 pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
-    let mut stored = Vec::new();
-    for word in &args.runs {
-        if let (Some(folder), None) = (searches::find(word, &args.out), &args.replication) {
-            rebuild_search(&folder, args, terminal)?;
-            continue;
-        }
-        stored.push(show::load(&RunArg { run: word.clone(), out: args.out.clone() }, terminal)?);
-    }
+    let load = |word: &String| show::load(&RunArg { run: word.clone(), out: args.out.clone() }, terminal);
     let Some(file) = &args.replication else {
-        for one in &stored {
-            write_documents(&one.directory, &one.run, &one.trials)?;
+        for word in &args.runs {
+            if let Some(folder) = searches::find(word, &args.out) {
+                rebuild_saturation(&folder, args, terminal)?;
+                continue;
+            }
+            if let Some(search) = StoredSearch::find(word, &args.out) {
+                rebuild_search(&search, args, terminal)?;
+                continue;
+            }
+            let one = &load(word)?;
+            let verdicts = write_documents(&one.directory, &one.run, &one.trials)?;
+            gate::rebuild(&one.directory, &one.run, &one.trials, verdicts.as_ref())?;
             if args.format.is_some() || args.all_metrics {
                 show::print(one, args.format.unwrap_or_default(), args.all_metrics, terminal)?;
             } else {
@@ -42,6 +46,7 @@ pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: 
         }
         return Ok(exit::OK);
     };
+    let stored = args.runs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     let mut profiles = Vec::new();
     for one in &stored {
         profiles.push(load_profiles(&one.directory)?);
@@ -56,8 +61,8 @@ pub fn run(args: &ReportArgs, targets: &[&'static dyn TargetFactory], terminal: 
     Ok(exit::OK)
 }
 
-/// Rewrites the documents of a search.
-fn rebuild_search(folder: &Path, args: &ReportArgs, terminal: &Terminal) -> Result<(), CliError> {
+/// Rewrites the documents of a search for a rate or over clients.
+fn rebuild_saturation(folder: &Path, args: &ReportArgs, terminal: &Terminal) -> Result<(), CliError> {
     let record = searches::load(folder)?;
     searches::write_documents(folder, &record)?;
     match args.format {
@@ -66,6 +71,22 @@ fn rebuild_search(folder: &Path, args: &ReportArgs, terminal: &Terminal) -> Resu
     }
     if terminal.open {
         terminal.say_report(&folder.join("report.html"));
+    }
+    Ok(())
+}
+
+/// Rewrites the pages of a search.
+fn rebuild_search(search: &StoredSearch, args: &ReportArgs, terminal: &Terminal) -> Result<(), CliError> {
+    let pages = search.pages()?;
+    let page = pages.write(&search.folder)?;
+    match args.format {
+        Some(Format::Json) => terminal.print(&pages.json),
+        Some(format) => terminal.show(&pages.document, format, args.all_metrics),
+        None if args.all_metrics => terminal.show(&pages.document, Format::Table, true),
+        None => terminal.print(&page.with_extension("md").display().to_string()),
+    }
+    if terminal.open {
+        terminal.say_report(&page);
     }
     Ok(())
 }

@@ -61,7 +61,8 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
             ),
         ));
     }
-    for (entry, variants) in &mut scenarios {
+    // A plan needs no build.
+    for (entry, variants) in scenarios.iter_mut().filter(|_| !args.trials.setup.dry_run) {
         revisions::prepare(entry, variants, terminal)?;
     }
     let finished = Session {
@@ -79,7 +80,7 @@ pub fn run(args: &RunArgs, targets: &[&'static dyn TargetFactory], terminal: &Te
     .execute()?;
     let text = render(&finished.run, &finished.trials, None, args.format, terminal.style(args.all_metrics))?;
     terminal.print(&text);
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
 
@@ -113,6 +114,6 @@ fn rank(args: &RunArgs, found: AdHoc, terminal: &Terminal) -> Result<u8, CliErro
             _ => terminal.show(&Document::of(section), args.format, false),
         }
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }

@@ -15,6 +15,7 @@ use crate::{
     error::CliError,
     exit,
     output::{Terminal, render_cuts, render_with, verdicts_of},
+    search_pages::StoredSearch,
 };
 
 /// How many runs are named where the one that was meant is not there.
@@ -24,6 +25,14 @@ const NEWEST: usize = 5;
 pub fn run(args: &StoredArgs, terminal: &Terminal) -> Result<u8, CliError> {
     if let Some(folder) = searches::find(&args.stored.run, &args.stored.out) {
         searches::print(&searches::load(&folder)?, args.format, terminal)?;
+        return Ok(exit::OK);
+    }
+    if let Some(search) = StoredSearch::find(&args.stored.run, &args.stored.out) {
+        let pages = search.pages()?;
+        match args.format {
+            Format::Json => terminal.print(&pages.json),
+            format => terminal.show(&pages.document, format, args.all_metrics),
+        }
         return Ok(exit::OK);
     }
     print(&load(&args.stored, terminal)?, args.format, args.all_metrics, terminal)?;

@@ -93,12 +93,7 @@ fn read(folder: &Path, args: &SiteArgs) -> Result<SiteRun, String> {
 /// Where the report is, seen from the site: beside it where it is copied.
 fn link(page: &Path, folder: &Path, args: &SiteArgs) -> Result<String, String> {
     if args.copy {
-        let name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
-        let to = format!("runs/{}.html", uplift_model::file_name(&[&name]));
-        let path = args.out.join(&to);
-        let copied = fs::create_dir_all(args.out.join("runs")).and_then(|()| fs::copy(page, &path));
-        copied.map_err(|error| format!("could not copy its report to `{}`: {error}", path.display()))?;
-        return Ok(to);
+        return copy(page, folder, args);
     }
     let absolute = |path: &Path| fs::canonicalize(path).map_err(|error| format!("`{}`: {error}", path.display()));
     let (from, to) = (absolute(&args.out)?, absolute(page)?);
@@ -108,4 +103,28 @@ fn link(page: &Path, folder: &Path, args: &SiteArgs) -> Result<String, String> {
     let parts: Vec<String> = up.chain(down).collect();
     // A space or a percent sign in a name must not end the link.
     Ok(parts.join("/").replace('%', "%25").replace(' ', "%20").replace('#', "%23").replace('?', "%3F"))
+}
+
+/// Copies a report with the files that it links to. Folders of two runs may have the same name, their paths do not.
+fn copy(page: &Path, folder: &Path, args: &SiteArgs) -> Result<String, String> {
+    let below = folder.strip_prefix(&args.results).unwrap_or(folder);
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let parts: Vec<&str> = parts.iter().map(|part| &**part).collect();
+    let to = format!("runs/{}", uplift_model::file_name(if parts.is_empty() { &["run"] } else { &parts }));
+    let text = fs::read_to_string(page).map_err(|error| format!("could not read its report: {error}"))?;
+    let mut files: Vec<&str> = text
+        .split(" href=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split(['"', '#']).next())
+        .filter(|link| !link.is_empty() && !link.contains(':') && !link.starts_with('/') && !link.contains(".."))
+        .chain(["report.html"])
+        .collect();
+    files.sort_unstable();
+    files.dedup();
+    for file in files.into_iter().filter(|file| folder.join(file).is_file()) {
+        let path = args.out.join(&to).join(file);
+        let copied = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(folder.join(file), &path));
+        copied.map_err(|error| format!("could not copy `{file}` to `{}`: {error}", path.display()))?;
+    }
+    Ok(format!("{to}/report.html"))
 }

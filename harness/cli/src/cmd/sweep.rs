@@ -104,7 +104,7 @@ pub fn run(args: &SweepArgs, targets: &[&'static dyn TargetFactory], terminal: &
             terminal.say(stopped);
         }
     }
-    terminal.say_report(&finished.directory.join("report.html"));
+    finished.say_end(terminal);
     Ok(finished.exit())
 }
 

@@ -38,6 +38,20 @@ impl Bench {
         Said(self.command(arguments).output().unwrap())
     }
 
+    /// `uplift report` makes these files of the folder again, byte for byte, when all but the first are gone.
+    #[track_caller]
+    pub fn rebuilds(&self, folder: &Path, files: &[&str]) {
+        let read = |name: &&str| fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let before: Vec<Vec<u8>> = files.iter().map(read).collect();
+        for name in &files[1..] {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        self.uplift(&["report", folder.to_str().unwrap()]).code(0);
+        for (name, before) in files.iter().zip(before) {
+            assert!(read(name) == before, "{name} is another one");
+        }
+    }
+
     /// The folder of the only run.
     pub fn run_folder(&self) -> PathBuf {
         let mut runs: Vec<PathBuf> =

@@ -51,6 +51,18 @@ fn the_crossing_is_where_a_sync_costs_as_much_as_the_work() {
     assert!(text.contains("`computing` is ahead of `syncing` where disk.sync is above"), "{text}");
     assert!(fs::read_to_string(folder.join("crossover.svg")).unwrap().contains("even at"));
 
+    bench.rebuilds(&folder, &["crossover.json", "crossover.md", "crossover.html", "crossover.svg"]);
+    // An older search says nothing of the kind of its values.
+    let mut older = found;
+    older.as_object_mut().unwrap().remove("kind");
+    fs::write(folder.join("crossover.json"), older.to_string()).unwrap();
+    bench.uplift(&["report", folder.to_str().unwrap()]).code(0);
+    assert_eq!(fs::read_to_string(folder.join("crossover.md")).unwrap(), text);
+    // A run that is gone is said, and the pages stay as they are.
+    let run = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    fs::remove_dir_all(run).unwrap();
+    bench.uplift(&["report", folder.to_str().unwrap()]).code(5).says("lacks the run of");
+
     for (over, words) in [
         ("disk.sync=4ms", "two values with `..` between"),
         ("disk.sync=4ms..1ms", "ends above its beginning"),

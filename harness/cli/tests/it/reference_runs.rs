@@ -19,6 +19,38 @@ fn runs() -> Vec<PathBuf> {
     runs
 }
 
+/// What the authors of the four source documents found by hand, in the runs of their own scenarios: it must be said, with
+/// its figures, by the report that is made from the records.
+const FOUND: [(&str, &[&str]); 6] = [
+    (
+        "orchestration/pragmas",
+        &[
+            "waiting in `baseline`: backoff_per_op 81.1 ms × 22.5 op/s = 1.82",
+            "retries for each operation are lock errors",
+            "2 workers / (5 activities x 10ms)",
+        ],
+    ),
+    ("docdb/sprint1", &["sync calls are the wall of `baseline`: ", "sync calls are the wall of `optimized`: "]),
+    (
+        "pipeline/embedded",
+        &["`writer 0` is the critical path of `baseline`: ", "`writer 0` is the critical path of `optimized`: "],
+    ),
+    ("pipeline/transforms", &["in `module compile` "]),
+    ("dataflow/checkpoints", &["a checkpoint stops `automatic`: ", "a checkpoint stops `after-ack`: "]),
+    ("dataflow/log", &["`shard-0` is the critical path of `baseline`: ", "next for `optimized`: `sync` is "]),
+];
+
+/// What these records do not show, and no report of them may say.
+const NOT_FOUND: [(&str, &[&str]); 5] = [
+    // A provider in memory syncs nothing.
+    ("orchestration/memory", &["sync calls are the wall", "checkpoint stops", "lock errors"]),
+    // Its log has no checkpoints.
+    ("dataflow/log", &["checkpoint stops `optimized`"]),
+    ("docdb/sprint1", &["checkpoint stops", "waiting in"]),
+    ("pipeline/embedded", &["sync calls are the wall", "waiting in"]),
+    ("orchestration/pragmas", &["checkpoint stops", "CPU time is what limits"]),
+];
+
 #[test]
 fn every_reference_run_is_readable_and_draws_what_its_report_links_to() {
     let bench = Bench::new();
@@ -37,6 +69,14 @@ fn every_reference_run_is_readable_and_draws_what_its_report_links_to() {
         for to in report.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             let is_file = to.starts_with("profiles/") || to.starts_with("plots/");
             assert!(!is_file || copy.join(to).exists(), "{}: {to} is not drawn", run.display());
+        }
+        let made = fs::read_to_string(copy.join("report.md")).unwrap();
+        let of_run = |(name, _): &&(&str, &[&str])| run.ends_with(name);
+        for words in FOUND.iter().filter(of_run).flat_map(|(_, words)| *words) {
+            assert!(made.contains(words), "{}: the report does not say `{words}`", run.display());
+        }
+        for words in NOT_FOUND.iter().filter(of_run).flat_map(|(_, words)| *words) {
+            assert!(!made.contains(words), "{}: the report says `{words}`", run.display());
         }
         assert!(copy.join("report.html").exists(), "{}: no report.html", run.display());
         fs::remove_dir_all(&copy).unwrap();

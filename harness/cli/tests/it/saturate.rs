@@ -53,6 +53,7 @@ fn saturation_is_what_a_closed_loop_reaches() {
     said.code(0);
     assert!(said.out().contains("saturation lies between"), "{}", said.out());
     let folder = bench.run_folder();
+    bench.rebuilds(&folder, &["saturation.json", "saturation.md", "saturation.html"]);
     let text = fs::read_to_string(folder.join("saturation.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
     let (low, high) = (found["sustained"].as_f64().unwrap(), found["diverged"].as_f64().unwrap());

@@ -33,8 +33,13 @@ impl AgentConnection {
     }
 
     fn work_until(&mut self, request: &TurnRequest, due: &mut dyn FnMut(Duration) -> bool) -> Result<(), Failure> {
-        let failure =
-            |kind, message: String| Failure { kind, phase: LOAD_PHASE.to_owned(), message, stderr_tail: String::new() };
+        let failure = |kind, message: String| Failure {
+            kind,
+            phase: LOAD_PHASE.to_owned(),
+            message,
+            stderr_tail: String::new(),
+            problem: None,
+        };
         let mut line = serde_json::to_vec(&Request::Turn(request.clone()))
             .map_err(|error| failure(FailureKind::Protocol, format!("could not write a request: {error}")))?;
         line.push(b'\n');

@@ -286,7 +286,13 @@ fn prepare(context: &CutContext<'_>, seed: u64, ledger: &str) -> Prepare {
 }
 
 fn launch_failure(message: String) -> Failure {
-    Failure { kind: FailureKind::Launch, phase: "launch".to_owned(), message, stderr_tail: String::new() }
+    Failure {
+        kind: FailureKind::Launch,
+        phase: "launch".to_owned(),
+        message,
+        stderr_tail: String::new(),
+        problem: None,
+    }
 }
 
 /// Removes a folder that need not be there.

@@ -138,7 +138,13 @@ fn spoken(command: &mut Command, binary: &Path, data_dir: &Path) -> Result<Strin
 }
 
 fn failure(message: String) -> Failure {
-    Failure { kind: FailureKind::Launch, phase: "launch".to_owned(), message, stderr_tail: String::new() }
+    Failure {
+        kind: FailureKind::Launch,
+        phase: "launch".to_owned(),
+        message,
+        stderr_tail: String::new(),
+        problem: None,
+    }
 }
 
 /// What helps where the system refuses a process or a thread.

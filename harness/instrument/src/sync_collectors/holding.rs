@@ -20,10 +20,12 @@ use std::{
 use libc::c_long;
 use parking_lot::Mutex;
 
+use uplift_model::Problem;
+
 use super::{seccomp, spawner::Spawner};
 use crate::{clock, disk_model};
 
-static HOLDER: OnceLock<Result<Spawner, String>> = OnceLock::new();
+static HOLDER: OnceLock<Result<Spawner, Problem>> = OnceLock::new();
 
 /// Starts `command`; where a disk is modelled, so that its sync calls, and those of all its descendants, are held.
 ///
@@ -46,7 +48,7 @@ pub fn is_holding() -> bool {
     matches!(HOLDER.get(), Some(Ok(_)))
 }
 
-fn open() -> Result<Spawner, String> {
+fn open() -> Result<Spawner, Problem> {
     let (spawner, listener) = seccomp::start()?;
     let listener = Arc::new(listener);
     thread::Builder::new()
@@ -68,7 +70,7 @@ fn open() -> Result<Spawner, String> {
                 }
             });
         })
-        .map_err(|error| format!("the listener could not be started: {error}"))?;
+        .map_err(|error| Problem::new("the listener could not be started").because(error.to_string()))?;
     Ok(spawner)
 }
 

@@ -17,7 +17,10 @@ use std::{
 };
 
 pub use holding::{is_holding, spawn};
-use uplift_model::trial::{SyncCollectorChoice, SyncRecord};
+use uplift_model::{
+    Problem,
+    trial::{SyncCollectorChoice, SyncRecord},
+};
 
 /// Starts programs and counts their sync calls.
 pub trait SyncCollector: Send + Sync {
@@ -41,8 +44,8 @@ pub trait SyncCollector: Send + Sync {
 ///
 /// # Errors
 /// Why it is not available; of "auto" why none can.
-pub fn open(choice: SyncCollectorChoice, folder: &Path) -> Result<Option<Box<dyn SyncCollector>>, String> {
-    type Opened = Result<Box<dyn SyncCollector>, String>;
+pub fn open(choice: SyncCollectorChoice, folder: &Path) -> Result<Option<Box<dyn SyncCollector>>, Problem> {
+    type Opened = Result<Box<dyn SyncCollector>, Problem>;
     let seccomp = || -> Opened { Ok(Box::new(seccomp::Seccomp::open()?)) };
     let tracepoints = || -> Opened { Ok(Box::new(tracepoints::Tracepoints::open()?)) };
     let preload = || -> Opened { Ok(Box::new(preload::Preload::open(folder)?)) };
@@ -52,11 +55,16 @@ pub fn open(choice: SyncCollectorChoice, folder: &Path) -> Result<Option<Box<dyn
         SyncCollectorChoice::Tracepoint => tracepoints().map(Some),
         SyncCollectorChoice::Preload => preload().map(Some),
         SyncCollectorChoice::Auto => seccomp()
-            .or_else(|first| {
-                tracepoints().or_else(|second| preload().map_err(|third| format!("{first}; {second}; {third}")))
-            })
+            .or_else(|first| tracepoints().or_else(|second| preload().map_err(|third| none_of([first, second, third]))))
             .map(Some),
     }
+}
+
+/// Several ways that are all closed, as one problem.
+fn none_of(ways: [Problem; 3]) -> Problem {
+    let states: Vec<String> = ways.iter().map(Problem::state).collect();
+    let fixes = ways.iter().filter_map(|way| way.remedy.as_deref());
+    fixes.fold(Problem::new(states.join("; ")), Problem::fix)
 }
 
 /// How often a call is made to see what counting adds.

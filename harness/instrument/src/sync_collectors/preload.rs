@@ -10,7 +10,7 @@ use std::{
 };
 
 use uplift_model::{
-    Histogram,
+    Histogram, Problem,
     trial::{SyncCalls, SyncKind, SyncRecord},
 };
 
@@ -30,11 +30,13 @@ pub struct Preload {
 
 impl Preload {
     /// Writes both into `folder`.
-    pub fn open(folder: &Path) -> Result<Self, String> {
+    pub fn open(folder: &Path) -> Result<Self, Problem> {
         let library = folder.join("uplift-syncs.so");
         let counts = folder.join("uplift-syncs.counts");
         let unwritable = |path: &Path, error: io::Error| {
-            format!("preloaded library: `{}` could not be written: {error}", path.display())
+            Problem::new(format!("preloaded library: `{}` could not be written", path.display()))
+                .because(error.to_string())
+                .fix("give trials a folder that can be written with --data-dir")
         };
         fs::write(&library, LIBRARY).map_err(|error| unwritable(&library, error))?;
         new_counts(&counts).map_err(|error| unwritable(&counts, error))?;

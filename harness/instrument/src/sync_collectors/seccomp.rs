@@ -19,7 +19,7 @@ use std::{
 
 use libc::{c_long, sock_filter};
 use uplift_model::{
-    Histogram,
+    Histogram, Problem,
     trial::{SyncCalls, SyncKind, SyncRecord},
 };
 
@@ -65,7 +65,7 @@ pub struct Seccomp {
 
 impl Seccomp {
     /// Starts the thread with the filter, and the listener.
-    pub fn open() -> Result<Self, String> {
+    pub fn open() -> Result<Self, Problem> {
         let (spawner, listener) = start()?;
         let counts = Arc::new(Counts::default());
         let counting = Arc::clone(&counts);
@@ -77,18 +77,20 @@ impl Seccomp {
                     go_on(&listener, notification.id);
                 });
             })
-            .map_err(|error| format!("seccomp user notification: the listener could not be started: {error}"))?;
+            .map_err(|error| {
+                Problem::new("seccomp user notification: the listener could not be started").because(error.to_string())
+            })?;
         Ok(Self { spawner, counts, own: AtomicU64::new(0) })
     }
 }
 
 /// Starts a thread whose programs have the filter; and the listener's descriptor.
-pub(super) fn start() -> Result<(Spawner, OwnedFd), String> {
+pub(super) fn start() -> Result<(Spawner, OwnedFd), Problem> {
     Spawner::start(|| {
         install().map_err(|error| {
-            format!(
-                "seccomp user notification: {error}; it needs Linux 5.5, and a sandbox around uplift that allows it"
-            )
+            Problem::new("seccomp user notification")
+                .because(error.to_string())
+                .fix("use Linux 5.5 or later, and a sandbox around uplift that allows it")
         })
     })
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use uplift_model::Problem;
 
 enum Order {
     Spawn(Box<Command>, Sender<io::Result<Child>>),
@@ -26,8 +27,8 @@ impl Spawner {
     /// # Errors
     /// That of `prepare`, or that there is no thread.
     pub fn start<T: Send + 'static>(
-        prepare: impl FnOnce() -> Result<T, String> + Send + 'static,
-    ) -> Result<(Self, T), String> {
+        prepare: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<(Self, T), Problem> {
         let (orders, received) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         let thread = thread::Builder::new()
@@ -48,8 +49,10 @@ impl Spawner {
                     }
                 }
             })
-            .map_err(|error| format!("the thread that starts programs could not be started: {error}"))?;
-        let prepared = told.recv().map_err(|_| "the thread that starts programs ended".to_owned())??;
+            .map_err(|error| {
+                Problem::new("the thread that starts programs could not be started").because(error.to_string())
+            })?;
+        let prepared = told.recv().map_err(|_| Problem::new("the thread that starts programs ended"))??;
         Ok((Self { orders: Some(Mutex::new(orders)), thread: Some(thread) }, prepared))
     }
 

@@ -15,7 +15,7 @@ fn counted(choice: SyncCollectorChoice, script: &str) -> Option<SyncRecord> {
     let collector = match open(choice, folder.path()) {
         Ok(collector) => collector.unwrap(),
         Err(reason) => {
-            assert!(reason.contains("; "), "the fix is said: {reason}");
+            assert!(reason.remedy.is_some(), "the fix is said: {reason}");
             eprintln!("skipped: {reason}");
             return None;
         }

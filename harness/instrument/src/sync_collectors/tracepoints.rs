@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use uplift_model::{
-    Histogram,
+    Histogram, Problem,
     trial::{SyncCalls, SyncKind, SyncRecord},
 };
 
@@ -29,17 +29,21 @@ pub struct Tracepoints {
 
 impl Tracepoints {
     /// Opens the counters.
-    pub fn open() -> Result<Self, String> {
+    pub fn open() -> Result<Self, Problem> {
         let (spawner, counters) = Spawner::start(|| {
             let points: Vec<Point> = CALLS.into_iter().chain([MSYNC]).collect();
             let numbers = ids(&points).map_err(|error| {
-                format!("tracepoints: their numbers cannot be read: {error}; mount tracefs (mount -t tracefs none /sys/kernel/tracing) and make it readable")
+                Problem::new("tracepoints: their numbers cannot be read")
+                    .because(error.to_string())
+                    .fix("mount tracefs (mount -t tracefs none /sys/kernel/tracing) and make it readable")
             })?;
             let mut counters = Vec::new();
             for (point, id) in points.iter().zip(numbers) {
                 // Process 0 is the calling thread.
                 let event = open(id, 0, point.filter).map_err(|error| {
-                    format!("tracepoints: `{}` cannot be counted: {error}; run as root, or set kernel.perf_event_paranoid to -1", point.event)
+                    Problem::new(format!("tracepoints: `{}` cannot be counted", point.event))
+                        .because(error.to_string())
+                        .fix("run as root, or set kernel.perf_event_paranoid to -1")
                 })?;
                 counters.push((point.kind, event));
             }

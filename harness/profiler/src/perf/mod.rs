@@ -391,8 +391,11 @@ impl RunningSampler for PerfSampler {
         let mut threads_named = self.names;
         threads_named.extend(std::mem::take(&mut collected.threads));
         threads_named.extend(thread_names(&threads()));
-        let kernel =
-            if self.kernel { KernelSymbols::read().map_err(|message| warnings.push(message)).ok() } else { None };
+        let kernel = if self.kernel {
+            KernelSymbols::read().map_err(|problem| warnings.push(problem.to_string())).ok()
+        } else {
+            None
+        };
         // Read again: a library may have been loaded meanwhile.
         let modules = maps::modules().map_or(self.modules, |(modules, _)| modules);
         let found = collected.processes.take().map(Processes::finish).unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::{env, fs, path::Path};
 
+use uplift_model::Problem;
+
 /// The kernel's functions, by address.
 #[derive(Clone, Debug, Default)]
 pub struct KernelSymbols {
@@ -23,7 +25,7 @@ impl KernelSymbols {
     ///
     /// # Errors
     /// A sentence with the fix where the file is missing or hides addresses.
-    pub fn read() -> Result<Self, String> {
+    pub fn read() -> Result<Self, Problem> {
         let path = env::var_os(KALLSYMS_VARIABLE).unwrap_or_else(|| KALLSYMS.into());
         Self::read_from(Path::new(&path))
     }
@@ -32,13 +34,13 @@ impl KernelSymbols {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn read_from(path: &Path) -> Result<Self, String> {
+    pub fn read_from(path: &Path) -> Result<Self, Problem> {
         let name = path.display();
-        let text = fs::read_to_string(path)
-            .map_err(|error| format!("{name} cannot be read ({error}): kernel frames have no names; {REMEDY}"))?;
+        let nameless = |state: String| Problem::new(state).because("kernel frames have no names").fix(REMEDY);
+        let text = fs::read_to_string(path).map_err(|error| nameless(format!("{name} cannot be read ({error})")))?;
         let symbols = Self::parse(text);
         if symbols.functions.is_empty() {
-            return Err(format!("{name} hides addresses: kernel frames have no names; {REMEDY}"));
+            return Err(nameless(format!("{name} hides addresses")));
         }
         Ok(symbols)
     }
@@ -90,9 +92,10 @@ mod tests {
     #[test]
     fn a_file_that_is_missing_or_hides_addresses_is_named_with_the_remedy() {
         let missing = KernelSymbols::read_from(Path::new("/no/kallsyms")).unwrap_err();
-        assert!(missing.starts_with("/no/kallsyms cannot be read") && missing.ends_with(REMEDY), "{missing}");
+        assert!(missing.what.starts_with("/no/kallsyms cannot be read"), "{missing}");
+        assert_eq!(missing.remedy.as_deref(), Some(REMEDY));
         let empty = KernelSymbols::read_from(Path::new("/dev/null")).unwrap_err();
-        assert!(empty.starts_with("/dev/null hides addresses") && empty.ends_with(REMEDY), "{empty}");
+        assert!(empty.to_string().starts_with("/dev/null hides addresses: kernel frames"), "{empty}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use uplift_model::{
     run::Intent,
 };
 
-pub use self::{metrics::shown_by_default, scene::variants, validation::failure_lines};
+pub use self::{metrics::shown_by_default, scene::variants, summary::closing, validation::failure_lines};
 pub(crate) use self::{
     place::place,
     scene::{Scene, scenes},

@@ -20,6 +20,10 @@ use crate::{
 /// So many rows of runs stand on a page of a scenario or machine; the index has all.
 const ROWS_MAX: usize = 300;
 
+/// How rows are marked that answer another question than the scenario's own.
+const MODELLED: &str = "modelled disk";
+const OTHER_PAIR: &str = "other variants";
+
 /// A run of the site.
 pub struct SiteRun {
     /// Its record.
@@ -135,14 +139,24 @@ fn named(one: &SiteRun) -> Cell {
 
 fn index(runs: &[SiteRun]) -> SitePage {
     let mut document = Document::new("Performance results");
-    let mut latest: BTreeMap<&str, (&SiteRun, &Verdicts, &ScenarioVerdict)> = BTreeMap::new();
+    // Of each scenario, by the pair that was compared and whether the disk was there or modelled: what is measured on
+    // a modelled disk must not stand for what is measured on the real one.
+    let mut latest: BTreeMap<(&str, bool, [&str; 2]), (&SiteRun, &ScenarioVerdict)> = BTreeMap::new();
+    let mut compared: BTreeMap<(&str, [&str; 2]), usize> = BTreeMap::new();
     // The newest run comes first.
     for one in runs {
         let Some(verdicts) = &one.verdicts else { continue };
+        let pair = [verdicts.baseline.as_str(), verdicts.candidate.as_str()];
         for verdict in &verdicts.scenarios {
-            latest.entry(&verdict.name).or_insert((one, verdicts, verdict));
+            latest.entry((&verdict.name, verdict.disk.is_some(), pair)).or_insert((one, verdict));
+            *compared.entry((&verdict.name, pair)).or_default() += 1;
         }
     }
+    // The pair that was compared most is a scenario's own; the others are marked.
+    let own_pair = |name: &str| {
+        let pairs = compared.iter().filter(|((scenario, _), _)| *scenario == name);
+        pairs.max_by_key(|((_, pair), runs)| (**runs, std::cmp::Reverse(*pair))).map(|((_, pair), _)| *pair)
+    };
     let mut matrix = Section::new("latest", "The latest verdict of each scenario").listed("Latest verdicts");
     let columns = vec![
         Column::words("scenario"),
@@ -150,15 +164,26 @@ fn index(runs: &[SiteRun]) -> SitePage {
         Column::figures("change"),
         Column::figures("interval"),
         Column::words("compared"),
+        Column::words("mark"),
         Column::words("run"),
     ];
     let mut table = Table::new("The latest verdict of each scenario", columns);
-    for (name, (one, verdicts, verdict)) in latest {
+    for ((name, modelled, pair), (one, verdict)) in latest {
         let [word, change, interval] = outcome(verdict);
-        let compared = Text::code(&verdicts.candidate).then(" against ").then(Text::code(&verdicts.baseline));
+        let [baseline, candidate] = pair;
+        let compared = Text::code(candidate).then(" against ").then(Text::code(baseline));
         let link = Cell::Text(Text::default().link(name, scenario_file(name)));
-        table.row(vec![link, word, change, interval, compared.into(), named(one)]);
+        let mark = match (modelled, own_pair(name) != Some(pair)) {
+            (false, false) => Cell::None,
+            (true, false) => MODELLED.into(),
+            (false, true) => OTHER_PAIR.into(),
+            (true, true) => format!("{MODELLED}, {OTHER_PAIR}").into(),
+        };
+        table.row(vec![link, word, change, interval, compared.into(), mark, named(one)]);
     }
+    table.legend(format!(
+        "One row for each pair of variants and kind of disk. “{OTHER_PAIR}”: not the pair that this scenario is compared with most often; “{MODELLED}”: figures hold for the disk that was modelled."
+    ));
     matrix.table(table);
     document.sections.push(matrix);
     let mut all = Section::new("runs", format!("{} runs", runs.len())).listed("Runs");

@@ -58,6 +58,17 @@ pub fn section(input: &ReportInput<'_>, scenes: &[Scene<'_>]) -> Section {
     section
 }
 
+/// What became of a run that compares, in one line: "8 scenarios: 1 improved, 5 inconclusive, 2 skipped; 3 not run".
+pub fn closing(input: &ReportInput<'_>) -> Option<String> {
+    input.verdicts?;
+    let scenes = super::scenes(input);
+    let begun: Vec<&ScenarioVerdict> =
+        scenes.iter().filter(|scene| scene.is_begun()).filter_map(|scene| scene.verdict).collect();
+    let left = scenes.iter().filter(|scene| !scene.is_begun()).count();
+    let left = if left > 0 { format!("; {left} not run") } else { String::new() };
+    (!begun.is_empty()).then(|| format!("{}{left}", counts(&begun)))
+}
+
 /// "8 scenarios: 1 improved, 5 inconclusive, 2 skipped"
 pub fn counts(scenarios: &[&ScenarioVerdict]) -> String {
     let mut words: Vec<(&str, usize)> = Vec::new();

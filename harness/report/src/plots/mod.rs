@@ -6,8 +6,10 @@ pub mod chart;
 
 mod change;
 mod counters;
+mod heat;
 mod latency;
 mod meanwhile;
+mod pairs;
 mod plot;
 mod timeline;
 
@@ -67,6 +69,10 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         Intent::Ledger { .. } => verdict.and_then(crate::build::ledger::plot),
         _ => None,
     };
+    let pairs = match &input.run.intent {
+        Intent::Compare { baseline, candidate } => pairs::plot(planned, input.trials, baseline, candidate),
+        _ => None,
+    };
     [
         special,
         verdict.and_then(change::plot),
@@ -74,6 +80,8 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
         meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
         counters::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
+        heat::plot(&scenario.name, &trials, scenario.trial.interleave),
+        pairs,
     ]
     .into_iter()
     .flatten()

@@ -1,56 +1,17 @@
 // Opens a page in headless Chromium and says as JSON what it did: console messages, requests, what is wider than the
 // window, what a screen reader could not name, whether a figure leads to its records, a folded part opens and a flame graph can be worked with.
-// Speaks the DevTools protocol over a pipe, so it needs no package.
 //
 //   node check.mjs CHROMIUM PAGE [FOLDER]     screenshots and a PDF go into FOLDER
 
-import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+import { open, tab } from './devtools.mjs';
+
 const [chromium, page, folder] = process.argv.slice(2);
 const url = pathToFileURL(page).href;
-const profile = mkdtempSync(join(tmpdir(), 'uplift-page-'));
-const browser = spawn(
-  chromium,
-  ['--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--remote-debugging-pipe', `--user-data-dir=${profile}`],
-  { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] },
-);
-const pending = new Map();
-const listeners = [];
-let next = 0;
-let rest = '';
-browser.stdio[4].on('data', (chunk) => {
-  const parts = (rest + chunk).split('\0');
-  rest = parts.pop();
-  for (const part of parts) {
-    const message = JSON.parse(part);
-    if (message.id === undefined) listeners.forEach((listener) => listener(message));
-    else {
-      const { resolve, reject } = pending.get(message.id);
-      pending.delete(message.id);
-      if (message.error) reject(new Error(JSON.stringify(message.error)));
-      else resolve(message.result);
-    }
-  }
-});
-const send = (method, params = {}, sessionId) =>
-  new Promise((resolve, reject) => {
-    next += 1;
-    pending.set(next, { resolve, reject });
-    browser.stdio[3].write(JSON.stringify({ id: next, method, params, sessionId }) + '\0');
-  });
-const event = (name, sessionId) =>
-  new Promise((resolve) => {
-    const listener = (message) => {
-      if (message.method !== name || message.sessionId !== sessionId) return;
-      listeners.splice(listeners.indexOf(listener), 1);
-      resolve(message.params);
-    };
-    listeners.push(listener);
-  });
+const { send, event, close, ...browser } = open(chromium);
 
 // What of the page reaches beyond the window, and what has no name. Tables scroll within boxes of their own.
 const inspect = `(() => {
@@ -126,17 +87,7 @@ const stops = `[...document.querySelectorAll('a[href], button, input, select, su
 
 const answer = { console: [], requests: [], views: {} };
 try {
-  const { targetId } = await send('Target.createTarget', { url: 'about:blank' });
-  const { sessionId } = await send('Target.attachToTarget', { targetId, flatten: true });
-  listeners.push((message) => {
-    const { method, params } = message;
-    if (method === 'Runtime.exceptionThrown') answer.console.push(params.exceptionDetails.text);
-    if (method === 'Runtime.consoleAPICalled') answer.console.push(params.args.map((arg) => arg.value).join(' '));
-    if (method === 'Log.entryAdded') answer.console.push(`${params.entry.level}: ${params.entry.text}`);
-    if (method === 'Network.requestWillBeSent' && params.request.url !== url && !params.request.url.startsWith('data:'))
-      answer.requests.push(params.request.url);
-  });
-  for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`, {}, sessionId);
+  const sessionId = await tab({ send, ...browser }, (asked) => asked === url, answer);
   for (const [name, width, scheme] of [['narrow', 400, 'light'], ['middle', 800, 'light'], ['wide', 1600, 'light'], ['dark', 1600, 'dark']]) {
     await send('Emulation.setDeviceMetricsOverride', { width, height: 1000, deviceScaleFactor: 1, mobile: width < 500 }, sessionId);
     await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] }, sessionId);
@@ -166,11 +117,9 @@ try {
   const pdf = await send('Page.printToPDF', { printBackground: true }, sessionId);
   answer.pdf_bytes = Buffer.from(pdf.data, 'base64').length;
   if (folder) writeFileSync(join(folder, 'print.pdf'), Buffer.from(pdf.data, 'base64'));
-  await send('Browser.close');
+  await close();
 } catch (error) {
   answer.error = String(error);
-  browser.kill();
+  await close(true);
 }
-await new Promise((resolve) => (browser.exitCode === null && browser.signalCode === null ? browser.on('exit', resolve) : resolve()));
-rmSync(profile, { recursive: true, force: true });
 console.log(JSON.stringify(answer, null, 1));

@@ -52,7 +52,9 @@ fn command(plan: &Plan, home: &Home, line: &str, filled: &Placeholders) -> Resul
             |known| format!("install it (Debian: {}), or name another program in `start`", known.package()),
         );
         let state = format!("{name}there is no program `{program}` on this machine");
-        return Err(TargetError::new(context(), TargetErrorKind::Unavailable { state, remedy: package }));
+        let missing = known.map_or(program.as_str(), |known| known.name());
+        let kind = TargetErrorKind::Unavailable { state, remedy: package };
+        return Err(TargetError::new(context(), kind).missing(missing));
     };
     let log = OpenOptions::new().create(true).append(true).open(&home.log);
     let log = log.and_then(|log| Ok((log.try_clone()?, log)));

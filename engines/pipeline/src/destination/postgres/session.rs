@@ -60,7 +60,7 @@ pub fn start_server(data_dir: &Path, wal_level: WalLevel) -> Result<Arc<Server>>
     }
     Server::start(data_dir, &settings).map(Arc::new).map_err(|error| match error {
         ServiceError::Unavailable { state, remedy } => {
-            PipelineError::new(context, ErrorKind::Unavailable { state, remedy })
+            PipelineError::new(context, ErrorKind::Unavailable { state, remedy, missing: Some("postgres") })
         }
         ServiceError::Failed { .. } => PipelineError::new(context, ErrorKind::Destination(error.to_string())),
     })
