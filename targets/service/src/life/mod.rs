@@ -298,6 +298,7 @@ fn of_postgres(error: ServiceError) -> TargetError {
     match error {
         ServiceError::Unavailable { state, remedy } => {
             TargetError::new("looking for PostgreSQL", TargetErrorKind::Unavailable { state, remedy })
+                .missing("postgres")
         }
         ServiceError::Failed { context, message } => TargetError::engine(context, message),
     }
