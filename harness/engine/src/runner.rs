@@ -16,11 +16,13 @@ use uplift_model::{
 use crate::{
     binary::PinnedBinary,
     block::{Arm, BlockContext, run_block},
+    duet::run_duet,
     environment::{FREE_BYTES_MIN, free_bytes},
     interrupt::Interrupt,
     launch::Launch,
     plan::plan_block,
     profile::{ProfilePlan, Sampling},
+    sides::Sides,
     store::{RunStore, StoreError},
 };
 
@@ -168,6 +170,8 @@ pub struct ScenarioOrder<'a> {
     pub blocks_paid: u32,
     /// So many times the blocks that the budget pays for are planned: there may be time for them later.
     pub stretch: u32,
+    /// The halves of the CPUs, where both variants run at the same time.
+    pub sides: Option<Sides>,
     /// Of a scenario that is taken up again: its blocks so far, and how many are planned.
     pub resumed: Option<(u32, u32)>,
 }
@@ -293,21 +297,20 @@ impl Engine<'_> {
             let observer = &mut *self.observer;
             let judge = &*self.judge;
             let left = RefCell::new(Vec::new());
-            let block_trials = run_block(
-                &mut BlockContext {
-                    scenario,
-                    arms,
-                    data_root: self.data_root,
-                    interrupt: &self.interrupt,
-                    dropped_turns: &|turns| judge.dropped_turns(turns),
-                    allow_debug: self.allow_debug,
-                    left: &left,
-                    progress: &mut |done, of| {
-                        observer.progress(&Progress::BlockProgress { block, blocks_max, done, of })
-                    },
-                },
-                &plan,
-            );
+            let mut context = BlockContext {
+                scenario,
+                arms,
+                data_root: self.data_root,
+                interrupt: &self.interrupt,
+                dropped_turns: &|turns| judge.dropped_turns(turns),
+                allow_debug: self.allow_debug,
+                left: &left,
+                progress: &mut |done, of| observer.progress(&Progress::BlockProgress { block, blocks_max, done, of }),
+            };
+            let block_trials = match &order.sides {
+                Some(sides) => run_duet(&mut context, &plan, sides),
+                None => run_block(&mut context, &plan),
+            };
             for message in left.into_inner() {
                 self.observer.progress(&Progress::DataLeft(&message));
             }

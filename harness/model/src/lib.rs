@@ -23,6 +23,7 @@ pub mod protocol;
 pub mod registry;
 pub mod run;
 pub mod scenario;
+pub mod screen;
 pub mod secret;
 pub mod seed;
 pub mod setting_value;
