@@ -46,7 +46,8 @@ fn a_candidate_that_needs_twenty_times_the_work_is_seen_to_move() {
 
     let (run, answers) = (json(&bench, "run.json"), json(&bench, "screen.json"));
     let intent = &run["intent"];
-    assert_eq!((intent["verb"].as_str(), intent["candidate"].as_str()), (Some("screen"), Some("slow")));
+    assert!(intent.as_object().unwrap().values().any(|value| value == "screen"), "{intent}");
+    assert_eq!(intent["candidate"], "slow");
     let sides = intent["sides"].as_array().unwrap();
     assert!(sides[0].as_array().unwrap().iter().all(|cpu| !sides[1].as_array().unwrap().contains(cpu)), "{sides:?}");
     let answer = &answers["scenarios"][0];
@@ -83,7 +84,9 @@ fn a_candidate_that_needs_twenty_times_the_work_is_seen_to_move() {
     // Everything but the records can be made again.
     let files = ["report.md", "report.html", "screen.json"];
     let before = files.map(|name| fs::read(run_folder.join(name)).unwrap());
-    files.map(|name| fs::remove_file(run_folder.join(name)).unwrap());
+    for name in files {
+        fs::remove_file(run_folder.join(name)).unwrap();
+    }
     bench.uplift(&["report", folder]).code(0);
     assert_eq!(files.map(|name| fs::read(run_folder.join(name)).unwrap()), before);
     let report = String::from_utf8(before[0].clone()).unwrap();

@@ -24,7 +24,7 @@ pub fn plot(verdict: &ScenarioVerdict, trials: &[(&str, Vec<&Trial>)]) -> Option
     if verdict.status != Status::Compared || trials.iter().any(|(_, own)| rounds(own) < ROUNDS_MIN) || first >= last {
         return None;
     }
-    let across = |q: f64| normal_quantile(q);
+    let across = normal_quantile;
     let points: Vec<(f64, f64)> = shift.iter().map(|&[q, change]| (across(q), 100.0 * change)).collect();
     let ends = (across(first), across(last));
     let mut series =
