@@ -1,11 +1,11 @@
 //! Serves one trial over the agent's standard input and output.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read as _, Write as _},
     os::fd::{AsRawFd as _, FromRawFd as _},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
     thread,
 };
 
@@ -20,9 +20,10 @@ use uplift_model::{
 };
 
 use uplift_instrument::{
-    clock, crash_ledger::Ledger, disk_model, sampler::StackSampler, sync_collectors, sync_probe, timeline::EventLog,
+    clock, crash_ledger::Ledger, disk_model, external_processes::tree, sampler::StackSampler, sync_collectors,
+    sync_probe, timeline::EventLog,
 };
-use uplift_sdk::{OpenContext, TargetError, TargetErrorKind, TargetFactory};
+use uplift_sdk::{OpenContext, Target, TargetError, TargetErrorKind, TargetFactory};
 
 use crate::{load::Pool, recorder::Recorder, session::Session};
 
@@ -201,6 +202,17 @@ fn named<'a>(factories: &[&'a dyn TargetFactory], name: &str, phase: &str) -> Re
     })
 }
 
+/// What of the target's work is done by processes that are not the agent's own.
+fn works_elsewhere(target: &dyn Target) -> Option<String> {
+    if let Some(reason) = target.unobservable_work() {
+        return Some(reason);
+    }
+    let own = tree::of(&[process::id()]);
+    let other = target.processes().into_iter().find(|id| !own.contains(id))?;
+    let name = fs::read_to_string(format!("/proc/{other}/comm")).unwrap_or_default();
+    Some(format!("process {other} ({}), which the agent did not start", name.trim()))
+}
+
 /// What a target is told when it is opened.
 fn context(prepare: &Prepare, events: &EventLog) -> OpenContext {
     OpenContext {
@@ -298,6 +310,7 @@ fn serve_trial(
                     durability: target.durability(),
                     ceiling: target.ceiling(),
                     setup_ns: clock::now_ns() - setup_start_ns,
+                    works_elsewhere: works_elsewhere(target.as_ref()),
                 };
                 Session::new(target.as_ref(), &pool, &description, &groups, &events, ready, prepare)
                     .serve(link, sampler)

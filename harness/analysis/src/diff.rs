@@ -102,7 +102,9 @@ pub fn diff(first: Side<'_>, second: Side<'_>) -> RunDiff {
     let checks = conditions(first.run, second.run);
     let days_apart = first.run.started_unix_s.abs_diff(second.run.started_unix_s) >= DAY_S;
     let machine = |run: &Run| run.environment.machine.clone();
-    let times = if machine(first.run).is_none() || machine(first.run) != machine(second.run) {
+    let times = if first.run.intent.is_screen() || second.run.intent.is_screen() {
+        (Verdict::Incomparable, format!("a time of a screen, whose variants ran at the same time; {REMEDY}"))
+    } else if machine(first.run).is_none() || machine(first.run) != machine(second.run) {
         (Verdict::Incomparable, format!("a time of another machine; {REMEDY}"))
     } else if first.run.environment.build_profile != second.run.environment.build_profile {
         (Verdict::Incomparable, "a time of another build profile".to_owned())

@@ -4,6 +4,7 @@ mod block_time;
 mod conditions;
 mod idle;
 mod metric;
+pub mod screen;
 mod stalls;
 
 use uplift_model::{
@@ -216,7 +217,8 @@ fn draft(
         look,
         share,
         secondary_share: share,
-        idle: idle::judge(planned, &pairs),
+        // Both run at once in a screen: nobody should have been idle.
+        idle: if run.intent.is_screen() { None } else { idle::judge(planned, &pairs) },
         planned: planned.clone(),
     }
 }

@@ -39,7 +39,7 @@ pub mod sweep;
 pub mod warmup;
 pub mod warning;
 
-pub use judge::{Decision, decided, judge, judge_pair};
+pub use judge::{Decision, decided, judge, judge_pair, screen::screens};
 
 /// Family-wise error over the primary metrics of a report, and over the secondary metrics of a scenario.
 pub const FAMILY_ALPHA: f64 = 0.01;

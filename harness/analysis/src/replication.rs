@@ -112,7 +112,8 @@ fn on_disk<'a>(runs: &[StoredRun<'a>], scenario: &Scenario, disk: Option<&DiskMo
     let fits = |stored: &&StoredRun<'a>| {
         planned(stored, &scenario.name).is_none_or(|planned| is_on(planned.scenario.disk.as_ref()))
     };
-    runs.iter().filter(fits).copied().collect()
+    // What two variants read beside each other is no measurement of either.
+    runs.iter().filter(|stored| !stored.run.intent.is_screen()).filter(fits).copied().collect()
 }
 
 /// Whether another claim states the same published pair of values and is the one that counts: that which repeats the

@@ -3,6 +3,8 @@
 
 #[path = "../examples/simulate/cases.rs"]
 mod cases;
+#[path = "../examples/simulate/closed.rs"]
+mod closed;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -13,9 +15,11 @@ use uplift_analysis::{
     evidence::Outcome,
     power::Rule,
 };
-use uplift_model::trial::TurnRecord;
 
-use self::cases::{EQUAL, judged, normal, orders, plan};
+use self::{
+    cases::{EQUAL, judged, normal, orders, plan},
+    closed::{SHAPES, to_error},
+};
 
 /// False alarms of the whole rule, without the margin that makes them rarer still.
 #[test]
@@ -189,49 +193,17 @@ fn an_early_stop_is_corrected() {
 }
 
 /// Closed turns of several clients that end when the last one does: operations ÷ wall time reads the shape of the latencies,
-/// clients × operations ÷ summed busy time the rate.
+/// clients × operations ÷ summed busy time the rate, to a thousandth. So many turns are drawn that chance has less than half
+/// of that thousandth as its standard error.
 #[test]
 fn the_rate_of_a_turn_does_not_depend_on_the_shape_of_latencies() {
-    type Latency = fn(&mut ChaCha8Rng) -> f64;
-    let shapes: [(&str, Latency); 4] = [
-        ("constant", |_| 1.0),
-        ("exponential", |random| -(1.0 - random.random::<f64>()).ln()),
-        // One of twenty takes eleven times as long; the mean is 1.
-        ("stalls", |random| if random.random::<f64>() < 0.05 { 11.0 / 1.5 } else { 1.0 / 1.5 }),
-        ("log-normal", |random| (1.2 * normal(random) - 0.72).exp()),
-    ];
-    for clients in [1u32, 8, 30] {
-        for (name, latency) in shapes {
-            let mut random = ChaCha8Rng::seed_from_u64(u64::from(clients));
-            let (mut ok, mut base, mut wall) = (0, 0.0, 0.0);
-            for index in 0..if clients == 1 { 60_000 } else { 6_000 } {
-                let mut turn: TurnRecord = serde_json::from_str(TURN).unwrap();
-                // Four operations of each client fit into a turn.
-                let (deadline, mut busy, mut last, mut count) = (4.0, 0.0, 0.0f64, 0);
-                for _ in 0..clients {
-                    let mut now = 0.0;
-                    while now < deadline {
-                        now += latency(&mut random);
-                        count += 1;
-                    }
-                    busy += now;
-                    last = last.max(now);
-                }
-                turn.index = index;
-                turn.ok = count;
-                turn.busy_ns = Some((busy * 1e6) as u64);
-                turn.clients = Some(clients);
-                turn.wall_ns = (last * 1e6) as u64;
-                ok += turn.ok;
-                base += turn.base_ns() / 1e6;
-                wall += last;
-            }
-            let (rate, naive) = (ok as f64 / base / f64::from(clients), ok as f64 / wall / f64::from(clients));
-            println!("{name}, {clients} clients: {rate:.4}, by wall time {naive:.4}");
-            assert!((0.99..=1.01).contains(&rate), "{name}, {clients} clients: {rate}");
-            assert!(clients == 1 || name == "constant" || naive < 0.9, "{name}, {clients} clients: {naive}");
+    for (seed, clients) in [1, 8, 30].into_iter().enumerate() {
+        for shape in SHAPES {
+            let found = to_error(0.0004, clients, shape, 400 + seed as u64);
+            let name = shape.0;
+            println!("{name}, {clients} clients: {:.5}, by wall time {:.4}", found.rate, found.by_wall);
+            assert!((0.999..=1.001).contains(&found.rate), "{name}, {clients} clients: {}", found.rate);
+            assert!(clients == 1 || name == "constant" || found.by_wall < 0.9, "{name}: {}", found.by_wall);
         }
     }
 }
-
-const TURN: &str = r#"{"index":0,"start_ns":0,"wall_ns":1,"attempts":0,"ok":0,"nothing":0,"failed":0,"unsent":0,"cpu_ns":0,"sync_calls":0,"quiesce_ns":0}"#;

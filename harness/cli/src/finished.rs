@@ -49,8 +49,11 @@ impl Finished {
                 !planned.variants.iter().all(succeeded)
             }),
         };
+        let screens = uplift_analysis::screens(&self.run, &self.trials);
         if missing || failed {
             exit::FAILED
+        } else if screens.is_some_and(|screens| screens.scenarios.iter().any(|screen| screen.incomparable)) {
+            exit::INCOMPARABLE
         } else if statuses.contains(&Status::Incomparable) {
             exit::INCOMPARABLE
         } else {

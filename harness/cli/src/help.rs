@@ -23,6 +23,7 @@ const GROUPS: &[(&str, &[Page])] = &[
                        change, its interval and a verdict. The run with its report is kept in the results folder.",
                 examples: "uplift compare baseline optimized                         # all scenarios that have both\n\
                            uplift compare baseline fast docdb/crud --budget 5m\n\
+                           uplift compare baseline fast docdb/crud --screen          # did anything move? 20 s\n\
                            uplift compare baseline baseline steady --baseline-bin /tmp/before   # two builds",
             },
             Page {

@@ -189,6 +189,11 @@ pub fn write_documents_with(
             .map_err(|error| CliError::environment(format!("could not write the verdicts: {error}"), ""))?;
         write("verdicts.json", &text)?;
     }
+    if let Some(screens) = uplift_analysis::screens(run, trials) {
+        let text = build::screen::json(&screens)
+            .map_err(|error| CliError::environment(format!("could not write the answers: {error}"), ""))?;
+        write("screen.json", &text)?;
+    }
     let profiles = load_profiles(directory)?;
     if !profiles.is_empty() {
         write_profiles(directory, run, &profiles)?;
@@ -265,6 +270,11 @@ pub fn render_with(
 ) -> Result<String, CliError> {
     let input = ReportInput { run, trials, profiles, verdicts };
     let broken = |error: serde_json::Error| CliError::environment(format!("could not write the results: {error}"), "");
+    if format == Format::Json
+        && let Some(screens) = uplift_analysis::screens(run, trials)
+    {
+        return build::screen::json(&screens).map_err(broken);
+    }
     Ok(match (format, verdicts) {
         (Format::Markdown, _) => markdown::document(&build::report(&input).document),
         (Format::Json, Some(verdicts)) => verdicts_json(verdicts).map_err(broken)?,

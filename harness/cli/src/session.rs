@@ -13,6 +13,7 @@ use uplift_engine::{
     environment,
     owner::{OWNER_FILE, Owner},
     runner::{BLOCKS_MIN, ScenarioOrder},
+    sides::Sides,
 };
 use uplift_model::{
     ProfileTrial, Scenario, Trial,
@@ -164,7 +165,8 @@ impl Session<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let allocator = self.allocator();
         let id = format!("{}-{}", utc(now.as_secs()), self.name);
-        if matches!(self.intent, Intent::Compare { .. }) && self.blocks().is_none() {
+        let compares = matches!(self.intent, Intent::Compare { .. } | Intent::Screen { .. });
+        if compares && self.blocks().is_none() {
             self.terminal.say(&allocator.announcement());
         }
         let (planned, launchers, binaries) = self.planned(&id, &allocator)?;
@@ -188,7 +190,11 @@ impl Session<'_> {
         let data_root = self.make_data_root(&store, &run)?;
         run.environment = environment::read(&data_root);
         let planned = run.scenarios.iter().map(|planned| &planned.scenario);
-        let known = [environment::data_dir_warning(&run.environment), cpu_latency::warning(planned)];
+        let known = [
+            environment::data_dir_warning(&run.environment),
+            cpu_latency::warning(planned),
+            self.sides().and_then(|sides| sides.warning()),
+        ];
         for warning in known.into_iter().flatten().chain(self.switched(&run)) {
             self.warn(&mut run, warning);
         }
@@ -338,7 +344,16 @@ impl Session<'_> {
             // Where the scenario says how long a block should take, one that takes longer is no reason to have too few.
             blocks_paid: if planned.scenario.trial.block.is_some() { BLOCKS_MIN } else { 0 },
             stretch: 1,
+            sides: self.sides(),
             resumed: None,
+        }
+    }
+
+    /// The halves of the CPUs, where both variants run at the same time.
+    fn sides(&self) -> Option<Sides> {
+        match &self.intent {
+            Intent::Screen { sides, .. } => Some(Sides::between(sides.clone())),
+            _ => None,
         }
     }
 
@@ -513,12 +528,17 @@ impl Judge for SequentialJudge {
     }
 
     fn look(&mut self, scenario: &Scenario, trials: &[Trial], blocks_max: u32) -> Look {
-        let Intent::Compare { baseline, candidate } = &self.run.intent else { return Look::Continue };
+        let (Intent::Compare { baseline, candidate } | Intent::Screen { baseline, candidate, .. }) = &self.run.intent
+        else {
+            return Look::Continue;
+        };
         let Some(planned) = self.run.scenarios.iter().find(|planned| planned.scenario.name == scenario.name) else {
             return Look::Continue;
         };
         match decided(planned, trials, baseline, candidate, blocks_max, self.comparisons) {
             Decision::Open => Look::Continue,
+            // What it reads beside the other is no verdict on it.
+            Decision::Decided(_) if self.run.intent.is_screen() => Look::Decided("the answer is clear".to_owned()),
             Decision::Decided(verdict) => Look::Decided(format!("{} is {}", planned.scenario.primary, verdict.word())),
         }
     }

@@ -152,25 +152,41 @@ impl AgentConnection {
         }
     }
 
-    /// Takes a turn.
+    /// Begins a turn, which [`Self::end_turn`] waits for.
     ///
     /// # Errors
-    /// What the target or the agent said.
-    pub fn turn(&mut self, request: TurnRequest) -> Result<TurnRecord, Failure> {
+    /// Where the request cannot be written.
+    pub fn begin_turn(&mut self, request: &TurnRequest) -> Result<(), Failure> {
         if request.measured && !self.measuring {
             self.measuring = true;
             self.handle.mark(Moment::FirstTurn);
         }
-        let phase = if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
+        self.tell(&phase_of(request), &Request::Turn(request.clone()))
+    }
+
+    /// Waits for the end of the turn that was begun.
+    ///
+    /// # Errors
+    /// What the target or the agent said.
+    pub fn end_turn(&mut self, request: &TurnRequest) -> Result<TurnRecord, Failure> {
+        let phase = phase_of(request);
         let length = match request.length {
             // An open loop may go on for as long again to send what was due.
             TurnLength::Nanoseconds(ns) => Duration::from_nanos(ns.saturating_mul(2)),
             TurnLength::Operations(_) => Duration::ZERO,
         };
-        match self.ask(&phase, &Request::Turn(request), length.saturating_add(self.timeout))? {
+        match self.hear(&phase, length.saturating_add(self.timeout))? {
             Reply::Turn(record) => Ok(record),
             other => Err(self.unexpected(&phase, &other)),
         }
+    }
+
+    /// Keeps the agent and what it started on these CPUs.
+    ///
+    /// # Errors
+    /// Where the launcher or the system cannot.
+    pub fn keep_on(&mut self, cpus: &[u32]) -> Result<(), Failure> {
+        self.handle.keep_on(cpus).map_err(|message| self.fail(FailureKind::Launch, "launch", message))
     }
 
     /// Starts sampling stacks; returns the sampler's name and warnings.
@@ -245,13 +261,24 @@ impl AgentConnection {
         }
     }
 
-    /// Sends a request and waits for the reply, watching time, memory and interruption.
+    /// Sends a request and waits for the reply.
     fn ask(&mut self, phase: &str, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
+        self.tell(phase, request)?;
+        self.hear(phase, timeout)
+    }
+
+    /// Sends a request.
+    fn tell(&mut self, phase: &str, request: &Request) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(request)
             .map_err(|error| self.fail(FailureKind::Protocol, phase, format!("could not write a request: {error}")))?;
         line.push(b'\n');
         // An agent that died takes nothing any more; why it died is found out below.
         let _ = self.requests.as_ref().map(|requests| requests.send(line));
+        Ok(())
+    }
+
+    /// Waits for the reply to the request before, watching time, memory and interruption.
+    fn hear(&mut self, phase: &str, timeout: Duration) -> Result<Reply, Failure> {
         let deadline = Instant::now().checked_add(timeout);
         let mut looks_after_end = 0;
         loop {
@@ -336,6 +363,10 @@ impl AgentConnection {
         self.handle.wait();
         Failure { kind, phase: phase.to_owned(), message, stderr_tail: self.handle.stderr_tail(), problem: None }
     }
+}
+
+fn phase_of(request: &TurnRequest) -> String {
+    if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() }
 }
 
 /// Starts one end of the conversation on a thread of its own.

@@ -10,7 +10,7 @@ use std::{
 use uplift_model::{
     Scenario, Trial,
     protocol::{Prepare, TurnLength, TurnRequest},
-    scenario::{Interleave, OPERATIONS_PER_TURN_MIN},
+    scenario::{Interleave, OPERATIONS_PER_TURN_MIN, TrialSpec},
     trial::{Failure, FailureKind, Measured, Sentinels, TRIAL_SCHEMA, TrialOutcome, TurnRecord},
 };
 
@@ -103,7 +103,14 @@ enum State {
 }
 
 impl Running {
-    pub(crate) fn start(context: &BlockContext<'_>, plan: &BlockPlan, index: usize, position: u32) -> Self {
+    /// Starts an agent; `cpus` are those that it is kept on, where it is.
+    pub(crate) fn start(
+        context: &BlockContext<'_>,
+        plan: &BlockPlan,
+        index: usize,
+        position: u32,
+        cpus: Option<&[u32]>,
+    ) -> Self {
         let arm = &context.arms[index];
         let label = format!("{}-{}-{index}-{}", context.scenario.name, plan.block, arm.name).replace('/', "-");
         let data_dir = context.data_root.join(&label);
@@ -111,7 +118,7 @@ impl Running {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
         let mut place = None;
-        let state = match prepare(context, plan, arm, &label, &data_dir, &mut place) {
+        let state = match prepare(context, plan, arm, &label, &data_dir, &mut place, cpus) {
             Ok(link) => State::Alive(Box::new(link)),
             Err(failure) => State::Failed(failure),
         };
@@ -136,8 +143,19 @@ impl Running {
     }
 
     pub(crate) fn turn(&mut self, request: TurnRequest) -> Option<TurnRecord> {
+        self.with(|link| link.begin_turn(&request))?;
+        self.end_turn(&request)
+    }
+
+    /// Waits for the end of a turn that was begun.
+    pub(crate) fn end_turn(&mut self, request: &TurnRequest) -> Option<TurnRecord> {
         let phase = if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
-        self.with(|link| link.turn(request).and_then(|record| arrived(record.check(), &phase, record)))
+        self.with(|link| link.end_turn(request).and_then(|record| arrived(record.check(), &phase, record)))
+    }
+
+    /// Which of the arms it is of.
+    pub(crate) const fn index(&self) -> usize {
+        self.index
     }
 
     pub(crate) fn processes(&self) -> Vec<u32> {
@@ -267,6 +285,7 @@ fn prepare(
     label: &str,
     data_dir: &Path,
     place: &mut Option<String>,
+    cpus: Option<&[u32]>,
 ) -> Result<AgentConnection, Failure> {
     let launch_failure = |message: String| Failure {
         kind: FailureKind::Launch,
@@ -304,6 +323,10 @@ fn prepare(
             "the agent was built with debug assertions and its numbers mean nothing; build it with the dev or release profile of this project, or pass --allow-debug".to_owned(),
         ));
     }
+    // Before it is set up: a target asks then how many CPUs there are.
+    if let Some(cpus) = cpus {
+        link.keep_on(cpus)?;
+    }
     let windowed = trial.interleave == Interleave::Trials;
     let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
     let ready = link.prepare(Prepare {
@@ -318,6 +341,17 @@ fn prepare(
         disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
         ledger: None,
     })?;
+    if let (Some(_), Some(elsewhere)) = (cpus, &ready.works_elsewhere) {
+        return Err(Failure {
+            kind: FailureKind::Unavailable,
+            phase: "set-up".to_owned(),
+            message: format!(
+                "a screen keeps each variant on CPUs of its own, and part of the work of `{}` is done elsewhere: {elsewhere}; compare it in turns, without --screen",
+                arm.name
+            ),
+            stderr_tail: String::new(),
+        });
+    }
     arrived(ready.check(), "set-up", link)
 }
 
@@ -330,14 +364,16 @@ fn remove(folder: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn warm_up(context: &BlockContext<'_>, running: &mut Running) -> Option<TurnRecord> {
-    let trial = &context.scenario.trial;
-    // Even without a warm-up one operation is needed: it shows how long a turn must be.
-    let length = if trial.warmup.0.is_zero() {
-        TurnLength::Operations(1)
-    } else {
-        TurnLength::Nanoseconds(trial.warmup.as_nanos())
-    };
+    let length = warm_up_length(&context.scenario.trial);
     running.turn(TurnRequest { index: 0, measured: false, length })
+}
+
+pub(crate) fn warm_up_length(trial: &TrialSpec) -> TurnLength {
+    // Even without a warm-up one operation is needed: it shows how long a turn must be.
+    match trial.warmup.as_nanos() {
+        0 => TurnLength::Operations(1),
+        ns => TurnLength::Nanoseconds(ns),
+    }
 }
 
 /// Both resident, short turns in random order.
@@ -345,7 +381,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
     let watch = NoiseProbe::begin(context.data_root);
     let mut running: Vec<Running> = Vec::new();
     for (position, &index) in plan.start_order.iter().enumerate() {
-        let trial = Running::start(context, plan, index, position as u32);
+        let trial = Running::start(context, plan, index, position as u32, None);
         let alive = trial.is_alive();
         running.push(trial);
         if !alive {
@@ -399,7 +435,7 @@ fn run_turns(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
 /// One fresh trial with one window.
 fn run_window(context: &mut BlockContext<'_>, plan: &BlockPlan, position: u32) -> Vec<Trial> {
     let watch = NoiseProbe::begin(context.data_root);
-    let mut trial = Running::start(context, plan, plan.start_order[0], position);
+    let mut trial = Running::start(context, plan, plan.start_order[0], position, None);
     warm_up(context, &mut trial);
     let spec = &context.scenario.trial;
     let length = spec.turn_operations.map_or(TurnLength::Nanoseconds(spec.window.as_nanos()), TurnLength::Operations);

@@ -8,6 +8,7 @@ pub mod binary;
 pub mod block;
 pub mod cpu_latency;
 pub mod crash;
+mod duet;
 pub mod environment;
 pub mod interrupt;
 pub mod launch;
@@ -18,6 +19,7 @@ pub mod profile;
 pub mod runner;
 pub mod sampling;
 pub mod sentinel;
+pub mod sides;
 pub mod store;
 
 pub use binary::PinnedBinary;

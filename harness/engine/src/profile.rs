@@ -105,7 +105,7 @@ fn profile_one(
     plan: &ProfilePlan,
 ) -> ProfileTrial {
     let watch = NoiseProbe::begin(context.data_root);
-    let mut running = Running::start(context, block, index, position);
+    let mut running = Running::start(context, block, index, position, None);
     warm_up(context, &mut running);
     let sampling = plan.sampling;
     running.with(|link| link.profile_start(sampling));

@@ -21,12 +21,14 @@ pub use pace::{BLOCKS_MAX, BLOCKS_MIN};
 use crate::{
     binary::PinnedBinary,
     block::{Arm, BlockContext, run_block},
+    duet::run_duet,
     environment::{FREE_BYTES_MIN, free_bytes},
     interrupt::Interrupt,
     launch::Launch,
     plan::{BlockPlan, plan_block},
     profile::ProfilePlan,
     sampling::Sampling,
+    sides::Sides,
     store::{RunStore, StoreError},
 };
 
@@ -168,6 +170,8 @@ pub struct ScenarioOrder<'a> {
     pub blocks_paid: u32,
     /// So many times the blocks that the budget pays for are planned: there may be time for them later.
     pub stretch: u32,
+    /// The halves of the CPUs, where both variants run at the same time.
+    pub sides: Option<Sides>,
     /// Of a scenario that is taken up again: its blocks so far, and how many are planned.
     pub resumed: Option<(u32, u32)>,
 }
@@ -318,19 +322,20 @@ impl Engine<'_> {
         let (observer, judge) = (&mut *self.observer, &*self.judge);
         let (block, blocks_max) = (pace.block, pace.blocks_max);
         let left = RefCell::new(Vec::new());
-        let trials = run_block(
-            &mut BlockContext {
-                scenario,
-                arms,
-                data_root: self.data_root,
-                interrupt: &self.interrupt,
-                dropped_turns: &|turns| judge.dropped_turns(turns),
-                allow_debug: self.allow_debug,
-                left: &left,
-                progress: &mut |done, of| observer.progress(&Progress::BlockProgress { block, blocks_max, done, of }),
-            },
-            plan,
-        );
+        let mut context = BlockContext {
+            scenario,
+            arms,
+            data_root: self.data_root,
+            interrupt: &self.interrupt,
+            dropped_turns: &|turns| judge.dropped_turns(turns),
+            allow_debug: self.allow_debug,
+            left: &left,
+            progress: &mut |done, of| observer.progress(&Progress::BlockProgress { block, blocks_max, done, of }),
+        };
+        let trials = match pace.sides() {
+            Some(sides) => run_duet(&mut context, plan, sides),
+            None => run_block(&mut context, plan),
+        };
         for message in left.into_inner() {
             self.observer.progress(&Progress::DataLeft(&message));
         }

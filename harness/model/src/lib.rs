@@ -28,6 +28,7 @@ pub mod run;
 pub mod sampled;
 pub mod saturation;
 pub mod scenario;
+pub mod screen;
 pub mod secret;
 pub mod seed;
 pub mod setting_value;

@@ -269,6 +269,10 @@ pub struct Ready {
     pub ceiling: Option<Ceiling>,
     /// How long set-up took.
     pub setup_ns: u64,
+    /// What of the work is done by processes that the agent did not start, where there are any: they run on whatever CPUs
+    /// they like, wherever the agent is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub works_elsewhere: Option<String>,
 }
 
 /// The stacks of one profiled stretch.

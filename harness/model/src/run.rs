@@ -48,6 +48,15 @@ pub enum Intent {
         /// The variant in question.
         candidate: String,
     },
+    /// Two variants at the same time, each on CPUs of its own: whether something moved, not by how much.
+    Screen {
+        /// The variant compared against.
+        baseline: String,
+        /// The variant in question.
+        candidate: String,
+        /// The CPUs of either side. Which variant has which side changes from round to round.
+        sides: [Vec<u32>; 2],
+    },
     /// Variants measured by themselves.
     Run {
         /// The variants.
@@ -80,6 +89,13 @@ pub enum Intent {
         /// The variants.
         variants: Vec<String>,
     },
+}
+
+impl Intent {
+    /// Whether its variants ran at the same time, so that its times are comparable with no other run's.
+    pub const fn is_screen(&self) -> bool {
+        matches!(self, Self::Screen { .. })
+    }
 }
 
 /// How far a run got.

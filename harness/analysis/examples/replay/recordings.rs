@@ -6,7 +6,7 @@ use flate2::read::GzDecoder;
 use rand::{RngExt as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
-use uplift_analysis::estimate::median;
+use uplift_analysis::estimate::{mean, median, robust_deviation};
 
 #[derive(Deserialize)]
 pub struct Recording {
@@ -23,6 +23,8 @@ pub struct Recording {
 pub struct Block {
     pub rounds: f64,
     pub totals: f64,
+    /// The same of rounds whose rate is cut to within 3 robust standard deviations of the median of their process.
+    pub winsorised: f64,
     pub rates: (f64, f64),
     /// Nanoseconds an operation took in each slice that counts, of both.
     pub slices: (Vec<f64>, Vec<f64>),
@@ -65,11 +67,17 @@ pub fn blocks(recordings: &[Recording], design: &str, workload: &str, arm: &str)
                 .filter(|(a, b)| a.1 > 0 && b.1 > 0)
                 .map(|(a, b)| (rate(b) / rate(a)).ln())
                 .collect();
+            let cut = |r: &Recording| -> Option<f64> {
+                let rates: Vec<f64> = r.slices[warmup..].iter().map(rate).collect();
+                let (center, reach) = (median(&rates)?, 3.0 * robust_deviation(&rates)?);
+                mean(&rates.iter().map(|rate| rate.clamp(center - reach, center + reach)).collect::<Vec<_>>())
+            };
             let each = |r: &Recording| r.slices[warmup..].iter().filter(|s| s.1 > 0).map(|s| 1.0 / rate(s)).collect();
             let all = |r: &Recording| r.slices.iter().map(|s| s.0).sum::<u64>() as f64 / 1e9;
             Some(Block {
                 rounds: median(&rounds)?,
                 totals: (total(b) / total(a)).ln(),
+                winsorised: (cut(b)? / cut(a)?).ln(),
                 rates: (total(a), total(b)),
                 slices: (each(a), each(b)),
                 seconds: all(a) + all(b),
@@ -92,6 +100,7 @@ pub fn draw(blocks: &[Block], most: usize, same: bool, random: &mut ChaCha8Rng) 
                 Block {
                     rounds: -block.rounds,
                     totals: -block.totals,
+                    winsorised: -block.winsorised,
                     rates: (block.rates.1, block.rates.0),
                     slices: (block.slices.1, block.slices.0),
                     seconds: block.seconds,

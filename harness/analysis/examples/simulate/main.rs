@@ -5,6 +5,7 @@
 //! number of experiments of each row. Its seeds are not those with which the rule was calibrated.
 
 mod cases;
+mod closed;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +17,10 @@ use uplift_analysis::{
     power::Rule,
 };
 
-use self::cases::{EQUAL, judged, normal, orders, plan};
+use self::{
+    cases::{EQUAL, judged, normal, orders, plan},
+    closed::{SHAPES, to_error, turns},
+};
 
 const SEED: u64 = 20_261_231;
 /// The spread of a block in the tables of coverage and early stops.
@@ -28,6 +32,7 @@ fn main() {
     coverage(experiments);
     power(experiments.min(20_000));
     early_stops(experiments);
+    closed_loops();
 }
 
 /// A rate with its exact 95 % interval, in percent.
@@ -163,6 +168,38 @@ fn early_stops(experiments: u32) {
                 center * 100.0,
                 middle * 100.0,
                 corrected * 100.0
+            );
+        }
+    }
+}
+
+/// What closed turns read whose latencies differ in shape, where 1 is right: over very many turns, and as the mean of the
+/// logarithms of blocks, which is what a verdict is about.
+fn closed_loops() {
+    const ERROR: f64 = 0.0002;
+    const BLOCKS: u64 = 4_000;
+    println!(
+        "\n| latencies | clients | clients × operations ÷ busy time | operations ÷ wall time | mean of ln, blocks of 40 turns | of 8 turns |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
+    for (index, shape) in SHAPES.into_iter().enumerate() {
+        for clients in [1, 8, 30] {
+            let seed = SEED + 13_000 + 100 * index as u64 + u64::from(clients);
+            let all = to_error(ERROR, clients, shape, seed);
+            let blocks = [40, 8].map(|count| {
+                let mut random = ChaCha8Rng::seed_from_u64(seed + count);
+                let logs: Vec<f64> =
+                    (0..BLOCKS).map(|_| turns(count, clients, shape.1, &mut random).rate.ln()).collect();
+                mean(&logs).unwrap_or(f64::NAN)
+            });
+            println!(
+                "| {} | {clients} | {:.4} (± {:.4}) | {:.3} | {:+.2} % | {:+.2} % |",
+                shape.0,
+                all.rate,
+                2.0 * if shape.2 > 0.0 { ERROR } else { 0.0 },
+                all.by_wall,
+                100.0 * blocks[0],
+                100.0 * blocks[1]
             );
         }
     }

@@ -1,6 +1,6 @@
 //! What of a block's time is measured, and what takes the rest.
 
-use uplift_model::Trial;
+use uplift_model::{Trial, run::PlannedScenario};
 
 use crate::{estimate::median, pairing::Pair};
 
@@ -9,7 +9,7 @@ const SET_UP_MAX: f64 = 0.25;
 
 /// Says that more than a quarter of a block is not measured, and what takes it; `None` where it is not, or where one block
 /// only tells no length.
-pub(super) fn note(pairs: &[Pair<'_>]) -> Option<String> {
+pub(super) fn note(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Option<String> {
     let starts: Vec<u64> =
         pairs.iter().map(|pair| pair.baseline.started_unix_ns.min(pair.candidate.started_unix_ns)).collect();
     // Blocks that were taken up again later lie apart for no reason of their own.
@@ -25,13 +25,15 @@ pub(super) fn note(pairs: &[Pair<'_>]) -> Option<String> {
     })?;
     let prepared = of(|trial| trial.measured.as_ref().map_or(0, |measured| measured.setup_ns))?;
     let drained = of(|trial| trial.measured.as_ref().map_or(0, |measured| measured.drain.duration_ns))?;
+    let warmed = 2.0 * planned.scenario.trial.warmup.as_nanos() as f64 / block_ns;
     let rest = 1.0 - turns;
     (rest > SET_UP_MAX).then(|| {
         format!(
-            "{:.0} % of a block's {:.1} s is not measured: {:.0} % prepares the data, {:.0} % drains, the rest starts, warms up, checks and removes; more rounds or a longer window make that less",
+            "{:.0} % of a block's {:.1} s is not measured: {:.0} % prepares the data, {:.0} % is the warm-up that is asked for, {:.0} % drains, the rest starts, checks and removes; more rounds or a longer window make that less",
             rest * 100.0,
             block_ns / 1e9,
             prepared * 100.0,
+            warmed * 100.0,
             drained * 100.0
         )
     })

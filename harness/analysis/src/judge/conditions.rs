@@ -39,7 +39,7 @@ pub(super) fn describe(
     note_conditions(verdict, pairs);
     note_cpu_latency(verdict, planned, pairs);
     note_disk(verdict, planned, pairs);
-    verdict.notes.extend(block_time::note(pairs));
+    verdict.notes.extend(block_time::note(planned, pairs));
     verdict.expectations = expectations(planned, trials, variants);
 }
 
@@ -136,7 +136,7 @@ fn judge_status(
             "`{}` and `{}` differ in nothing that is in force: what was asked for differently was ignored or has no effect; see the settings table, and ask for something that the target accepts",
             variants[0], variants[1]
         ));
-    } else if let Some(reason) = idle::synced(planned, pairs) {
+    } else if let Some(reason) = idle::synced(planned, pairs).filter(|_| !run.intent.is_screen()) {
         verdict.status = Status::Incomparable;
         verdict.reason = Some(reason);
     }

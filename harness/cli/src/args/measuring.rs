@@ -64,6 +64,12 @@ pub struct CompareArgs {
     /// Which scenarios [default: every scenario that has both variants]
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Run both at the same time: say quickly whether something moved
+    ///
+    /// Each variant has half of the CPUs, fresh processes and rounds of the same moments. The answer is "moved", "not seen to move"
+    /// or "cannot tell", and no size: two that run at the same time get in each other's way. `compare` without it measures the size.
+    #[arg(long, conflicts_with_all = ["quick", "profile", "crash", "base_ref"])]
+    pub screen: bool,
     /// How they are compared.
     #[command(flatten)]
     pub how: ComparisonArgs,

@@ -12,7 +12,7 @@ use crate::{
     ad_hoc::{self, AdHoc},
     args::{CompareArgs, Format, ProfileMode},
     catalogue::{Catalogue, Entry},
-    cmd::calibrate,
+    cmd::{calibrate, screen},
     cuts::beside,
     error::{CliError, pointer, suggestion},
     finished::Finished,
@@ -28,7 +28,8 @@ const LISTED: &str = "`uplift list` shows the variants of each scenario";
 /// Measures both variants interleaved and prints what was decided.
 pub fn run(args: &CompareArgs, targets: &[&'static dyn TargetFactory], terminal: &Terminal) -> Result<u8, CliError> {
     args.commands.check()?;
-    let finished = measure(args, None, targets, terminal)?;
+    let finished =
+        if args.screen { screen::measure(args, targets, terminal)? } else { measure(args, None, targets, terminal)? };
     let style = terminal.style(args.how.all_metrics);
     let text = render_with(
         &finished.run,
@@ -144,7 +145,7 @@ fn profiling(args: &CompareArgs) -> Profiling {
 }
 
 /// The scenarios that have both variants; where scenarios were named, each of them must.
-fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<String>)>, CliError> {
+pub(super) fn chosen(entries: Vec<Entry>, args: &CompareArgs) -> Result<Vec<(Entry, Vec<String>)>, CliError> {
     let named = !args.selection.scenarios.is_empty();
     let (mut chosen, mut all) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -211,7 +212,7 @@ fn leave_out(scenarios: &mut Vec<(Entry, Vec<String>)>, terminal: &Terminal) {
 
 /// The candidate's name in the records. A variant that is compared with itself (two builds, or to see the noise) gets a
 /// name of its own there, so that every trial says which side it was.
-fn candidate_name(args: &CompareArgs) -> String {
+pub(super) fn candidate_name(args: &CompareArgs) -> String {
     if args.baseline == args.candidate { format!("{}@candidate", args.candidate) } else { args.candidate.clone() }
 }
 

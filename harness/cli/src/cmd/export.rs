@@ -85,5 +85,11 @@ fn check(args: &ExportArgs, input: &ReportInput<'_>) -> Result<(), CliError> {
             ));
         }
     }
+    if input.run.intent.is_screen() && !matches!(args.to.format(), Format::Csv | Format::Hlog) {
+        return Err(CliError::usage(
+            format!("run `{}` is a screen, whose times are no measurements of either variant", input.run.id),
+            "export a run of `uplift compare` without --screen; `--to csv` and `--to hlog` give the bare records",
+        ));
+    }
     Ok(())
 }

@@ -146,6 +146,7 @@ fn resolve(
             candidate: String::new(),
             commands: args.commands.clone(),
             selection: SelectionArgs { scenarios: Vec::new(), place: args.place.clone() },
+            screen: false,
             how: args.how.clone(),
         });
     }
@@ -159,6 +160,7 @@ fn resolve(
                 candidate: args.variant.clone(),
                 commands: CommandArgs { base_ref: Some(reference.clone()), ..CommandArgs::default() },
                 selection,
+                screen: false,
                 how: args.how.clone(),
             });
         }
@@ -189,6 +191,7 @@ fn resolve(
         candidate,
         commands: CommandArgs::default(),
         selection: SelectionArgs { scenarios: names, place: args.place.clone() },
+        screen: false,
         how,
     })
 }

@@ -25,6 +25,7 @@ pub mod prune;
 pub mod report;
 pub mod run;
 pub mod saturate;
+pub mod screen;
 mod searches;
 pub mod show;
 pub mod site;

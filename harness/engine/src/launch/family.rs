@@ -106,6 +106,12 @@ impl Family {
         others
     }
 
+    /// Every process that is alive, the leader first.
+    pub(super) fn members(&mut self) -> Vec<u32> {
+        let others = self.others().into_iter().filter(|one| !one.zombie).map(|one| one.id);
+        std::iter::once(self.leader).chain(others).collect()
+    }
+
     fn has_mark(&self, id: u32) -> bool {
         let wanted = format!("{MARK}={}", self.mark);
         fs::read(format!("/proc/{id}/environ"))

@@ -87,6 +87,15 @@ pub trait AgentHandle {
         None
     }
 
+    /// Keeps the agent and everything it started, and will start, on these CPUs.
+    ///
+    /// # Errors
+    /// A sentence, where that cannot be done.
+    fn keep_on(&mut self, _cpus: &[u32]) -> Result<(), String> {
+        Err("agents that are started in this way cannot be kept on CPUs of their own; start them as processes"
+            .to_owned())
+    }
+
     /// Called at these moments, outside every timed window, so that the launcher can read its own statistics.
     fn mark(&mut self, _moment: Moment) {}
 

@@ -2,7 +2,8 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs,
     io::{self, Read, Write},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::Path,
@@ -22,6 +23,7 @@ use super::{
     AgentHandle, Exit, Launch, LaunchOrder,
     family::{self, Family, Leftovers, MARK, Memory},
 };
+use crate::sides;
 
 /// How much of stderr is kept.
 const STDERR_TAIL_BYTES: usize = 8 << 10;
@@ -174,6 +176,26 @@ fn keep_tail(mut stderr: impl Read, tail: &Mutex<VecDeque<u8>>) {
     }
 }
 
+/// Keeps every thread of a process on these CPUs. A thread inherits them from the one that starts it, so that one that
+/// is not seen yet was started by one that was not kept yet: looked again until nothing is new.
+fn keep_all_threads(process: u32, cpus: &[u32]) -> io::Result<()> {
+    let mut kept = BTreeSet::new();
+    loop {
+        let before = kept.len();
+        // A process that has ended needs no CPUs.
+        let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Ok(()) };
+        let threads = threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for thread in threads.collect::<Vec<u32>>() {
+            if kept.insert(thread) {
+                sides::keep(thread, cpus)?;
+            }
+        }
+        if kept.len() == before {
+            return Ok(());
+        }
+    }
+}
+
 struct ProcessHandle {
     child: Child,
     family: RefCell<Watched>,
@@ -233,6 +255,15 @@ impl AgentHandle for ProcessHandle {
             watched.next_look = Instant::now() + begun.elapsed() * LOOK_SHARE;
         }
         Some(leader.and(watched.others).bytes())
+    }
+
+    fn keep_on(&mut self, cpus: &[u32]) -> Result<(), String> {
+        let members = self.family.get_mut().family.members();
+        for member in members {
+            keep_all_threads(member, cpus)
+                .map_err(|error| format!("process {member} cannot be kept on the CPUs {cpus:?}: {error}"))?;
+        }
+        Ok(())
     }
 
     fn has_ended(&self) -> bool {

@@ -42,6 +42,11 @@ pub struct Pace<'o> {
 }
 
 impl<'o> Pace<'o> {
+    /// The halves of the CPUs, where both variants run at the same time.
+    pub const fn sides(&self) -> Option<&'o Sides> {
+        self.order.sides.as_ref()
+    }
+
     pub fn new(order: &'o ScenarioOrder<'o>) -> Self {
         let (before, blocks_max) = match order.resumed {
             Some((done, planned)) => (done, Some(planned)),

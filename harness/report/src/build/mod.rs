@@ -18,8 +18,10 @@ mod place;
 pub mod saturation;
 pub mod scalability;
 mod scene;
+pub mod screen;
 pub mod site;
 mod stalls;
+mod slow;
 mod summary;
 pub mod sweep;
 mod validation;
@@ -64,6 +66,9 @@ pub fn document(input: &ReportInput<'_>) -> Document {
 }
 
 fn of_run(input: &ReportInput<'_>, mut plots: Option<&mut Vec<Plot>>) -> Document {
+    if let Some(screens) = uplift_analysis::screens(input.run, input.trials) {
+        return screen::document(title(&input.run.intent), input, &screens);
+    }
     let mut document = Document::new(title(&input.run.intent));
     let scenes = scenes(input);
     document.sections.push(summary::section(input, &scenes));
@@ -84,6 +89,9 @@ fn of_run(input: &ReportInput<'_>, mut plots: Option<&mut Vec<Plot>>) -> Documen
 fn title(intent: &Intent) -> Text {
     match intent {
         Intent::Compare { baseline, candidate } => format!("Performance results: `{candidate}` against `{baseline}`"),
+        Intent::Screen { baseline, candidate, .. } => {
+            format!("Screen: `{candidate}` beside `{baseline}` at the same time")
+        }
         Intent::Run { variants } => format!("Performance results: measurements of {}", variants.join(", ")),
         Intent::Verify => "Performance results: verification".to_owned(),
         Intent::Sweep { .. } => "Performance results: parameter sweep".to_owned(),
@@ -118,6 +126,7 @@ fn scenario(scene: &Scene<'_>, plots: &[Plot]) -> Section {
     if let Some((verdict, [baseline, candidate])) = scene.compared() {
         section.part(comparison::insights(scene, verdict));
         section.part(metrics::compared(verdict, baseline, candidate));
+        section.part(slow::section(verdict, [baseline, candidate]));
         section.part(operations::latency(verdict, baseline, candidate));
         section.part(comparison::ceiling(verdict));
         section.part(comparison::settings(verdict, baseline, candidate));

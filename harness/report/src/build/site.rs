@@ -230,6 +230,9 @@ fn outcome(verdict: &ScenarioVerdict) -> [Cell; 3] {
 fn what(intent: &Intent) -> Text {
     match intent {
         Intent::Compare { baseline, candidate } => Text::code(candidate).then(" against ").then(Text::code(baseline)),
+        Intent::Screen { baseline, candidate, .. } => {
+            Text::plain("screen of ").then(Text::code(candidate)).then(" beside ").then(Text::code(baseline))
+        }
         Intent::Run { variants } => Text::plain(format!("measurements of {}", variants.join(", "))),
         Intent::Verify => "verification".into(),
         Intent::Sweep { .. } => "parameter sweep".into(),

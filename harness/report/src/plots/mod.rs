@@ -11,6 +11,7 @@ mod latency;
 mod meanwhile;
 mod pairs;
 mod plot;
+mod shift;
 mod timeline;
 
 use uplift_model::{
@@ -76,6 +77,7 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
     [
         special,
         verdict.and_then(change::plot),
+        verdict.and_then(|verdict| shift::plot(verdict, &trials)),
         latency::plot(&scenario.name, &responses, open).map(|plot| plot.without(&left_out)),
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
         meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
