@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::ScenarioOrder;
+use crate::sides::Sides;
 
 /// The fewest blocks for which a verdict is possible; the budget may be overdrawn up to twice for them, where
 /// [`ScenarioOrder::allow_overrun`] says so.
