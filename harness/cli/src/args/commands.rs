@@ -57,7 +57,7 @@ pub struct CommandArgs {
     /// At most so many runs of each program
     #[arg(short = 'M', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "cmd", conflicts_with = "runs")]
     pub max_runs: Option<u32>,
-    /// Time for the runs of each program, in milliseconds or as 5s [default: until it is decided]
+    /// Time for each program, as 5000 (ms) or 5s [default: until decided]
     #[arg(short = 'd', long, value_name = "DURATION", value_parser = milliseconds, requires = "cmd", conflicts_with = "runs")]
     pub duration: Option<HumanDuration>,
     /// Runs at the beginning of each block that are not timed [default: 1]
@@ -95,8 +95,9 @@ pub struct CommandArgs {
     /// How sync calls are counted
     #[arg(long, value_name = "COLLECTOR", value_parser = ["auto", "seccomp", "tracepoint", "preload", "off"], requires = "cmd")]
     pub sync_collector: Option<String>,
-    /// Count in one more run of each block: `instructions` by callgrind, `allocations` by a preloaded library
+    /// Count in one more run of each block: `instructions`, `allocations`
     ///
+    /// Instructions are counted by callgrind, allocations by a preloaded library.
     /// May be given several times. What variants of a scenario allocate is told by `--profile allocations`.
     #[arg(long, value_name = "WHAT", value_parser = ["instructions", "allocations"], requires = "cmd")]
     pub count: Vec<String>,
