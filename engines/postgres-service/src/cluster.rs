@@ -305,6 +305,8 @@ rm -rf -- "$1"
     Command::new("/bin/sh")
         .args(["-c", SCRIPT, "uplift-janitor"])
         .arg(directory)
+        // Who ends what an agent leaves behind lets this one do its work.
+        .env("UPLIFT_JANITOR", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -384,6 +384,10 @@ fn the_law_of_scalability_has_its_curve_and_its_limits() {
     }
     let flat = markdown::document(&build::scalability::report(&scalability(0.0)).document);
     assert!(flat.contains("κ is not told apart from 0, so no peak is predicted"), "{flat}");
+    let mut noisy = scalability(0.002);
+    noisy.points[1].throughput = vec![9_000.0];
+    let noisy = markdown::document(&build::scalability::report(&noisy).document);
+    assert!(noisy.contains("so nothing is predicted") && !noisy.contains("it predicts"), "{noisy}");
     let mut few = scalability(0.002);
     few.points.truncate(3);
     let report = build::scalability::report(&few);

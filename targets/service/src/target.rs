@@ -107,7 +107,7 @@ fn start_with_data(
         true => snapshot::place(&context.data_dir, life, &load_text),
         false => None,
     };
-    for kept in kept.iter() {
+    if let Some(kept) = &kept {
         janitor.also_remove(kept);
         janitor.also_remove(&snapshot::lock_file(kept));
     }

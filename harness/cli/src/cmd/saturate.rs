@@ -253,7 +253,7 @@ impl Searching<'_> {
 
     /// Keeps a step, says it, and whether it was sustained; `took` becomes the time of one trial.
     fn note(&self, measured: MeasuredRate, trials: u32, steps: &mut Vec<RateStep>, took: &mut Duration) -> bool {
-        self.terminal.say(&line(&measured.step));
+        self.terminal.say(&line(&measured.step, None));
         *took = measured.took / trials.max(1);
         let sustained = measured.step.sustained;
         steps.push(measured.step);

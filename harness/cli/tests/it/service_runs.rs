@@ -2,10 +2,14 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
+
+use tempfile::TempDir;
 
 use crate::{
     bench::Bench,
@@ -57,4 +61,37 @@ fn ctrl_c_leaves_no_server_and_no_folder_and_reports_what_was_measured() {
         marked(&mark).is_empty()
     });
     assert!(gone, "left: {:?}", marked(&mark));
+}
+
+/// A server that runs as another user keeps its cluster outside of the trial's folder, and the harness ends its agent with
+/// everything that this started: who removes the cluster was ended too.
+#[test]
+fn ctrl_c_leaves_no_cluster_behind() {
+    if !Path::new("/usr/lib/postgresql").exists() {
+        eprintln!("skipped: there is no PostgreSQL");
+        return;
+    }
+    let bench = Bench::new();
+    let place = TempDir::new().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = bench
+        .command(&["compare", "on", "off", "service/postgres-commit", "--budget", "300s", "--set", "trial.window=3s"])
+        .env("TMPDIR", place.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for_lines(&bench, 1);
+    let clusters = || fs::read_dir(place.path()).unwrap().count();
+    // The second trial makes its cluster; where the trial's folder can be entered it is there instead.
+    for _ in 0..300 {
+        thread::sleep(Duration::from_millis(10));
+        if clusters() > 0 {
+            break;
+        }
+    }
+    signal(&child, libc::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(clusters(), 0, "a cluster is left");
+    assert!(!bench.run_folder().join("data").exists(), "the data of the servers are removed");
 }

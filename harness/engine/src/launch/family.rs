@@ -21,9 +21,14 @@ use uplift_model::protocol::GUARD_NAME;
 /// The variable that marks the processes of an agent.
 pub(super) const MARK: &str = "UPLIFT_AGENT_MARK";
 
+/// The variable, with the value 1, of a process that cleans up when its agent is gone (`engines/postgres-service` starts one).
+const JANITOR_VARIABLE: &str = "UPLIFT_JANITOR";
+
 /// How often leftovers are looked for again: what is killed has perhaps just started another.
 const SWEEPS_MAX: u32 = 200;
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(5);
+/// How many sweeps those may take that remove what an agent cannot remove any more: half a minute, for a large folder.
+const CLEANING_SWEEPS_MAX: u32 = 6_000;
 
 /// A process, as its `stat` tells.
 #[derive(Clone, Debug)]
@@ -126,9 +131,13 @@ impl Family {
     /// Ends everything but the leader, until nothing is left or nothing helps.
     pub(super) fn end(&mut self) -> Leftovers {
         let mut ended = BTreeMap::new();
-        for sweep in 0..SWEEPS_MAX {
+        let (mut sweeps, mut cleaning_sweeps) = (0, 0);
+        loop {
             let others = self.others();
-            let alive: Vec<&Process> = others.iter().filter(|one| !one.zombie).collect();
+            // Who removes a server's data outside of the trial's folder sees that the agent is gone, and ends by itself.
+            let may_clean = cleaning_sweeps < CLEANING_SWEEPS_MAX;
+            let (cleaning, alive): (Vec<&Process>, Vec<&Process>) =
+                others.iter().filter(|one| !one.zombie).partition(|one| may_clean && is_janitor(one.id));
             for one in &alive {
                 if one.name.as_bytes() != GUARD_NAME.to_bytes() {
                     ended.insert((one.id, one.start), one.name.clone());
@@ -141,10 +150,12 @@ impl Family {
                 // end nobody else waits for.
                 unsafe { libc::waitpid(orphan.id as libc::pid_t, std::ptr::null_mut(), libc::WNOHANG) };
             }
-            if alive.is_empty() {
-                break;
+            match (alive.is_empty(), cleaning.is_empty()) {
+                (true, true) => break,
+                (true, false) => cleaning_sweeps += 1,
+                (false, _) => sweeps += 1,
             }
-            if sweep + 1 == SWEEPS_MAX {
+            if sweeps == SWEEPS_MAX {
                 let left: Vec<String> =
                     alive.iter().map(|one| format!("`{}` (process {})", one.name, one.id)).collect();
                 for one in &alive {
@@ -156,6 +167,13 @@ impl Family {
         }
         Leftovers { ended: ended.into_values().collect(), alive: Vec::new() }
     }
+}
+
+/// Whether a process is there to clean up behind an agent, or was started by one that is.
+fn is_janitor(id: u32) -> bool {
+    let wanted = format!("{JANITOR_VARIABLE}=1");
+    fs::read(format!("/proc/{id}/environ"))
+        .is_ok_and(|text| text.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes()))
 }
 
 /// Resident memory in bytes.

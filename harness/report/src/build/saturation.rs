@@ -1,7 +1,9 @@
 //! The page of a search for the highest rate: the answer, every rate that was tried, and the curve.
 
 use uplift_model::{
-    Unit, registry,
+    Unit,
+    objective::{Objective, Term},
+    registry,
     saturation::{RateStep, RateTimeline, Saturation},
 };
 
@@ -41,9 +43,10 @@ pub fn report(record: &Saturation) -> Report {
         section.blocks.push(Block::Figure(Figure { path: plot.path.clone(), description: plot.description.clone() }));
     }
     let steps = in_order(record);
-    let mut rates = table("Every rate that was tried");
+    let objective = record.objective.as_ref();
+    let mut rates = table("Every rate that was tried", objective);
     for step in &steps {
-        rates.row(row(step)).strong(Some(step.rate) == record.sustained);
+        rates.row(row(step, objective)).strong(Some(step.rate) == record.sustained);
     }
     rates.legend(
         "A response runs from the intended start (the sojourn), a service time from the sending. Percentiles are \
@@ -52,8 +55,8 @@ pub fn report(record: &Saturation) -> Report {
     section.table(rates);
     if let Some(half) = &record.half {
         section.prose("At half of the highest sustained rate:").brief();
-        let mut own = table("Half of the highest sustained rate");
-        own.row(row(half));
+        let mut own = table("Half of the highest sustained rate", objective);
+        own.row(row(half, objective));
         section.table(own);
     }
     let highest = steps.iter().copied().rfind(|step| Some(step.rate) == record.sustained && step.sustained);
@@ -102,8 +105,8 @@ pub fn headline(record: &Saturation) -> String {
 }
 
 /// One rate in a line.
-pub fn line(step: &RateStep) -> String {
-    format!("{}: {}", rate(step.rate), verdict(step))
+pub fn line(step: &RateStep, objective: Option<&Objective>) -> String {
+    format!("{}: {}", rate(step.rate), verdict(step, objective))
 }
 
 fn rate(rate: f64) -> String {
@@ -116,11 +119,15 @@ fn in_order(record: &Saturation) -> Vec<&RateStep> {
     steps
 }
 
-fn verdict(step: &RateStep) -> String {
+fn verdict(step: &RateStep, objective: Option<&Objective>) -> String {
     let why = step.trials_diverged.iter().flatten().next();
-    let word = if step.sustained { "sustained" } else { "diverged" };
     let why = why.map_or_else(String::new, |why| format!("; {why}"));
-    format!("{word} ({} of {} trials sustained it{why})", step.held(), step.trials_diverged.len())
+    let (held, trials) = (step.held(), step.trials_diverged.len());
+    match (objective, step.sustained) {
+        (None, true) => format!("sustained ({held} of {trials} trials sustained it{why})"),
+        (None, false) => format!("diverged ({held} of {trials} trials sustained it{why})"),
+        (Some(_), _) => format!("{held} of {trials} trials held it{why}"),
+    }
 }
 
 fn value(step: &RateStep, name: &str) -> String {
@@ -128,15 +135,24 @@ fn value(step: &RateStep, name: &str) -> String {
     step.medians.get(name).map_or("n/a".to_owned(), |value| with_unit(*value, unit))
 }
 
-fn row(step: &RateStep) -> Vec<Cell> {
+/// The objective's metrics that have no column of their own.
+fn extra(objective: Option<&Objective>) -> impl Iterator<Item = &Term> {
+    objective.into_iter().flat_map(|objective| &objective.terms).filter(|term| !SHOWN.contains(&term.metric.as_str()))
+}
+
+fn row(step: &RateStep, objective: Option<&Objective>) -> Vec<Cell> {
     let mut cells = vec![Cell::Figure(rate(step.rate))];
     cells.extend(SHOWN.map(|name| Cell::Figure(value(step, name))));
-    cells.push(verdict(step).into());
+    cells.extend(
+        extra(objective)
+            .map(|term| Cell::figure(step.medians.get(&term.metric).map(|value| with_unit(*value, term.unit)))),
+    );
+    cells.push(verdict(step, objective).into());
     cells
 }
 
-fn table(label: &str) -> Table {
-    let columns = vec![
+fn table(label: &str, objective: Option<&Objective>) -> Table {
+    let mut columns = vec![
         Column::figures("rate"),
         Column::figures("throughput").dispensable(2),
         Column::figures("response p50").dispensable(1),
@@ -144,8 +160,9 @@ fn table(label: &str) -> Table {
         Column::figures("longest response").dispensable(2),
         Column::figures("service p99").dispensable(3),
         Column::figures("success").dispensable(4),
-        Column::words(""),
     ];
+    columns.extend(extra(objective).map(|term| Column::figures(term.metric.replace('_', " "))));
+    columns.push(Column::words(""));
     Table::new(label, columns).brief()
 }
 
@@ -205,7 +222,8 @@ pub fn knee(record: &Saturation) -> Option<&RateStep> {
         .filter_map(|step| Some((step, power(step).filter(|power| power.is_finite())?)))
         .collect();
     let at = (0..steps.len()).max_by(|a, b| steps[*a].1.total_cmp(&steps[*b].1))?;
-    (steps.len() >= 4 && at > 0).then_some(steps[at].0)
+    // At either end it may lie beyond what was tried.
+    (steps.len() >= 4 && at > 0 && at + 1 < steps.len()).then_some(steps[at].0)
 }
 
 fn knee_words(record: &Saturation, knee: &RateStep) -> String {

@@ -95,6 +95,9 @@ pub fn headline(record: &Scalability, fit: &Result<Fit, ScalabilityError>) -> St
     };
     let measured = format!("the most that was measured is {} with {}", ops(most), clients_words(f64::from(clients)));
     let Ok(fit) = fit else { return measured };
+    if fit.error > ERROR_MAX {
+        return format!("{measured}; the law does not describe the rest, so nothing is predicted");
+    }
     let law = match fit.peak() {
         Peak::At { clients, throughput } => format!(
             "the law puts the peak at {}, with {}",
@@ -248,7 +251,7 @@ fn belief(record: &Scalability, fit: &Fit) -> Section {
             );
         }
     }
-    if let Ok(ahead) = fit.at(fit.reach()) {
+    if let Some(ahead) = fit.at(fit.reach()).ok().filter(|_| fit.error <= ERROR_MAX) {
         section
             .item(format!(
                 "With {} it predicts {}. Further away than {REACH:.0} times the largest number that was measured nothing is predicted.",

@@ -24,8 +24,9 @@ pub fn failure_lines<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Vec<Str
     failures
         .into_iter()
         .map(|((variant, phase, message), (times, stderr))| {
-            let tail =
-                stderr.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" ⏎ ");
+            // An agent says on its stderr why it ends; that is the message again.
+            let other = stderr.lines().filter(|line| !line.contains(message));
+            let tail = other.rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" ⏎ ");
             let tail = if tail.is_empty() { String::new() } else { format!(" (stderr: {tail})") };
             format!("{times} × `{variant}` failed at {phase}: {message}{tail}")
         })

@@ -20,6 +20,7 @@ while read -r word value; do
   case "$word" in
     session) sessions="$sessions$value " ;;
     folder) set -- "$@" "$value" ;;
+    outside) set -- "$@" "outside:$value" ;;
     dismissed) dismissed=1 ;;
   esac
 done
@@ -46,9 +47,12 @@ while [ "$sessions" != " " ] && [ "$tries" -lt 100 ]; do
   tries=$((tries + 1))
   sleep 0.02
 done
-# The harness removes what is its own while it lives.
-[ -d "/proc/$harness" ] && exit 0
 for folder in "$@"; do
+  case "$folder" in
+    outside:*) rm -rf -- "${folder#outside:}"; continue ;;
+  esac
+  # The harness removes what is its own while it lives.
+  [ -d "/proc/$harness" ] && continue
   rm -rf -- "$folder"
   rmdir -- "${folder%/*}" 2>/dev/null
 done
@@ -70,6 +74,8 @@ impl Janitor {
         let harness = unsafe { libc::getppid() };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "uplift-janitor"]).arg(harness.to_string()).stdin(Stdio::piped());
+        // Who ends what an agent leaves behind lets this one do its work.
+        command.env("UPLIFT_JANITOR", "1");
         command.current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
         // SAFETY: setsid is async-signal-safe and concerns the new process alone.
         unsafe {
@@ -96,6 +102,11 @@ impl Janitor {
     /// The processes of this session are to end with this one.
     pub fn watch(&self, session: u32) {
         self.tell(&[b"session", session.to_string().as_bytes()]);
+    }
+
+    /// This folder is to go whether the harness lives or not: it knows nothing of it.
+    pub fn remove_outside(&self, folder: &Path) {
+        self.tell(&[b"outside", folder.as_os_str().as_bytes()]);
     }
 
     /// This folder is to go too.

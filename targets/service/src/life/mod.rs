@@ -98,7 +98,7 @@ impl Home {
             None
         };
         if let (Some(janitor), Some(sockets)) = (janitor, &sockets) {
-            janitor.also_remove(sockets);
+            janitor.remove_outside(sockets);
         }
         Ok(Self { data, log: trial.join("service.log"), sockets })
     }

@@ -58,14 +58,20 @@ pub fn search(searching: &Searching<'_>, start: f64, objective: &Objective) -> R
     let mut steps: Vec<RateStep> = Vec::new();
     let mut ended = Ended::Whole;
     while let Some(ask) = search.next() {
-        let step = match searching.step(ask.rate, ask.trials, Some(objective))? {
-            Ok(measured) => measured.step,
-            Err(stopped) => {
+        let step = match searching.step(ask.rate, ask.trials, Some(objective)) {
+            Ok(Ok(measured)) => measured.step,
+            Ok(Err(stopped)) => {
                 ended = Ended::Stopped(stopped);
                 break;
             }
+            // Lower rates have too few operations for a percentile: what was measured above them stands.
+            Err(error) if !steps.is_empty() => {
+                ended = Ended::Stopped(Stopped { why: error.report.to_string(), code: error.exit });
+                break;
+            }
+            Err(error) => return Err(error),
         };
-        searching.terminal.say(&line(&step));
+        searching.terminal.say(&saturation::line(&step, Some(objective)));
         let outcomes: Vec<bool> = step.trials_diverged.iter().map(Option::is_none).collect();
         search.tell(ask.rate, &outcomes);
         steps.push(step);
@@ -111,8 +117,4 @@ pub fn search(searching: &Searching<'_>, start: f64, objective: &Objective) -> R
 
 fn rate(rate: f64) -> String {
     with_unit(rate, Unit::OpsPerSecond)
-}
-
-fn line(step: &RateStep) -> String {
-    saturation::line(step)
 }
