@@ -9,6 +9,7 @@ pub mod block;
 pub mod cpu_latency;
 pub mod crash;
 pub mod environment;
+pub mod history_file;
 pub mod interrupt;
 pub mod launch;
 pub mod optional_file;
