@@ -5,6 +5,7 @@ mod action;
 mod agents;
 mod any_program;
 mod bench;
+mod bounds;
 mod command;
 mod crash;
 mod crossover;
