@@ -52,7 +52,7 @@ pub fn open(engine: &str, directory: &Path, databases: u16) -> Result<Opened, St
         #[cfg(feature = "rocksdb")]
         "rocksdb" => RocksStore::open(directory, databases).map(opened),
         #[cfg(feature = "rocksdb")]
-        "rocksdb-grouped" => RocksStore::open(directory, databases).map(grouped),
+        "rocksdb-grouped" => RocksStore::open_tuned(directory, databases).map(grouped),
         #[cfg(not(feature = "rocksdb"))]
         "rocksdb" | "rocksdb-grouped" => {
             let state = "RocksDB is not part of this build".to_owned();

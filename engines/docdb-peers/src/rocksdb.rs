@@ -8,10 +8,10 @@ use std::{
 };
 
 use docdb_engine::{DocumentStore, Operation, Reply, Request, StoreError};
-use rocksdb::{DB, Options, WaitForCompactOptions, WriteOptions};
+use rocksdb::{BlockBasedOptions, Cache, DB, Options, WaitForCompactOptions, WriteOptions};
 
 use crate::{
-    ID_LOCKS, database_name,
+    CACHE_BYTES, ID_LOCKS, database_name,
     grouped::{Batched, Write},
     id_locks,
 };
@@ -31,17 +31,38 @@ fn failed(error: rocksdb::Error) -> StoreError {
 }
 
 impl RocksStore {
+    /// As [`Self::open`], with as much cache for each database as the other tuned peers have; all families share it.
+    ///
+    /// # Errors
+    /// What RocksDB says.
+    pub fn open_tuned(directory: &Path, databases: u16) -> Result<(Self, BTreeMap<String, String>), StoreError> {
+        let mut blocks = BlockBasedOptions::default();
+        blocks.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES as usize * usize::from(databases)));
+        let mut family = Options::default();
+        family.set_block_based_table_factory(&blocks);
+        Self::open_with(&family, directory, databases)
+    }
+
     /// Opens a database with `databases` column families in `directory`.
     ///
     /// # Errors
     /// What RocksDB says.
     pub fn open(directory: &Path, databases: u16) -> Result<(Self, BTreeMap<String, String>), StoreError> {
+        Self::open_with(&Options::default(), directory, databases)
+    }
+
+    fn open_with(
+        family: &Options,
+        directory: &Path,
+        databases: u16,
+    ) -> Result<(Self, BTreeMap<String, String>), StoreError> {
         let names: Vec<String> = (0..databases).map(database_name).collect();
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         let home = directory.join("rocksdb");
-        let database = DB::open_cf(&options, &home, &names).map_err(failed)?;
+        let families = names.iter().map(|name| (name, family.clone()));
+        let database = DB::open_cf_with_opts(&options, &home, families).map_err(failed)?;
         Ok((Self { database, names, ids: id_locks() }, options_in_force(&home)?))
     }
 

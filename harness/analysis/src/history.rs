@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uplift_model::{
     MetricClass, Trial,
-    history::{HISTORY_SCHEMA, HistoryEntry, HistoryValue},
+    history::{HISTORY_SCHEMA, HistoryEntry, HistoryPoint, HistoryValue},
     run::Run,
 };
 
@@ -78,31 +78,32 @@ pub fn entries(run: &Run, trials: &[Trial]) -> Vec<HistoryEntry> {
 
 /// A metric of one variant over many runs.
 #[derive(Clone, Debug)]
-pub struct Trend<'a> {
-    /// The runs in the order of time, each with its value.
-    pub runs: Vec<(&'a HistoryEntry, HistoryValue)>,
+pub struct Trend {
+    /// The runs in the order of time.
+    pub runs: Vec<HistoryPoint>,
     /// Where the level changed.
     pub changes: Vec<ChangePoint>,
     /// Runs that were left out, each group with its reason.
     pub left_out: Vec<String>,
 }
 
-/// The trend of `metric`, of what is comparable with the newest run; `None` where no run has it.
+/// The trend of `metric` in those of the lines that are of this scenario and variant, as [`trend_of`] finds it.
+pub fn trend(entries: &[HistoryEntry], scenario: &str, variant: &str, metric: &str) -> Option<Trend> {
+    let own = entries.iter().filter(|entry| entry.scenario == scenario && entry.variant == variant);
+    trend_of(own.filter_map(|entry| HistoryPoint::of(entry, metric)).collect())
+}
+
+/// The trend of the points that are comparable with the newest; `None` of none.
 ///
 /// Values that depend on time are comparable on one machine only; all of them only while the scenario asks for the same.
-pub fn trend<'a>(entries: &'a [HistoryEntry], scenario: &str, variant: &str, metric: &str) -> Option<Trend<'a>> {
-    let mut own: Vec<(&HistoryEntry, HistoryValue)> = entries
-        .iter()
-        .filter(|entry| entry.scenario == scenario && entry.variant == variant)
-        .filter_map(|entry| Some((entry, *entry.metrics.get(metric)?)))
-        .collect();
-    own.sort_by(|a, b| (a.0.started_unix_s, &a.0.run).cmp(&(b.0.started_unix_s, &b.0.run)));
-    let (newest, value) = *own.last()?;
+pub fn trend_of(mut own: Vec<HistoryPoint>) -> Option<Trend> {
+    own.sort_by(|a, b| (a.started_unix_s, &a.run).cmp(&(b.started_unix_s, &b.run)));
+    let newest = own.last()?.clone();
     let all = own.len();
-    own.retain(|(entry, _)| entry.shape == newest.shape);
+    own.retain(|point| point.shape == newest.shape);
     let same_work = own.len();
-    if value.class != MetricClass::Counter {
-        own.retain(|(entry, _)| entry.machine.is_some() && entry.machine == newest.machine || entry.run == newest.run);
+    if newest.value.class != MetricClass::Counter {
+        own.retain(|point| point.machine.is_some() && point.machine == newest.machine || point.run == newest.run);
     }
     let mut left_out = Vec::new();
     if same_work < all {
@@ -115,7 +116,7 @@ pub fn trend<'a>(entries: &'a [HistoryEntry], scenario: &str, variant: &str, met
     if skipped > 0 {
         left_out.push(format!("the {skipped} oldest runs from the search for changes of level"));
     }
-    let medians: Vec<f64> = own[skipped..].iter().map(|(_, value)| value.median).collect();
+    let medians: Vec<f64> = own[skipped..].iter().map(|point| point.value.median).collect();
     let mut changes = change_points(&medians);
     for change in &mut changes {
         change.index += skipped;

@@ -21,10 +21,15 @@ pub struct Pair<'a> {
 ///
 /// Where a variant is compared with itself, the block's seed says which of its two trials is the baseline's: the order
 /// in which they were started must not.
-pub fn pairs<'a>(trials: &'a [Trial], scenario: &str, baseline: &str, candidate: &str) -> Vec<Pair<'a>> {
+pub fn pairs<'a>(
+    trials: impl IntoIterator<Item = &'a Trial>,
+    scenario: &str,
+    baseline: &str,
+    candidate: &str,
+) -> Vec<Pair<'a>> {
     // The trials of each block that count, of the baseline and of the candidate, in the order of the record.
     let mut blocks: BTreeMap<u32, [Vec<&Trial>; 2]> = BTreeMap::new();
-    for trial in trials.iter().filter(|trial| trial.scenario == scenario && trial.succeeded()) {
+    for trial in trials.into_iter().filter(|trial| trial.scenario == scenario && trial.succeeded()) {
         for (side, variant) in [baseline, candidate].into_iter().enumerate() {
             if trial.variant == variant {
                 blocks.entry(trial.block).or_default()[side].push(trial);

@@ -93,7 +93,7 @@ fn a_trend_leaves_out_what_is_not_comparable() {
     let trend = history::trend(&entries, "reference/steady", "baseline", "throughput").unwrap();
     assert_eq!((trend.runs.len(), trend.left_out.len()), (22, 2));
     assert_eq!(trend.changes.len(), 1);
-    assert_eq!(trend.runs[trend.changes[0].index].0.run, "run-12");
+    assert_eq!(&*trend.runs[trend.changes[0].index].run, "run-12");
     // Counters of another machine are the same counters.
     let counters = history::trend(&entries, "reference/steady", "baseline", "steps_per_op").unwrap();
     assert_eq!((counters.runs.len(), counters.changes.len()), (23, 0));

@@ -1,16 +1,19 @@
 //! What is kept across runs, beside the folder with the runs: calibrations and the history.
 
 use std::{
-    collections::BTreeSet,
-    fs::{File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    fs::OpenOptions,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
-use uplift_engine::{optional_file::read_optional, store::write_whole};
+use uplift_engine::{
+    history_file::{History, Wanted, read_history},
+    optional_file::read_optional,
+    store::write_whole,
+};
 use uplift_model::{
     calibration::{CALIBRATION_SCHEMA, Calibration, Calibrations},
-    history::{HISTORY_SCHEMA, HistoryEntry},
+    history::HistoryEntry,
     run::PlannedScenario,
 };
 
@@ -104,93 +107,17 @@ pub fn append_history(out: &Path, entries: &[HistoryEntry]) -> Result<(), CliErr
     append().map_err(|error| unwritable(&path, error))
 }
 
-/// What is asked of the history.
-pub struct Wanted<'a> {
-    /// The scenario.
-    pub scenario: &'a str,
-    /// The metric.
-    pub metric: &'a str,
-}
-
-/// What the history holds of that, and the names of what else it holds.
-#[derive(Default)]
-pub struct History {
-    /// The entries of the scenario, with that metric and no other.
-    pub entries: Vec<HistoryEntry>,
-    /// All scenarios.
-    pub scenarios: BTreeSet<String>,
-    /// The variants of the scenario.
-    pub variants: BTreeSet<String>,
-    /// Its metrics.
-    pub metrics: BTreeSet<String>,
-    /// Lines that are no entries.
-    pub warning: Option<String>,
-}
-
-/// Reads the history line by line: only what was asked for is kept. A line that is not whole is left out, and said.
-pub fn history(out: &Path, wanted: &Wanted<'_>) -> Result<History, CliError> {
+/// Reads of the history what was asked for, as [`read_history`] does; the warning says which lines are no entries.
+pub fn history(out: &Path, wanted: Wanted<'_>) -> Result<(History, Option<String>), CliError> {
     let path = history_file(out);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        // A link to something that is not there is no missing history.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
-            return Ok(History::default());
-        }
-        Err(error) => return Err(unreadable(&path, error)),
-    };
-    let mut reader = BufReader::new(file);
-    let mut history = History::default();
-    let (mut torn, mut first_torn) = (0u64, 0u64);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if reader.read_until(b'\n', &mut line).map_err(|error| unreadable(&path, error))? == 0 {
-            break;
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let read = serde_json::from_slice::<HistoryEntry>(&line).ok().filter(|_| line.ends_with(b"\n"));
-        let Some(mut entry) = read else {
-            let schema = serde_json::from_slice::<serde_json::Value>(&line).ok();
-            let schema = schema.and_then(|value| value.get("schema").and_then(serde_json::Value::as_u64));
-            if let Some(schema) = schema.filter(|schema| *schema > u64::from(HISTORY_SCHEMA)) {
-                return Err(newer(&path, number, schema));
-            }
-            torn += 1;
-            first_torn = if first_torn == 0 { number } else { first_torn };
-            continue;
-        };
-        if entry.schema > HISTORY_SCHEMA {
-            return Err(newer(&path, number, entry.schema.into()));
-        }
-        if entry.scenario != wanted.scenario {
-            if !history.scenarios.contains(&entry.scenario) {
-                history.scenarios.insert(entry.scenario);
-            }
-            continue;
-        }
-        if !history.variants.contains(&entry.variant) {
-            history.variants.insert(entry.variant.clone());
-        }
-        for metric in
-            entry.metrics.keys().filter(|metric| !history.metrics.contains(*metric)).cloned().collect::<Vec<_>>()
-        {
-            history.metrics.insert(metric);
-        }
-        entry.metrics.retain(|metric, _| metric == wanted.metric);
-        history.entries.push(entry);
-    }
-    history.warning = (torn > 0).then(|| {
+    let history = read_history(&path, wanted).map_err(|error| unreadable(&path, error))?;
+    let (torn, first_torn) = (history.torn, history.first_torn);
+    let warning = (torn > 0).then(|| {
         let path = path.display();
         match torn {
             1 => format!("`{path}`: line {first_torn} is cut off, as a crash or a full disk leaves it; it is left out"),
             _ => format!("`{path}`: {torn} lines are cut off, the first is line {first_torn}; they are left out"),
         }
     });
-    Ok(history)
-}
-
-fn newer(path: &Path, number: u64, schema: u64) -> CliError {
-    unreadable(path, format!("line {number}: schema {schema} is newer than {HISTORY_SCHEMA}"))
+    Ok((history, warning))
 }

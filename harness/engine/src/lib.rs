@@ -10,6 +10,7 @@ pub mod cpu_latency;
 pub mod crash;
 mod duet;
 pub mod environment;
+pub mod history_file;
 pub mod interrupt;
 pub mod launch;
 pub mod optional_file;

@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, BufRead, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +33,9 @@ pub const PACKED_PROFILES_FILE: &str = "profiles.jsonl.gz";
 
 /// The file with one line for each cut.
 pub const CRASH_FILE: &str = "crash.jsonl";
+
+/// Bytes that are read at a time.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// Why a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -225,8 +228,9 @@ impl StoredRun {
             .map_err(|error| at(&path, StoreErrorKind::Corrupt(format!("it is not a run record: {error}"))))?;
 
         let path = directory.join(TRIALS_FILE);
-        let bytes = fs::read(&path).map_err(|error| at(&path, error))?;
-        let (trials, warnings) = parse_trials(&bytes).map_err(|kind| at(&path, kind))?;
+        let file = File::open(&path).map_err(|error| at(&path, error))?;
+        let (trials, warnings) =
+            read_trials(BufReader::with_capacity(BUFFER_BYTES, file)).map_err(|kind| at(&path, kind))?;
         Ok(Self { directory: directory.to_owned(), run, trials, warnings })
     }
 }
@@ -271,10 +275,9 @@ fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8], schema: u32, what
 /// The file, the line, and what is wrong with it.
 pub fn load_cuts(directory: &Path) -> Result<Vec<Cut>, StoreError> {
     let path = directory.join(CRASH_FILE);
-    match fs::read(&path) {
-        Ok(bytes) => parse_lines(&path, &bytes, CRASH_SCHEMA, "cut"),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(at(&path, error)),
+    match read_optional_bytes(&path).map_err(|error| at(&path, error))? {
+        Some(bytes) => parse_lines(&path, &bytes, CRASH_SCHEMA, "cut"),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -294,37 +297,45 @@ fn unpacked(directory: &Path) -> Result<Option<String>, StoreError> {
 /// # Errors
 /// The line that is not a trial, or is one of a newer schema.
 pub fn parse_trials(bytes: &[u8]) -> Result<(Vec<Trial>, Vec<String>), StoreErrorKind> {
+    read_trials(bytes)
+}
+
+/// The same, a line at a time: of a file nothing is kept but its trials.
+fn read_trials(mut reader: impl BufRead) -> Result<(Vec<Trial>, Vec<String>), StoreErrorKind> {
     let (mut trials, mut warnings) = (Vec::new(), Vec::new());
-    let mut rest = bytes;
-    let mut number = 0;
-    while !rest.is_empty() {
-        number += 1;
-        let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if line.last() != Some(&b'\n') {
             warnings.push(format!(
                 "the last line ({number}) of {TRIALS_FILE} is cut off: the harness ended while writing it; it is left out"
             ));
             break;
-        };
-        let line = std::str::from_utf8(&rest[..end])
-            .map_err(|error| StoreErrorKind::Corrupt(format!("line {number} is not text: {error}")))?;
-        rest = &rest[end + 1..];
-        if line.trim().is_empty() {
+        }
+        let text = std::str::from_utf8(&line)
+            .map_err(|error| StoreErrorKind::Corrupt(format!("line {number} is not text: {error}")))?
+            .trim();
+        if text.is_empty() {
             continue;
         }
-        match check_schema(line, TRIAL_SCHEMA) {
-            Ok(()) => {}
-            Err(StoreErrorKind::Corrupt(message)) => {
-                return Err(StoreErrorKind::Corrupt(format!(
-                    "line {number} is not a trial: {message}; remove the line to use the rest of the run"
-                )));
-            }
-            Err(other) => return Err(other),
-        }
-        let trial: Trial = serde_json::from_str(line).map_err(|error| {
+        let broken = |why: String| {
             StoreErrorKind::Corrupt(format!(
-                "line {number} is not a trial: {error}; remove the line to use the rest of the run"
+                "line {number} is not a trial: {why}; remove the line to use the rest of the run"
             ))
-        })?;
+        };
+        let trial = match serde_json::from_str::<Trial>(text) {
+            Ok(trial) if trial.schema <= TRIAL_SCHEMA => trial,
+            Ok(trial) => return Err(StoreErrorKind::Newer { found: trial.schema.into(), known: TRIAL_SCHEMA }),
+            // A later version may have fields that are not known here: then it is newer and not broken.
+            Err(error) => match check_schema(text, TRIAL_SCHEMA) {
+                Ok(()) => return Err(broken(error.to_string())),
+                Err(StoreErrorKind::Corrupt(message)) => return Err(broken(message)),
+                Err(other) => return Err(other),
+            },
+        };
         trials.push(trial.checked());
     }
     Ok((trials, warnings))
@@ -378,6 +389,16 @@ mod tests {
             let said = load_profiles(folder.path()).unwrap_err().to_string();
             assert!(said.contains(name) && said.contains("a link to something that is not there"), "{said}");
         }
+    }
+
+    /// Cuts that cannot be read would be a run whose durability nothing contradicts.
+    #[test]
+    fn cuts_that_cannot_be_read_are_not_no_cuts() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(load_cuts(folder.path()).unwrap().is_empty());
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), folder.path().join(CRASH_FILE)).unwrap();
+        let said = load_cuts(folder.path()).unwrap_err().to_string();
+        assert!(said.contains(CRASH_FILE) && said.contains("a link to something that is not there"), "{said}");
     }
 
     #[test]

@@ -4,15 +4,21 @@
 //! outside of all), so its times add up to the wall time of the turns, with what no stage claimed as the rest. Between
 //! turns the table stands still: a worker that waits for its next turn waits for nobody.
 //!
+//! A sync call is a wait for the disk in whatever stage it is made, in a library that knows no stages as well: the probe
+//! ([`crate::sync_probe`]) says how long it took.
+//!
 //! A worker is a thread that owns its clock, a thread that was given one ([`thread`]), or a place for one call of an
 //! asynchronous interface ([`StageTable::timed`]).
 
 mod future;
 pub mod thread;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -68,6 +74,17 @@ struct Totals {
     process_ns: AtomicU64,
     wait_ns: AtomicU64,
     count: AtomicU64,
+}
+
+thread_local! {
+    /// How long sync calls of this thread have taken since a clock was last switched on it.
+    static SYNCED_NS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The calling thread has waited in a sync call for so long.
+#[inline]
+pub(crate) fn waited_for_sync(ns: u64) {
+    SYNCED_NS.set(SYNCED_NS.get().saturating_add(ns));
 }
 
 /// What a worker does: nothing of interest, or a stage, at work or waiting.
@@ -227,13 +244,16 @@ impl StageClock {
     /// Goes over to `next` and returns what the worker did before.
     fn switch(&mut self, next: State) -> State {
         let (now_ns, runs) = self.shared.now();
+        let synced_ns = SYNCED_NS.replace(0);
         let before = decoded(self.slot.current.load(Ordering::Relaxed));
         if let Some((stage, waiting)) = before {
             let total = &self.slot.totals[stage];
             let since_ns = self.slot.since_ns.load(Ordering::Relaxed).max(self.shared.zero_ns.load(Ordering::Relaxed));
             let spent_ns = now_ns.saturating_sub(since_ns);
-            let spent = if waiting { &total.wait_ns } else { &total.process_ns };
-            spent.fetch_add(spent_ns, Ordering::Relaxed);
+            // A call that began before the clocks were set to zero, or while the table stood, counts from then on.
+            let waited_ns = if waiting { spent_ns } else { synced_ns.min(spent_ns) };
+            total.wait_ns.fetch_add(waited_ns, Ordering::Relaxed);
+            total.process_ns.fetch_add(spent_ns - waited_ns, Ordering::Relaxed);
             // Work and waiting of one stage in a row are one span; what began and ended while the table stood is none.
             let ends = next.is_none_or(|(next, _)| next != stage);
             total.count.fetch_add(u64::from(ends && (runs || spent_ns > 0)), Ordering::Relaxed);
@@ -301,6 +321,30 @@ mod tests {
         let [collect] = records.as_slice() else { panic!("{records:?}") };
         assert!((5_000_000..=turn_ns).contains(&collect.wait_ns), "{records:?}");
         assert_eq!((collect.wall_ns, collect.count), (Some(collect.wait_ns), 1), "an open span counts");
+    }
+
+    /// What a worker waits for the disk is no work of its stage, and is its own only.
+    #[test]
+    fn a_sync_within_a_stage_is_waiting() {
+        const SYNC_NS: u64 = 3_000_000;
+        let table = StageTable::new(&["commit", "other"]);
+        let mut clock = table.clock("writer");
+        waited_for_sync(SYNC_NS);
+        clock.process(0);
+        std::thread::sleep(Duration::from_millis(5));
+        waited_for_sync(SYNC_NS);
+        std::thread::spawn(|| waited_for_sync(SYNC_NS)).join().unwrap();
+        clock.process(1);
+        drop(clock);
+        let records = table.records();
+        assert_eq!((records[0].wait_ns, records[1].wait_ns), (SYNC_NS, 0), "{records:?}");
+        assert!(records[0].process_ns >= 2_000_000, "{records:?}");
+        // No more is waiting than the stage took.
+        let mut clock = table.clock("writer");
+        clock.process(1);
+        waited_for_sync(u64::MAX);
+        drop(clock);
+        assert_eq!(table.records()[1].process_ns, records[1].process_ns);
     }
 
     #[test]

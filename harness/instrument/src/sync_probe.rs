@@ -21,6 +21,7 @@ use uplift_model::{
 use crate::{
     clock, disk_model,
     latency_counts::{BUCKETS, bucket_of, lowest_value_of},
+    stage,
 };
 
 /// What the probe cannot see.
@@ -50,7 +51,9 @@ fn observe(kind: SyncKind, call: impl FnOnce() -> libc::c_long) -> libc::c_long 
         disk_model::hold(start_ns);
     }
     let counts = &COUNTS[kind as usize];
-    counts.latency[bucket_of(clock::now_ns() - start_ns)].fetch_add(1, Ordering::Relaxed);
+    let took_ns = clock::now_ns() - start_ns;
+    stage::waited_for_sync(took_ns);
+    counts.latency[bucket_of(took_ns)].fetch_add(1, Ordering::Relaxed);
     if result != 0 {
         counts.errors.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! `history.jsonl`: one line for each variant of each scenario of a run, for trends over many runs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -53,4 +53,39 @@ pub struct HistoryValue {
     /// How it is compared.
     #[serde(rename = "tier")]
     pub class: MetricClass,
+}
+
+/// What a trend needs of a line: the value of one metric, and what makes it comparable. A history has a million lines
+/// whose texts repeat, so points share them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryPoint {
+    /// The run.
+    pub run: Box<str>,
+    /// When it began, seconds since the Unix epoch.
+    pub started_unix_s: u64,
+    /// The machine's digest.
+    pub machine: Option<Arc<str>>,
+    /// The revision that was measured.
+    pub revision: Option<Arc<str>>,
+    /// Whether it had changes that were not committed.
+    pub dirty: Option<bool>,
+    /// A digest of the scenario's workload, load and trial.
+    pub shape: Arc<str>,
+    /// The metric.
+    pub value: HistoryValue,
+}
+
+impl HistoryPoint {
+    /// The value of `metric` in a line; `None` where the line has no such metric.
+    pub fn of(entry: &HistoryEntry, metric: &str) -> Option<Self> {
+        Some(Self {
+            run: entry.run.as_str().into(),
+            started_unix_s: entry.started_unix_s,
+            machine: entry.machine.as_deref().map(Arc::from),
+            revision: entry.revision.as_deref().map(Arc::from),
+            dirty: entry.dirty,
+            shape: entry.shape.as_str().into(),
+            value: *entry.metrics.get(metric)?,
+        })
+    }
 }

@@ -193,7 +193,11 @@ fn digits_of(percent: f64) -> usize {
 
 /// A figure with its sign; what rounds to nothing has that of nothing.
 fn signed(value: f64, digits: usize, unit: &str) -> String {
-    let text = format!("{value:+.digits$} {unit}");
+    let mut text = format!("{value:+.digits$} {unit}");
+    // What is left is not nothing: a change that is no whole one is cut off, and not rounded up to one.
+    if unit == "%" && value > -100.0 && text.starts_with("-100") {
+        text = format!("-99.{:9<digits$} {unit}", "");
+    }
     if text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) { text } else { text.replace('-', "+") }
 }
 
@@ -250,6 +254,21 @@ mod tests {
         assert_eq!((scale.show(15e9), scale.show(160.0)), ("15,000,000 µs".to_owned(), "0.16 µs".to_owned()));
         let scale = Scale::of([0.0, 2e6], Unit::Nanoseconds);
         assert_eq!((scale.show(0.0), scale.show(2e6)), ("0 ms".to_owned(), "2 ms".to_owned()));
+    }
+
+    /// A change of everything but a trifle is none of everything, however small the trifle; and all of it is -100 %.
+    #[test]
+    fn what_is_left_is_never_rounded_away() {
+        for (value, wanted) in [(-0.999_999_9, "-99.9999 %"), (-1.0 + 1e-12, "-99.9999 %"), (-1.0, "-100.0 %")] {
+            assert_eq!(change(value, MetricClass::Time), wanted, "{value}");
+        }
+        let (value, interval) = change_with_interval(Some(-1.0), Some([-1.0, -1.0]), MetricClass::Time);
+        assert_eq!((value.unwrap(), interval.unwrap()), ("-100.0 %".to_owned(), "[-100.0 %, -100.0 %]".to_owned()));
+        let (value, interval) = change_with_interval(Some(-1.0), Some([-1.0, -0.87]), MetricClass::Counter);
+        assert_eq!((value.unwrap(), interval.unwrap()), ("-100.0 %".to_owned(), "[-100.0 %, -87.0 %]".to_owned()));
+        // One that is not whole beside ends that are: all have the digits of the one that needs most.
+        let (value, interval) = change_with_interval(Some(-0.999_9), Some([-1.0, -0.9998]), MetricClass::Time);
+        assert_eq!((value.unwrap(), interval.unwrap()), ("-99.990 %".to_owned(), "[-100.000 %, -99.980 %]".to_owned()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub struct Worker {
     pub name: String,
     /// How many threads bear it.
     pub clocks: u32,
-    /// Share of its time at work, sync calls included.
+    /// Share of its time at work; what it waits in sync calls is none.
     pub busy: f64,
     /// Its stages, the longest work first: name and share of the worker's time at work in it.
     pub stages: Vec<(String, f64)>,

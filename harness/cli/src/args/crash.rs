@@ -44,7 +44,7 @@ pub struct Cutting {
     #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = budget)]
     pub within: HumanDuration,
     /// Cut at each of the first N syncs; other cuts are drawn by the seed
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub every_sync: u32,
     /// Make the disk fail: `eio@sync:7`, `enospc@write:7`, `flip@open`, …
     ///

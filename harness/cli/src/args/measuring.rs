@@ -216,7 +216,7 @@ pub struct SaturateArgs {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub from: Option<f64>,
     /// Width of the interval to stop at, in percent of the sustained rate
-    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = positive)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 10.0, value_parser = percent)]
     pub precision: f64,
     /// Trials that decide about each rate
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -250,6 +250,13 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
         _ => Err("write a positive number".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match positive(text)? {
+        percent if percent <= 100.0 => Ok(percent),
+        _ => Err("write a percentage up to 100".to_owned()),
     }
 }
 
@@ -329,7 +336,7 @@ pub struct CrossoverArgs {
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(2..=50))]
     pub points: u32,
     /// Stop when the points around a crossing are this close
-    #[arg(long, value_name = "PERCENT", default_value_t = 20.0, value_parser = positive)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 20.0, value_parser = percent)]
     pub precision: f64,
     /// Where scenarios are.
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! The command line as it is written. Resolution into something runnable is `session.rs`.
 
+#[cfg(test)]
+mod bounds;
 mod commands;
 mod crash;
 pub mod disk;

@@ -162,6 +162,7 @@ fn cpu_count(text: &str) -> Result<f64, String> {
 fn memory(text: &str) -> Result<u64, String> {
     match parse_size(text)? {
         bytes if bytes < 6 << 20 => Err("a container has at least 6m".to_owned()),
+        bytes if bytes > 1 << 50 => Err("no machine has more than 1024t of memory".to_owned()),
         bytes => Ok(bytes),
     }
 }

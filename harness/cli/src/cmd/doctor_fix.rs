@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use uplift_engine::environment;
+use uplift_engine::{environment, optional_file::read_optional};
 
 use crate::{error::CliError, exit, output::Terminal};
 
@@ -151,10 +151,10 @@ fn state_file() -> Result<PathBuf, CliError> {
 
 fn read(file: &Path) -> Result<Before, CliError> {
     let fix = "it says what `--fix` changed: put that back by hand, then remove the file";
-    match fs::read_to_string(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Before::default()),
+    match read_optional(file) {
+        Ok(None) => Ok(Before::default()),
         Err(error) => Err(CliError::environment(format!("could not read `{}`: {error}", file.display()), fix)),
-        Ok(text) => serde_json::from_str(&text)
+        Ok(Some(text)) => serde_json::from_str(&text)
             .map_err(|error| CliError::environment(format!("could not read `{}`: {error}", file.display()), fix)),
     }
 }

@@ -4,7 +4,10 @@ use std::{
     ffi::{CString, OsStr, OsString},
     fs::{self, File, OpenOptions},
     io::Write as _,
-    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::PermissionsExt as _,
+    },
     path::Path,
     process::{Command, Stdio},
 };
@@ -65,6 +68,24 @@ fn folders_and_arguments_need_not_be_utf8() {
     Said(output).code(0);
     let output = bench.command(&ONE_BLOCK).arg("--out").arg(OsString::from_vec(b"r\xe9sults/runs".to_vec())).output();
     Said(output.unwrap()).code(0);
+    // Whatever reads and writes there: a gate, a report, plots, exports, a history, what killed runs left, data elsewhere.
+    let data = [OsStr::new("--data-dir"), OsStr::from_bytes(b"d\xff")];
+    let two = ["baseline", "same", "reference/steady", "--blocks", "2", "--set", "trial.rounds=2"];
+    for arguments in [
+        &[&["compare"], &two[..]].concat()[..],
+        &["report", "latest"],
+        &["export", "latest", "--to", "csv"],
+        &["history", "reference/steady", "--plots", "plots"],
+        &["diff", "latest", "latest"],
+        &["prune", "--dry-run"],
+    ] {
+        let mut command = bench.command(arguments);
+        command.current_dir(&odd);
+        if arguments[0] == "compare" {
+            command.args(data);
+        }
+        Said(command.output().unwrap()).code(0);
+    }
     let output = bench.command(&["list"]).arg(OsStr::from_bytes(b"\xff")).output().unwrap();
     Said(output).code(2);
 }
@@ -105,6 +126,33 @@ fn a_limit_on_file_sizes_is_an_error_with_a_sentence() {
         .output()
         .unwrap();
     Said(output).code(5).says("File too large");
+}
+
+/// Root has no such limit, so that root's run is nobody's.
+#[test]
+fn a_limit_on_processes_is_an_error_with_a_sentence() {
+    let bench = Bench::new();
+    let command = bench.command(&ONE_BLOCK);
+    fs::set_permissions(bench.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // SAFETY: the call takes nothing and cannot fail.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    let as_nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "bash"];
+    let shell = if is_root { &as_nobody[..] } else { &as_nobody[6..] };
+    let run = |script: &str| {
+        let mut shell_of = Command::new(shell[0]);
+        shell_of.args(&shell[1..]).args(["-c", script]).arg(command.get_program()).args(command.get_args());
+        let scenarios = repository().join("scenarios");
+        shell_of.current_dir(bench.folder.path()).env("UPLIFT_SCENARIOS", scenarios).env("NO_COLOR", "1").output()
+    };
+    // The build's folder may be closed to others.
+    let reached = run("test -x \"$0\" && ls \"$UPLIFT_SCENARIOS\" && touch reached");
+    if !reached.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: nobody cannot reach the build, or there is no setpriv or bash");
+        return;
+    }
+    let said = Said(run("ulimit -u 2; exec \"$0\" \"$@\"").unwrap());
+    let both = said.code(5).out() + &said.err();
+    assert!(both.contains("a limit on processes is reached: raise it with `ulimit -u`"), "{both}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod agents;
 mod allocations;
 mod any_program;
 mod bench;
+mod bounds;
 mod command;
 mod crash;
 mod crossover;

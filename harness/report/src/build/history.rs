@@ -1,8 +1,11 @@
 //! A metric over many runs: table, plot, JSON.
 
 use serde_json::{Value, json};
-use uplift_analysis::{change_points::ChangePoint, history::Trend};
-use uplift_model::{Better, MetricClass, Unit};
+use uplift_analysis::{
+    change_points::ChangePoint,
+    history::{RUNS_SEARCHED_MAX, Trend},
+};
+use uplift_model::{Better, MetricClass, Unit, history::HistoryPoint};
 
 use super::{calibration::trend_axis, place};
 use crate::{
@@ -14,11 +17,17 @@ use crate::{
     },
 };
 
+/// The runs that a table and a plot show: the newest, among which changes of level were looked for. More are no reading.
+fn shown(trend: &Trend) -> impl Iterator<Item = (usize, &HistoryPoint)> + Clone {
+    let skipped = trend.runs.len().saturating_sub(RUNS_SEARCHED_MAX);
+    trend.runs.iter().enumerate().skip(skipped)
+}
+
 /// The runs with their values, and a line at each change of level.
-pub fn section(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> Section {
+pub fn section(trend: &Trend, scenario: &str, variant: &str, metric: &str) -> Section {
     let title = format!("{scenario}, `{variant}`: {metric}");
     let mut section = Section::new(place(scenario, &format!("history-{variant}-{metric}")), title).brief();
-    let Some((_, newest)) = trend.runs.last() else { return section };
+    let Some(newest) = trend.runs.last().map(|point| point.value) else { return section };
     let columns = vec![
         Column::words("run"),
         Column::words("revision"),
@@ -27,31 +36,35 @@ pub fn section(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -
         Column::figures("n").dispensable(3),
     ];
     let mut table = Table::new(format!("{metric} of {variant}: {scenario}"), columns).brief();
-    for (index, (entry, value)) in trend.runs.iter().enumerate() {
-        if let Some(point) = trend.changes.iter().find(|point| point.index == index) {
-            let by = step(point, newest.class).map_or_else(String::new, |step| format!(" by {step}"));
+    for (index, point) in shown(trend) {
+        let value = point.value;
+        if let Some(change) = trend.changes.iter().find(|change| change.index == index) {
+            let by = step(change, newest.class).map_or_else(String::new, |step| format!(" by {step}"));
             let cells = vec![
-                Text::strong(word(point, newest.better)).into(),
+                Text::strong(word(change, newest.better)).into(),
                 format!("level changes{by}").into(),
                 Cell::Figure(format!(
                     "{} → {}",
-                    with_unit(point.before, newest.unit),
-                    with_unit(point.after, newest.unit)
+                    with_unit(change.before, newest.unit),
+                    with_unit(change.after, newest.unit)
                 )),
-                Cell::Figure(format!("p = {:.3}", point.p)),
+                Cell::Figure(format!("p = {:.3}", change.p)),
                 Cell::Figure(String::new()),
             ];
             table.row(cells);
         }
-        let revision = entry.revision.as_deref().map_or("–", |revision| revision.get(..10).unwrap_or(revision));
-        let dirty = if entry.dirty == Some(true) { "+" } else { "" };
+        let revision = point.revision.as_deref().map_or("–", |revision| revision.get(..10).unwrap_or(revision));
+        let dirty = if point.dirty == Some(true) { "+" } else { "" };
         table.row(vec![
-            Text::plain(&entry.run).into(),
+            Text::plain(&*point.run).into(),
             Text::plain(format!("{revision}{dirty}")).into(),
             Cell::Figure(with_unit(value.median, value.unit)),
             Cell::figure(value.ci.map(|ends| range(ends, value.unit))),
             Cell::Figure(value.n.to_string()),
         ]);
+    }
+    if trend.runs.len() > RUNS_SEARCHED_MAX {
+        table.legend(format!("The newest {RUNS_SEARCHED_MAX} runs; `uplift history --format json` has all."));
     }
     section.table(table);
     section
@@ -86,37 +99,34 @@ fn word(point: &ChangePoint, better: Better) -> &'static str {
 }
 
 /// One object for each run.
-pub fn json(trend: &Trend<'_>, variant: &str, metric: &str) -> Vec<Value> {
-    trend
-        .runs
-        .iter()
-        .enumerate()
-        .map(|(index, (entry, value))| {
-            let changed = trend.changes.iter().find(|point| point.index == index);
-            json!({
-                "run": entry.run, "started_unix_s": entry.started_unix_s, "revision": entry.revision,
-                "scenario": entry.scenario, "variant": variant, "metric": metric, "unit": value.unit,
-                "median": value.median, "ci": value.ci, "n": value.n,
-                "change_point": changed.map(|point| json!({ "p": point.p, "before": point.before, "after": point.after })),
-            })
+pub fn json<'a>(
+    trend: &'a Trend,
+    scenario: &'a str,
+    variant: &'a str,
+    metric: &'a str,
+) -> impl Iterator<Item = Value> + 'a {
+    trend.runs.iter().enumerate().map(move |(index, point)| {
+        let changed = trend.changes.iter().find(|change| change.index == index);
+        let value = point.value;
+        json!({
+            "run": &*point.run, "started_unix_s": point.started_unix_s, "revision": point.revision.as_deref(),
+            "scenario": scenario, "variant": variant, "metric": metric, "unit": value.unit,
+            "median": value.median, "ci": value.ci, "n": value.n,
+            "change_point": changed.map(|found| json!({ "p": found.p, "before": found.before, "after": found.after })),
         })
-        .collect()
+    })
 }
 
 /// Medians with their intervals, a vertical line at each change; `None` of fewer than two runs.
-pub fn plot(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> Option<Plot> {
-    let (_, newest) = trend.runs.last()?;
+pub fn plot(trend: &Trend, scenario: &str, variant: &str, metric: &str) -> Option<Plot> {
+    let newest = trend.runs.last()?.value;
     if trend.runs.len() < 2 {
         return None;
     }
-    let points: Vec<(f64, f64)> =
-        trend.runs.iter().enumerate().map(|(index, (_, value))| (index as f64, value.median)).collect();
-    let band: Vec<(f64, f64, f64)> = trend
-        .runs
-        .iter()
-        .enumerate()
-        .map(|(index, (_, value))| {
-            let [low, high] = value.ci.unwrap_or([value.median; 2]);
+    let points: Vec<(f64, f64)> = shown(trend).map(|(index, point)| (index as f64, point.value.median)).collect();
+    let band: Vec<(f64, f64, f64)> = shown(trend)
+        .map(|(index, point)| {
+            let [low, high] = point.value.ci.unwrap_or([point.value.median; 2]);
             (index as f64, low, high)
         })
         .collect();
@@ -129,18 +139,22 @@ pub fn plot(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> O
     };
     let unit: Unit = newest.unit;
     let last = trend.runs.len() - 1;
-    let day = |index: usize| trend.runs[index].0.run.split('T').next().unwrap_or_default().to_owned();
+    let first = trend.runs.len().saturating_sub(RUNS_SEARCHED_MAX);
+    let day = |index: usize| trend.runs[index].run.split('T').next().unwrap_or_default().to_owned();
     let chart = Chart {
         title: format!("{metric} of {scenario}, {variant}"),
         x: Axis {
             label: "runs in the order of time, by date".to_owned(),
-            range: (-0.5, last as f64 + 0.5),
-            ticks: [0, last / 2, last].into_iter().map(|index| (index as f64, day(index))).collect(),
+            range: (first as f64 - 0.5, last as f64 + 0.5),
+            ticks: [first, usize::midpoint(first, last), last]
+                .into_iter()
+                .map(|index| (index as f64, day(index)))
+                .collect(),
         },
         y: trend_axis(format!("{metric}, median and 95 % interval · {direction}"), low, high, |value| {
             with_unit(value, unit)
         }),
-        series: vec![Series { name: variant.to_owned(), place: 0, points, band, marked: trend.runs.len() <= 40 }],
+        series: vec![Series { name: variant.to_owned(), place: 0, points, band, marked: last - first < 40 }],
         lanes: Vec::new(),
         marks: trend
             .changes
@@ -150,7 +164,7 @@ pub fn plot(trend: &Trend<'_>, scenario: &str, variant: &str, metric: &str) -> O
     };
     let description = format!(
         "{metric} of {variant} over {} runs; {}.",
-        last + 1,
+        last - first + 1,
         counted(trend.changes.len(), "change of level", "changes of level")
     );
     Some(Plot::of_parts(&[scenario, variant, metric, "trend"], chart.draw(), description))

@@ -292,6 +292,9 @@ fn scenario(name: &str, runs: &[(&SiteRun, Option<&ScenarioVerdict>)], entries: 
             if let Block::Table(table) = block {
                 let left_out = table.rows.len().saturating_sub(ROWS_MAX);
                 table.rows.drain(..left_out);
+                if left_out > 0 {
+                    table.legend("The newest runs; `uplift history --format json` has all.");
+                }
             }
         }
         document.sections.push(section);

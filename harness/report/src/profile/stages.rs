@@ -17,34 +17,29 @@ use crate::{
 const MOVES: usize = 20;
 
 /// The trials that stage clocks are read from: the measured ones, and where there are none the sampled ones.
-struct Source {
-    trials: Vec<Trial>,
+struct Source<'a> {
+    trials: Vec<&'a Trial>,
     sampled: bool,
 }
 
-impl Source {
-    fn of(scene: &Scene<'_>) -> Self {
+impl<'a> Source<'a> {
+    fn of(scene: &'a Scene<'_>) -> Self {
         let here = |trial: &&Trial| trial.scenario == scene.planned.scenario.name && trial.succeeded();
-        let has_clocks = |trial: &&&Trial| trial.measured.as_ref().is_some_and(|measured| !measured.stages.is_empty());
-        let measured: Vec<Trial> = scene
-            .variants
-            .iter()
-            .flat_map(|(_, trials)| trials)
-            .filter(has_clocks)
-            .map(|trial| (*trial).clone())
-            .collect();
+        let has_clocks = |trial: &&Trial| trial.measured.as_ref().is_some_and(|measured| !measured.stages.is_empty());
+        let measured: Vec<&Trial> =
+            scene.variants.iter().flat_map(|(_, trials)| trials).copied().filter(has_clocks).collect();
         if measured.is_empty() {
-            let sampled = scene.input.profiles.iter().map(|profile| &profile.trial).filter(here).cloned().collect();
+            let sampled = scene.input.profiles.iter().map(|profile| &profile.trial).filter(here).collect();
             return Self { trials: sampled, sampled: true };
         }
         Self { trials: measured, sampled: false }
     }
 
-    fn rows<'a>(&'a self, planned: &'a PlannedScenario) -> Vec<(&'a str, Vec<StageRow>)> {
+    fn rows<'b>(&self, planned: &'b PlannedScenario) -> Vec<(&'b str, Vec<StageRow>)> {
         variants(planned)
             .into_iter()
             .map(|variant| {
-                let of: Vec<&Trial> = self.trials.iter().filter(|trial| trial.variant == variant).collect();
+                let of: Vec<&Trial> = self.trials.iter().copied().filter(|trial| trial.variant == variant).collect();
                 (variant, stages::rows(&of))
             })
             .filter(|(_, rows)| !rows.is_empty())
@@ -52,9 +47,9 @@ impl Source {
     }
 
     /// The first two variants that are planned, and what moved from one to the other.
-    fn moves<'a>(&self, planned: &'a PlannedScenario) -> Option<(&'a str, &'a str, Vec<StageMove>)> {
+    fn moves<'b>(&self, planned: &'b PlannedScenario) -> Option<(&'b str, &'b str, Vec<StageMove>)> {
         let [baseline, candidate, ..] = planned.variants.as_slice() else { return None };
-        let pairs = pairs(&self.trials, &planned.scenario.name, baseline, candidate);
+        let pairs = pairs(self.trials.iter().copied(), &planned.scenario.name, baseline, candidate);
         let pairs: Vec<(&Trial, &Trial)> = pairs.iter().map(|pair| (pair.baseline, pair.candidate)).collect();
         let moves = stages::moves(&pairs);
         (!moves.is_empty()).then_some((baseline, candidate, moves))
