@@ -16,7 +16,11 @@ mod usage;
 
 use std::{env, path::Path};
 
-use self::{binaries::Binaries, cluster::Cluster, container::Container};
+use self::{
+    binaries::Binaries,
+    cluster::{Cluster, Data},
+    container::Container,
+};
 pub use self::{container::IMAGE_VARIABLE, usage::Usage};
 
 /// The environment variable that names a server.
@@ -120,17 +124,36 @@ impl Server {
     /// As [`Server::start`].
     pub fn start_by(way: Way, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
         match way {
-            Way::Binaries => {
-                let cluster = Cluster::start(&Binaries::find()?, data_dir, settings)?;
-                let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
-                Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
-            }
+            Way::Binaries => Self::of_data(data_dir, settings, Data::OfServer),
             Way::Container => {
                 let container = Container::start(data_dir, settings)?;
                 let (connection, origin) = (container.connection(), format!("container of {}", container.image()));
                 Ok(Self { connection, origin, kind: Kind::Container(container) })
             }
         }
+    }
+
+    /// A new server from the binaries of this machine, whose data stay in `data_dir` whatever ends it, for
+    /// [`Server::reopen`].
+    ///
+    /// # Errors
+    /// As [`Server::start`]; where the user it runs as cannot reach `data_dir`, there is no other place.
+    pub fn start_kept(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+        Self::of_data(data_dir, settings, Data::Kept)
+    }
+
+    /// A server on the data that one of [`Server::start_kept`] has left; none of its processes may be alive.
+    ///
+    /// # Errors
+    /// As [`Server::start_kept`]; [`ServiceError::Failed`] where it does not recover.
+    pub fn reopen(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+        Self::of_data(data_dir, settings, Data::Left)
+    }
+
+    fn of_data(data_dir: &Path, settings: &[(&str, &str)], data: Data) -> Result<Self, ServiceError> {
+        let cluster = Cluster::start(&Binaries::find()?, data_dir, settings, data)?;
+        let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
+        Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
     }
 
     /// How to connect, as libpq and tokio-postgres read it.
