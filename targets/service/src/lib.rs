@@ -3,9 +3,11 @@
 //! Its life (start, ready, stop, nothing left) is in [`life`], what it speaks in [`driver`], what it is asked in [`plan`].
 //! Load loops, times and counts are the harness's. This crate does not know which service is faster.
 
+mod audit;
 mod client;
 mod counters;
 mod describe;
+mod draws;
 pub mod driver;
 mod expect;
 mod failures;
@@ -22,8 +24,8 @@ mod template;
 mod ycsb;
 
 use uplift_sdk::{
-    DerivedMetric, Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, Validated as _,
-    model::Table, typed,
+    DerivedMetric, Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory,
+    Validated as _, model::Table, typed,
 };
 
 use settings::{Variant, Workload};
@@ -90,5 +92,16 @@ impl TargetFactory for ServiceFactory {
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         target::open(context)
+    }
+
+    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
+        let (workload, variant) = read(workload, settings).map_err(|error| error.to_string())?;
+        audit::can_reopen(&workload, &variant)
+    }
+
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let (workload, variant) = read(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        Ok(Box::new(audit::Reopened::open(workload, variant, &context)?))
     }
 }

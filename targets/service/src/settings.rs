@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uplift_sdk::{Durability, SettingsError, Validated, model::Table, model::duration::HumanDuration, typed};
 
-use crate::{counters::CounterRule, expect::Expect, known::Known, parameters::Parameter, pgbench::Pgbench, ycsb::Ycsb};
+use crate::{
+    audit::leaves::Leaves, counters::CounterRule, expect::Expect, known::Known, parameters::Parameter,
+    pgbench::Pgbench, ycsb::Ycsb,
+};
 
 /// What all variants share.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -195,6 +198,9 @@ pub struct Operation {
     /// Whether it writes; absent: as its first word says.
     #[serde(default)]
     pub writes: Option<bool>,
+    /// How what it writes is read back after a crash; absent: as its command says, where that is known.
+    #[serde(default)]
+    pub leaves: Vec<Leaves>,
 }
 
 /// Data that are loaded.
@@ -212,6 +218,9 @@ pub struct LoadStep {
     /// How often it is sent.
     #[serde(default = "once")]
     pub count: u64,
+    /// How it is read back after a crash, as in an operation.
+    #[serde(default)]
+    pub leaves: Vec<Leaves>,
 }
 
 /// What is asked at the end.

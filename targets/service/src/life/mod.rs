@@ -52,9 +52,28 @@ pub struct Plan {
     pub variant: Variant,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What becomes of its data.
+    pub data: Data,
+}
+
+/// What becomes of the data of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// They are the trial's, and go with it.
+    OfTrial,
+    /// They outlive the service, whatever ends it.
+    Kept,
+    /// They are what a service that died has left.
+    Left,
 }
 
 impl Plan {
+    /// Of a workload that says what it speaks.
+    pub fn of(workload: &Workload, variant: &Variant) -> Option<Self> {
+        let protocol = workload.protocol().ok()?;
+        Some(Self { workload: workload.clone(), variant: variant.clone(), protocol, data: Data::OfTrial })
+    }
+
     /// The words that start the service.
     pub fn start_line(&self) -> Option<&str> {
         self.variant.settings.start.as_deref().or(self.workload.service.and_then(Known::start))
@@ -184,7 +203,12 @@ impl Service {
     fn start_postgres(plan: &Plan, home: &Home) -> Result<Self, TargetError> {
         let settings: Vec<(&str, &str)> =
             plan.variant.own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let server = Server::start(&home.data, &settings).map_err(|error| match error {
+        let started = match plan.data {
+            Data::OfTrial => Server::start(&home.data, &settings),
+            Data::Kept => Server::start_kept(&home.data, &settings),
+            Data::Left => Server::reopen(&home.data, &settings),
+        };
+        let server = started.map_err(|error| match error {
             ServiceError::Unavailable { state, remedy } => {
                 TargetError::new("looking for PostgreSQL", TargetErrorKind::Unavailable { state, remedy })
             }
