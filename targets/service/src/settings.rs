@@ -52,6 +52,9 @@ pub struct Workload {
     pub checks: BTreeMap<String, CheckStep>,
     /// A folder in which the log of each trial is kept.
     pub logs: Option<String>,
+    /// A command that the service's documentation prescribes where it does not start on what a crash has left: carried out
+    /// once, and the service is started again. The report counts how often.
+    pub repair: Option<String>,
 }
 
 impl Default for Workload {
@@ -75,6 +78,7 @@ impl Default for Workload {
             settings_from: None,
             checks: BTreeMap::new(),
             logs: None,
+            repair: None,
         }
     }
 }
@@ -438,6 +442,10 @@ impl Validated for Workload {
         if let Some(helper) = &self.helper {
             uplift_command::words::split(helper)
                 .map_err(|message| SettingsError::new("workload", "helper", message))?;
+        }
+        if let Some(repair) = &self.repair {
+            uplift_command::words::split(repair)
+                .map_err(|message| SettingsError::new("workload", "repair", message))?;
         }
         for (name, operation) in &self.operations {
             let at = |message: String| {

@@ -59,6 +59,8 @@ pub struct Reopened {
     options: Options,
     seed: u64,
     clients: usize,
+    /// The command after which it started.
+    repaired: Option<String>,
     /// Ended in this order.
     _service: Service,
     home: Home,
@@ -80,12 +82,20 @@ impl Reopened {
             tls: tls(&workload, &home),
             helper: None,
         };
-        let service = Service::start(&life, &home, &options, Some(&janitor))?;
+        let start = || Service::start(&life, &home, &options, Some(&janitor));
+        let (service, repaired) = match (start(), life.repair_line()) {
+            (Ok(service), _) => (service, None),
+            // Where the repair fails too, what the service said is what matters.
+            (Err(error), Some(line)) if life::repair(&life, &home).is_ok() => {
+                (start().map_err(|_| error)?, Some(line.to_owned()))
+            }
+            (Err(error), _) => return Err(error),
+        };
         let mut options = service.options(&options);
         options.helper = workload.helper.as_ref().map(|line| helper_line(line, &options.address, &home));
         let clients = context.load.clients() as usize;
         let seed = context.seed;
-        Ok(Self { plan, workload, options, seed, clients, _service: service, home, _janitor: janitor })
+        Ok(Self { plan, workload, options, seed, clients, repaired, _service: service, home, _janitor: janitor })
     }
 
     /// With the end of the service's log.
@@ -183,7 +193,12 @@ impl Reopened {
 impl Recovered for Reopened {
     fn audit(&self, ledger: &Ledger) -> Result<Audit, TargetError> {
         debug_assert!(ledger.clients.len() <= self.clients, "a ledger for each client");
-        let mut audit = Audit { acknowledged: ledger.acknowledged(), in_flight: ledger.open(), ..Audit::default() };
+        let mut audit = Audit {
+            acknowledged: ledger.acknowledged(),
+            in_flight: ledger.open(),
+            repaired: self.repaired.clone(),
+            ..Audit::default()
+        };
         if let Some(pgbench) = &self.workload.pgbench {
             history::audit(pgbench, &self.plan, &self.options, self.seed, ledger, &mut audit)
                 .map_err(|why| self.failed(why))?;

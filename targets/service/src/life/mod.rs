@@ -79,6 +79,11 @@ impl Plan {
         self.variant.settings.start.as_deref().or(self.workload.service.and_then(Known::start))
     }
 
+    /// The words that repair what a crash has left of it.
+    pub fn repair_line(&self) -> Option<&str> {
+        self.workload.repair.as_deref().or(self.workload.service.and_then(Known::repair))
+    }
+
     fn uses(&self, place: &str) -> bool {
         let variant = &self.variant;
         self.start_line().is_some_and(|start| start.contains(place))
@@ -155,6 +160,15 @@ pub fn make(plan: &Plan, home: &Home) -> Result<(), TargetError> {
     let filled = home.placeholders(plan, 0);
     files::write(plan, home, &filled)?;
     process::run_once(plan, home, init, &filled)
+}
+
+/// Repairs what a crash has left in a home, where there is a way to.
+///
+/// # Errors
+/// The command failed.
+pub fn repair(plan: &Plan, home: &Home) -> Result<(), TargetError> {
+    let Some(line) = plan.repair_line() else { return Ok(()) };
+    process::run_once(plan, home, line, &home.placeholders(plan, 0))
 }
 
 impl Service {
