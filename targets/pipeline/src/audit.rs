@@ -34,7 +34,15 @@ impl Recovered for RecoveredJob {
             Some(_) => audit.acknowledged = rows,
             None => audit.in_flight = run.map_or(0, |_| rows),
         }
-        let before = self.job.store.read_back().map_err(failed)?;
+        let before = match self.job.store.read_back() {
+            Ok(before) => before,
+            Err(error) => {
+                // It opened, and what is there cannot be read.
+                audit.wrong += 1;
+                audit.note(|| error.to_string());
+                return Ok(audit);
+            }
+        };
         if let Some(acknowledged_ns) = told
             && before.rows < rows
         {
@@ -47,7 +55,14 @@ impl Recovered for RecoveredJob {
             audit.note(|| format!("the run cannot be brought to its end: {error}"));
             return Ok(audit);
         }
-        let after = self.job.store.read_back().map_err(failed)?;
+        let after = match self.job.store.read_back() {
+            Ok(after) => after,
+            Err(error) => {
+                audit.wrong += 1;
+                audit.note(|| format!("once the run was at its end: {error}"));
+                return Ok(audit);
+            }
+        };
         if after.rows > rows {
             audit.twice = after.rows - rows;
             audit.note(|| format!("once the run was at its end there were {} rows instead of {rows}", after.rows));
