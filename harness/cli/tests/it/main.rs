@@ -7,6 +7,7 @@ mod any_program;
 mod bench;
 mod command;
 mod crash;
+mod crash_targets;
 mod crossover;
 mod docker;
 mod doctor_fix;
