@@ -280,36 +280,3 @@ fn postgres_keeps_what_it_committed_and_loses_what_its_documentation_says() {
     }
     assert_eq!(cluster.ask("select count(*) >= 300 from t"), "t");
 }
-
-/// PostgreSQL's own load, cut in the middle: its balances are the sums of its history, and its indexes fit its tables.
-#[test]
-fn pgbench_runs_on_it() {
-    let Some(mut cluster) = Cluster::new() else { return };
-    cluster.start("");
-    let pgbench = |words: &[&str]| {
-        let mut command = as_postgres(&cluster.bin.join("pgbench"));
-        command.arg("-h").arg(cluster.sockets.path()).args(words).arg("postgres");
-        command
-    };
-    run(&mut pgbench(&["-i", "-q", "-s", "1"]));
-    run(&mut pgbench(&["-c", "2", "-t", "50"]));
-    let mut load = pgbench(&["-c", "2", "-T", "60"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let count = |cluster: &Cluster| cluster.ask("select count(*) from pgbench_history").parse::<u64>().unwrap();
-    while count(&cluster) < 150 {
-        thread::sleep(Duration::from_millis(5));
-    }
-    let id = cluster.id();
-    cluster.disk.cut();
-    cluster.die(id);
-    load.wait().unwrap();
-    cluster.start("");
-    assert!(count(&cluster) >= 150);
-    let sums = "select (select sum(abalance) from pgbench_accounts) = (select sum(delta) from pgbench_history),
-        (select sum(bbalance) from pgbench_branches) = (select sum(tbalance) from pgbench_tellers)";
-    assert_eq!(cluster.ask(sums), "t|t");
-    // Each row of an index has its row in the table, and the other way round.
-    if cluster.ask("select count(*) from pg_available_extensions where name = 'amcheck'") == "1" {
-        cluster.ask("create extension amcheck");
-        cluster.ask("select bt_index_check(c.oid, true) from pg_class c where relname = 'pgbench_accounts_pkey'");
-    }
-}
