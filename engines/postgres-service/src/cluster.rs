@@ -84,10 +84,23 @@ pub(crate) fn url_through(directory: &Path) -> String {
     format!("postgres://postgres@localhost:5432/postgres?host={host}")
 }
 
+/// What becomes of a cluster's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Data {
+    /// They are made, and go with the server.
+    OfServer,
+    /// They are made and outlive the server, whatever ends it.
+    Kept,
+    /// They are there, as a server that died has left them.
+    Left,
+}
+
 /// A running cluster.
 #[derive(Debug)]
 pub(crate) struct Cluster {
+    /// What goes with the server: its socket and log, and its data where nobody wants them.
     directory: PathBuf,
+    data: PathBuf,
     pid: u32,
     stop: Option<mpsc::Sender<()>>,
     keeper: Option<JoinHandle<()>>,
@@ -124,16 +137,23 @@ impl User {
 }
 
 impl Cluster {
-    /// A cluster that `initdb` makes, or that `fill` puts into the folder that it is given.
+    /// A cluster whose data `initdb` makes, are there already, or are put by `fill` into the folder that it is given.
     pub(crate) fn start(
         binaries: &Binaries,
         data_dir: &Path,
         settings: &[(&str, &str)],
+        data: Data,
         fill: Option<&Fill<'_>>,
     ) -> Result<Self, ServiceError> {
         let user = User::of_servers()?;
-        let directory = make_directory(data_dir, user, "")?;
-        let janitor = match janitor(&directory) {
+        let (directory, data_directory) = match data {
+            Data::OfServer => {
+                let directory = make_directory(data_dir, user, "")?;
+                (directory.clone(), directory.join("cluster"))
+            }
+            Data::Kept | Data::Left => directories_of_kept(data_dir, user)?,
+        };
+        let janitor = match janitor(&directory, &data_directory) {
             Ok(janitor) => janitor,
             Err(error) => {
                 let _ = fs::remove_dir_all(&directory);
@@ -141,11 +161,16 @@ impl Cluster {
             }
         };
         // From here on the janitor removes the directory when this value, or the process, is gone.
-        let mut cluster = Self { directory, pid: 0, stop: None, keeper: None, janitor };
-        match fill {
-            Some(fill) => fill(&cluster.cluster_directory())
-                .map_err(|error| ServiceError::failed("copying the data of a cluster", error))?,
-            None => cluster.initialise(binaries, user, settings)?,
+        let mut cluster = Self { directory, data: data_directory, pid: 0, stop: None, keeper: None, janitor };
+        match (data, fill) {
+            (_, Some(fill)) => {
+                fill(&cluster.data).map_err(|error| ServiceError::failed("copying the data of a cluster", error))?;
+            }
+            (Data::OfServer, None) => cluster.initialise(binaries, user, initdb_arguments(settings))?,
+            // Who keeps data to look at them after a crash says himself from when on they are durable.
+            (Data::Kept, None) => cluster.initialise(binaries, user, initdb_arguments(&[("fsync", "off")]))?,
+            // It names a process that is dead, and says that it is ready.
+            (Data::Left, None) => drop(fs::remove_file(cluster.data.join("postmaster.pid"))),
         }
         cluster.launch(binaries, user, settings)?;
         cluster.wait_until_it_answers()?;
@@ -155,7 +180,7 @@ impl Cluster {
     /// Shuts the server down and hands over the folder of its data, which is removed afterwards.
     pub(crate) fn stop_with(mut self, keep: &Fill<'_>) -> io::Result<()> {
         self.shut_down();
-        keep(&self.cluster_directory())
+        keep(&self.data)
     }
 
     fn shut_down(&mut self) {
@@ -177,25 +202,16 @@ impl Cluster {
         self.pid
     }
 
-    fn initialise(
-        &self,
-        binaries: &Binaries,
-        user: Option<User>,
-        settings: &[(&str, &str)],
-    ) -> Result<(), ServiceError> {
+    fn initialise(&self, binaries: &Binaries, user: Option<User>, arguments: Vec<&str>) -> Result<(), ServiceError> {
         let context = "making a cluster with initdb";
         let mut command = Command::new(&binaries.initdb);
-        command.args(initdb_arguments(settings)).arg("-D").arg(self.cluster_directory());
+        command.args(arguments).arg("-D").arg(&self.data);
         run_as(&mut command, user, &self.directory);
         let output = command.stdin(Stdio::null()).output().map_err(|error| ServiceError::failed(context, error))?;
         if output.status.success() {
             return Ok(());
         }
         Err(ServiceError::failed(context, tail(&output.stderr)))
-    }
-
-    fn cluster_directory(&self) -> PathBuf {
-        self.directory.join("cluster")
     }
 
     fn log_file(&self) -> PathBuf {
@@ -212,7 +228,7 @@ impl Cluster {
         let failed = |error: io::Error| ServiceError::failed(context, error);
         let log = fs::File::create(self.log_file()).map_err(failed)?;
         let mut command = Command::new(&binaries.postgres);
-        command.arg("-D").arg(self.cluster_directory()).arg("-k").arg(&self.directory);
+        command.arg("-D").arg(&self.data).arg("-k").arg(&self.directory);
         command.args(server_arguments(settings));
         run_as(&mut command, user, &self.directory);
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -251,7 +267,7 @@ impl Cluster {
 
     /// The server writes "ready" into its own file when it accepts connections.
     fn wait_until_it_answers(&self) -> Result<(), ServiceError> {
-        let status = self.cluster_directory().join("postmaster.pid");
+        let status = self.data.join("postmaster.pid");
         for _ in 0..6_000 {
             if fs::read_to_string(&status).is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready")) {
                 return Ok(());
@@ -289,10 +305,10 @@ fn has_ended(pid: u32) -> bool {
 }
 
 /// Waits for our end, then for the server's, then removes the directory.
-fn janitor(directory: &Path) -> io::Result<Child> {
+fn janitor(directory: &Path, data: &Path) -> io::Result<Child> {
     const SCRIPT: &str = r#"
 cat >/dev/null
-file="$1/cluster/postmaster.pid"
+file="$2/postmaster.pid"
 tries=0
 while [ -s "$file" ] && [ "$tries" -lt 300 ]; do
   pid=$(head -n 1 "$file" 2>/dev/null)
@@ -304,7 +320,7 @@ rm -rf -- "$1"
 "#;
     Command::new("/bin/sh")
         .args(["-c", SCRIPT, "uplift-janitor"])
-        .arg(directory)
+        .args([directory, data])
         // Who ends what an agent leaves behind lets this one do its work.
         .env("UPLIFT_JANITOR", "1")
         .stdin(Stdio::piped())
@@ -352,6 +368,41 @@ pub(crate) fn make_directory(data_dir: &Path, user: Option<User>, below: &str) -
         format!("postgres: there is no place for a cluster: {}", reasons.join(", ")),
         "give a short path that everybody may enter with --data-dir",
     ))
+}
+
+/// The directories of a cluster whose data outlive it: one for socket and log, which both who makes the data and who opens
+/// them again take, so that nothing of a server that was killed is left; and that of the data.
+fn directories_of_kept(data_dir: &Path, user: Option<User>) -> Result<(PathBuf, PathBuf), ServiceError> {
+    let failed = |error: io::Error| ServiceError::failed("making the directories of a cluster", error);
+    let data_dir = data_dir.canonicalize().map_err(failed)?;
+    if let Some(blocked) = user.and_then(|user| unreachable_for(&data_dir, user)) {
+        return Err(ServiceError::unavailable(
+            format!("postgres: the user that it runs as may not enter `{}`", blocked.display()),
+            "give a path that everybody may enter with --data-dir",
+        ));
+    }
+    let data = data_dir.join("postgres");
+    let name = data_dir
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    let directory = env::temp_dir().join(format!("uplift-pg-{name:016x}"));
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    for path in [&directory, &data] {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path == &data => {}
+            made => {
+                made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
+                    .and_then(|()| user.map_or(Ok(()), |user| chown(path, Some(user.uid), Some(user.gid))))
+                    .map_err(failed)?;
+            }
+        }
+    }
+    Ok((directory, data))
 }
 
 /// The first directory on the way to `path` that `user` may not enter.

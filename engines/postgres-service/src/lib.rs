@@ -18,7 +18,11 @@ mod variables;
 
 use std::{env, io, path::Path};
 
-use self::{binaries::Binaries, cluster::Cluster, container::Container};
+use self::{
+    binaries::Binaries,
+    cluster::{Cluster, Data, Fill},
+    container::Container,
+};
 pub use self::{
     container::IMAGE_VARIABLE,
     error::ServiceError,
@@ -91,11 +95,7 @@ impl Server {
     /// As [`Server::start`].
     pub fn start_by(way: Way, data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
         match way {
-            Way::Binaries => {
-                let cluster = Cluster::start(&Binaries::find()?, data_dir, settings, None)?;
-                let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
-                Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
-            }
+            Way::Binaries => Self::of_data(data_dir, settings, Data::OfServer, None),
             Way::Container => {
                 let container = Container::start(data_dir, settings)?;
                 let (connection, origin) = (container.connection(), format!("container of {}", container.image()));
@@ -113,7 +113,33 @@ impl Server {
         settings: &[(&str, &str)],
         fill: &dyn Fn(&Path) -> io::Result<()>,
     ) -> Result<Self, ServiceError> {
-        let cluster = Cluster::start(&Binaries::find()?, data_dir, settings, Some(fill))?;
+        Self::of_data(data_dir, settings, Data::OfServer, Some(fill))
+    }
+
+    /// A new server from the binaries of this machine, whose data stay in `data_dir` whatever ends it, for
+    /// [`Server::reopen`].
+    ///
+    /// # Errors
+    /// As [`Server::start`]; where the user it runs as cannot reach `data_dir`, there is no other place.
+    pub fn start_kept(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+        Self::of_data(data_dir, settings, Data::Kept, None)
+    }
+
+    /// A server on the data that one of [`Server::start_kept`] has left; none of its processes may be alive.
+    ///
+    /// # Errors
+    /// As [`Server::start_kept`]; [`ServiceError::Failed`] where it does not recover.
+    pub fn reopen(data_dir: &Path, settings: &[(&str, &str)]) -> Result<Self, ServiceError> {
+        Self::of_data(data_dir, settings, Data::Left, None)
+    }
+
+    fn of_data(
+        data_dir: &Path,
+        settings: &[(&str, &str)],
+        data: Data,
+        fill: Option<&Fill<'_>>,
+    ) -> Result<Self, ServiceError> {
+        let cluster = Cluster::start(&Binaries::find()?, data_dir, settings, data, fill)?;
         let (connection, origin) = (cluster.connection(), "own cluster".to_owned());
         Ok(Self { connection, origin, kind: Kind::Cluster(cluster) })
     }

@@ -75,6 +75,8 @@ pub struct Series {
     pub detail: Option<(u32, String)>,
     /// How often the target gave up by itself before the cut.
     pub gave_up: u64,
+    /// How often it opened only after a repair that its documentation prescribes, and which.
+    pub repaired: (u64, Option<String>),
 }
 
 impl Series {
@@ -101,6 +103,10 @@ impl Series {
                 self.wrong += audit.wrong;
                 self.twice += audit.twice;
                 self.oldest_lost_ns = self.oldest_lost_ns.max(audit.oldest_lost_ns);
+                if let Some(repair) = &audit.repaired {
+                    self.repaired.0 += 1;
+                    self.repaired.1.get_or_insert_with(|| repair.clone());
+                }
                 if self.detail.is_none() && !audit.is_clean() {
                     self.detail = Some((cut.number, audit.detail.clone().unwrap_or_default()));
                 }

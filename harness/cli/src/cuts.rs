@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use uplift_engine::{
@@ -13,7 +14,7 @@ use uplift_engine::{
 };
 use uplift_model::{
     Scenario,
-    crash::{Cut, CutMode, CutOutcome},
+    crash::{Cut, CutMode, CutOutcome, CutPoint},
     run::RunState,
     scenario::Variant,
     trial::FailureKind,
@@ -29,6 +30,10 @@ use crate::{
     power,
 };
 
+/// The latest cut where nothing is said, and the latest to which that may grow: what is cut before anything was acknowledged
+/// demonstrates nothing.
+const WITHIN: Duration = Duration::from_millis(300);
+const WITHIN_MAX: Duration = Duration::from_secs(10);
 /// After so many cuts in a row that could not be carried out, the variant is given up.
 const FAILED_MAX: u32 = 3;
 
@@ -136,28 +141,34 @@ impl<'a> Cuts<'a> {
             sampling: None,
             counts_allocations: false,
         };
+        let asked = self.cutting.within.map(|within| within.0);
+        let mut within = asked.unwrap_or(WITHIN);
         for &mode in self.modes {
-            let context = CutContext {
+            let mut context = CutContext {
                 scenario,
                 arm: &arm,
                 data_root,
                 disks: self.disks.as_deref(),
                 interrupt: self.interrupt,
                 mode,
-                within: self.cutting.within.0,
+                within,
                 fault: self.cutting.fault,
                 allow_debug: self.allow_debug,
             };
-            let planning = Planning {
+            let mut planning = Planning {
                 seed: self.seed,
                 mode,
-                within: self.cutting.within.0,
+                within,
                 sees_syncs: self.disks.is_some() && mode == CutMode::Power,
                 every_sync: self.cutting.every_sync,
             };
             let (mut syncs, mut failed) = (0, 0);
             for number in 0..self.count {
                 let (cut, left) = run_cut(&context, &plan_cut(&planning, number, syncs));
+                if asked.is_none() && came_too_early(&cut) {
+                    within = (within * 2).min(WITHIN_MAX);
+                    (context.within, planning.within) = (within, within);
+                }
                 self.left.extend(left);
                 syncs = syncs.max(cut.syncs.unwrap_or(0));
                 store.append_cut(&cut)?;
@@ -203,6 +214,16 @@ impl<'a> Cuts<'a> {
             }
         }
     }
+}
+
+/// Whether a cut in time came before anything was acknowledged, without anybody having given up.
+fn came_too_early(cut: &Cut) -> bool {
+    let nothing = match &cut.outcome {
+        CutOutcome::Audited { audit, .. } => audit.acknowledged == 0,
+        CutOutcome::NotOpened { acknowledged, .. } => *acknowledged == Some(0),
+        CutOutcome::Failed(_) => false,
+    };
+    nothing && matches!(cut.point, CutPoint::After(_)) && cut.fault.is_none()
 }
 
 /// Carries out `count` cuts of each kind of both variants of a comparison that was measured, and writes its documents anew.

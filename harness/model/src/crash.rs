@@ -205,6 +205,9 @@ pub struct Audit {
     /// The first thing that was amiss, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The command that its documentation prescribes, where it opened only after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<String>,
 }
 
 impl Audit {

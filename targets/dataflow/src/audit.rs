@@ -66,7 +66,15 @@ impl RecoveredEngine {
 
 impl Recovered for RecoveredEngine {
     fn audit(&self, ledger: &Ledger) -> Result<Audit, TargetError> {
-        let places = self.places().map_err(|error| TargetError::engine("reading votes back", error))?;
+        let places = match self.places() {
+            Ok(places) => places,
+            Err(error) => {
+                // It opened, and what is there cannot be read.
+                let mut audit = Audit { acknowledged: ledger.acknowledged(), wrong: 1, ..Audit::default() };
+                audit.note(|| format!("reading votes back: {error}"));
+                return Ok(audit);
+            }
+        };
         let clients: Vec<(u16, &[Entry])> =
             (0u16..).zip(&ledger.clients).map(|(client, entries)| (client, entries.as_slice())).collect();
         // What is in one place and not in the other is gone as well: the worst of them counts.

@@ -35,7 +35,15 @@ impl Recovered for RecoveredStore {
         let mut entries: Vec<_> = ledger.clients.iter().flatten().collect();
         entries.sort_by_key(|entry| instance(&self.prefix, entry.key));
         let instances: Vec<String> = entries.iter().map(|entry| instance(&self.prefix, entry.key)).collect();
-        let stored = self.tokio.block_on(self.engine.completed(&instances))?;
+        let stored = match self.tokio.block_on(self.engine.completed(&instances)) {
+            Ok(stored) => stored,
+            Err(error) => {
+                // It opened, and what is there cannot be read.
+                let mut audit = Audit { acknowledged: ledger.acknowledged(), wrong: 1, ..Audit::default() };
+                audit.note(|| error.to_string());
+                return Ok(audit);
+            }
+        };
         let mut audit = Audit::default();
         for (entry, instance) in entries.iter().zip(&instances) {
             let acknowledged = match entry.state {

@@ -34,7 +34,23 @@ impl Recovered for RecoveredJob {
             Some(_) => audit.acknowledged = rows,
             None => audit.in_flight = run.map_or(0, |_| rows),
         }
-        let before = self.job.store.read_back().map_err(failed)?;
+        if !self.job.store.goes_on() && told.is_none() {
+            // What was cut starts again from the beginning, as its documentation says.
+            if let Err(error) = self.job.store.reset() {
+                audit.wrong += 1;
+                audit.note(|| error.to_string());
+                return Ok(audit);
+            }
+        }
+        let before = match self.job.store.read_back() {
+            Ok(before) => before,
+            Err(error) => {
+                // It opened, and what is there cannot be read.
+                audit.wrong += 1;
+                audit.note(|| error.to_string());
+                return Ok(audit);
+            }
+        };
         if let Some(acknowledged_ns) = told
             && before.rows < rows
         {
@@ -42,12 +58,23 @@ impl Recovered for RecoveredJob {
             audit.note_lost(acknowledged_ns, ledger.cut_ns);
             audit.lost = rows - before.rows;
         }
-        if let Err(error) = self.job.run(Fault::None) {
+        let is_through = told.is_some() && !self.job.store.goes_on();
+        if is_through && audit.lost > 0 {
+            return Ok(audit);
+        }
+        if !is_through && let Err(error) = self.job.run(Fault::None) {
             audit.wrong += 1;
             audit.note(|| format!("the run cannot be brought to its end: {error}"));
             return Ok(audit);
         }
-        let after = self.job.store.read_back().map_err(failed)?;
+        let after = match self.job.store.read_back() {
+            Ok(after) => after,
+            Err(error) => {
+                audit.wrong += 1;
+                audit.note(|| format!("once the run was at its end: {error}"));
+                return Ok(audit);
+            }
+        };
         if after.rows > rows {
             audit.twice = after.rows - rows;
             audit.note(|| format!("once the run was at its end there were {} rows instead of {rows}", after.rows));

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
 use uplift_sdk::{Batch, Client, Outcome, OutcomeKind};
 
 use crate::{
+    audit::notes::Notes,
+    draws::{Drawn, Draws},
     driver::{Connection, Driver, Fault},
     expect::{CONNECTION, Judge},
     failures::{Failures, Trouble},
     parameters::Sampler,
     pgbench::runner::Runner,
     plan::PlannedOperation,
-    template::Values,
 };
 
 /// How long a client waits where nothing can succeed any more, instead of failing as fast as it can.
@@ -31,25 +30,16 @@ pub struct Shared {
     pub failures: Arc<Failures>,
 }
 
-/// An operation that was drawn.
-struct Drawn {
-    operation: usize,
-    alternative: usize,
-    /// The numbers that it took of sequences, with their parameter.
-    taken: Vec<(usize, u64)>,
-}
-
 /// A client that sends operations of a scenario.
 pub struct RequestClient<'a> {
     shared: &'a Shared,
     index: usize,
     connection: Option<Box<dyn Connection>>,
-    samplers: Vec<Sampler>,
-    values: Values,
-    random: ChaCha8Rng,
-    weights: f64,
+    draws: Draws,
     /// The operations that are under way.
     batch: Vec<Drawn>,
+    /// Where writes are noted, while somebody may kill the service.
+    notes: Option<Notes>,
 }
 
 impl<'a> RequestClient<'a> {
@@ -57,68 +47,43 @@ impl<'a> RequestClient<'a> {
     ///
     /// # Errors
     /// Why there is no connection.
-    pub fn new(shared: &'a Shared, samplers: Vec<Sampler>, index: usize, seed: u64) -> Result<Self, Fault> {
+    pub fn new(
+        shared: &'a Shared,
+        samplers: Vec<Sampler>,
+        index: usize,
+        seed: u64,
+        notes: Option<Notes>,
+    ) -> Result<Self, Fault> {
         Ok(Self {
             connection: Some(shared.driver.connect(index)?),
-            values: vec![Vec::new(); samplers.len()],
-            samplers,
-            random: ChaCha8Rng::seed_from_u64(seed),
-            weights: shared.operations.iter().map(|operation| operation.weight).sum(),
+            draws: Draws::new(&shared.operations, samplers, seed),
+            notes,
             shared,
             index,
             batch: Vec::new(),
         })
     }
 
-    fn choose(&mut self) -> usize {
-        let operations = &self.shared.operations;
-        if operations.len() == 1 {
-            return 0;
-        }
-        let mut left = self.random.random::<f64>() * self.weights;
-        for (number, operation) in operations.iter().enumerate() {
-            left -= operation.weight;
-            if left < 0.0 {
-                return number;
-            }
-        }
-        operations.len() - 1
-    }
-
-    /// Draws the values of one operation; keeps which numbers of sequences it took.
-    fn draw(&mut self, number: usize) -> usize {
-        let operation = &self.shared.operations[number];
-        let mut taken = Vec::new();
-        for &parameter in &operation.parameters {
-            if let Some(drawn) = self.samplers[parameter].draw(&mut self.random, &mut self.values[parameter]) {
-                taken.push((parameter, drawn));
-            }
-        }
-        let alternative = match operation.alternatives.len() {
-            1 => 0,
-            several => self.random.random_range(0..several),
-        };
-        self.batch.push(Drawn { operation: number, alternative, taken });
-        alternative
-    }
-
-    fn settle(samplers: &[Sampler], taken: &[(usize, u64)]) {
-        for &(parameter, number) in taken {
-            if let Some(sequence) = samplers[parameter].sequence() {
-                sequence.settle(number);
-            }
-        }
+    /// Draws one operation: its number and its alternative.
+    fn draw(&mut self) -> (usize, usize) {
+        let drawn = self.draws.next(&self.shared.operations);
+        let both = (drawn.operation, drawn.alternative);
+        self.batch.push(drawn);
+        both
     }
 
     /// One operation, its requests one after the other.
     fn single(&mut self) -> Result<(usize, OutcomeKind), (usize, Fault)> {
-        let number = self.choose();
-        let alternative = self.draw(number);
+        let position = self.notes.as_ref().map_or(0, |_| self.draws.position());
+        let (number, alternative) = self.draw();
         let operation = &self.shared.operations[number];
+        if let (Some(notes), true, Some(drawn)) = (&mut self.notes, operation.writes, self.batch.first()) {
+            notes.begin(drawn, position, operation.alternatives[alternative].len());
+        }
         let mut result = OutcomeKind::Ok;
         if let Some(connection) = &mut self.connection {
             for &request in &operation.alternatives[alternative] {
-                let answer = connection.ask(request, &self.values).map_err(|fault| (number, fault))?;
+                let answer = connection.ask(request, &self.draws.values).map_err(|fault| (number, fault))?;
                 result = self.shared.judges[request].of(&answer);
                 if let OutcomeKind::Failed(category) = result {
                     note(&self.shared.failures, category, &operation.name, answer.body);
@@ -129,7 +94,7 @@ impl<'a> RequestClient<'a> {
             }
         }
         if let Some(drawn) = self.batch.first() {
-            Self::settle(&self.samplers, &drawn.taken);
+            self.draws.settle(drawn);
         }
         Ok((number, result))
     }
@@ -138,14 +103,13 @@ impl<'a> RequestClient<'a> {
     fn pipelined(&mut self, operations: u32) -> Result<(usize, OutcomeKind), (usize, Fault)> {
         let mut first = 0;
         for at in 0..operations {
-            let number = self.choose();
+            let (number, alternative) = self.draw();
             if at == 0 {
                 first = number;
             }
-            let alternative = self.draw(number);
             if let Some(connection) = &mut self.connection {
                 for &request in &self.shared.operations[number].alternatives[alternative] {
-                    connection.put(request, &self.values).map_err(|fault| (first, fault))?;
+                    connection.put(request, &self.draws.values).map_err(|fault| (first, fault))?;
                 }
             }
         }
@@ -162,7 +126,7 @@ impl<'a> RequestClient<'a> {
                     worst = result;
                 }
             }
-            Self::settle(&self.samplers, &drawn.taken);
+            self.draws.settle(drawn);
         }
         Ok((first, worst))
     }
@@ -199,10 +163,13 @@ impl Client for RequestClient<'_> {
             self.shared.failures.note(&Trouble::of_fault(&fault));
             // What was taken of sequences will not be acknowledged, and must not hold up what comes after.
             for drawn in &self.batch {
-                Self::settle(&self.samplers, &drawn.taken);
+                self.draws.settle(drawn);
             }
             (number, OutcomeKind::Failed(fault.category()))
         });
+        if let Some(notes) = &mut self.notes {
+            notes.end(result);
+        }
         Outcome { kind: number as u8, group: 0, units: batch.operations.max(1), result }
     }
 }
@@ -213,6 +180,8 @@ pub struct ScriptClient<'a> {
     pub runner: Runner,
     /// What went wrong.
     pub failures: &'a Failures,
+    /// Where transactions are noted, while somebody may kill the service.
+    pub notes: Option<Notes>,
 }
 
 impl Client for ScriptClient<'_> {
@@ -223,8 +192,16 @@ impl Client for ScriptClient<'_> {
                 std::thread::sleep(PAUSE);
                 return Outcome::failed(last.kind, CONNECTION);
             }
+            if let Some(notes) = &mut self.notes {
+                notes.begin_transaction(self.runner.position());
+            }
             let (script, ended) = self.runner.run();
             last.kind = script as u8;
+            if let Some(notes) = &mut self.notes {
+                notes.end(
+                    ended.as_ref().map_or_else(|trouble| OutcomeKind::Failed(trouble.category), |()| OutcomeKind::Ok),
+                );
+            }
             if let Err(trouble) = ended {
                 if trouble.category == CONNECTION {
                     std::thread::sleep(PAUSE);

@@ -35,6 +35,15 @@ impl Known {
         }
     }
 
+    /// What its documentation prescribes where it does not start on what a crash has left.
+    pub fn repair(self) -> Option<&'static str> {
+        match self {
+            // The end of a log that was not synced may be longer than what was written of it.
+            Self::Redis => Some("sh -c \"yes | redis-check-aof --fix '{data}/appendonlydir/appendonly.aof.manifest'\""),
+            Self::Postgres => None,
+        }
+    }
+
     /// What stands in an error where the program is missing.
     pub fn package(self) -> &'static str {
         match self {

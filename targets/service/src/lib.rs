@@ -7,8 +7,10 @@
 //! the service, how truth values are written depends on which service it is, and operations come from the workload.
 
 mod answer;
+mod audit;
 mod client;
 mod counters;
+mod draws;
 pub mod driver;
 mod expect;
 mod failures;
@@ -31,8 +33,8 @@ mod template;
 mod ycsb;
 
 use uplift_sdk::{
-    DerivedMetric, Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, Validated as _,
-    model::Table, typed,
+    DerivedMetric, Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory,
+    Validated as _, model::Table, typed,
 };
 
 use expect::{FAILURES, NO_OPS};
@@ -115,5 +117,16 @@ impl TargetFactory for Factory {
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         target::open(context)
+    }
+
+    fn can_reopen(&self, workload: &Table, settings: &Table) -> Result<(), String> {
+        let (workload, variant) = read(workload, settings).map_err(|error| error.to_string())?;
+        audit::can_reopen(&workload, &variant)
+    }
+
+    fn reopen(&self, context: OpenContext) -> Result<Box<dyn Recovered>, TargetError> {
+        let (workload, variant) = read(&context.workload, &context.settings)
+            .map_err(|error| TargetError::new("reading the scenario", error))?;
+        Ok(Box::new(audit::Reopened::open(workload, variant, &context)?))
     }
 }

@@ -157,6 +157,11 @@ impl Sequence {
         Self { next: AtomicU64::new(from), acknowledged: AtomicU64::new(from), beyond: Mutex::default() }
     }
 
+    /// The next number is this one.
+    pub fn resume_at(&self, number: u64) {
+        self.next.store(number, Ordering::Relaxed);
+    }
+
     /// The operation with this number is over.
     pub fn settle(&self, number: u64) {
         let mut beyond = self.beyond.lock();

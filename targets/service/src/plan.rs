@@ -69,7 +69,8 @@ impl Plan {
         if let Some(pgbench) = &workload.pgbench {
             plan.scripts = pgbench.compile()?;
             if pgbench.initialize {
-                let step = |send| LoadStep { send, body: None, headers: Default::default(), count: 1 };
+                let step =
+                    |send| LoadStep { send, body: None, headers: Default::default(), count: 1, leaves: Vec::new() };
                 let own = std::mem::take(&mut plan.load);
                 plan.load = builtin::initialize(pgbench.scale).into_iter().map(step).chain(own).collect();
             }
@@ -132,6 +133,11 @@ impl Plan {
                     }
                 }
             }
+            // Names of what is loaded as well: both are read back by the same requests.
+            let read = requests.iter().flat_map(|request| &request.leaves).flat_map(|leaves| leaves.texts());
+            for text in read {
+                crate::template::Template::compile(text, &self.load_names()).map_err(at)?;
+            }
             planned.push((self.requests.len()..self.requests.len() + requests.len()).collect());
             self.requests.extend(requests.iter().cloned());
         }
@@ -176,6 +182,7 @@ fn operation_requests(name: &str, operation: &Operation) -> Vec<Request> {
             body: operation.body.clone(),
             headers: operation.headers.clone(),
             expect: operation.expect.clone(),
+            leaves: operation.leaves.clone(),
         })
         .collect()
 }
@@ -187,6 +194,7 @@ pub fn load_request(step: &LoadStep) -> Request {
         send: step.send.clone(),
         body: step.body.clone(),
         headers: step.headers.clone(),
+        leaves: step.leaves.clone(),
         ..Request::default()
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use uplift_sdk::{Durability, SettingsError, Validated, model::Table, model::duration::HumanDuration, typed};
 
 use crate::{
-    counters::CounterRule, expect::Expect, known::Known, parameters::Parameter, pgbench::Pgbench, standard_counters,
-    ycsb::Ycsb,
+    audit::leaves::Leaves, counters::CounterRule, expect::Expect, known::Known, parameters::Parameter,
+    pgbench::Pgbench, standard_counters, ycsb::Ycsb,
 };
 
 pub use crate::{
@@ -61,6 +61,9 @@ pub struct Workload {
     pub checks: BTreeMap<String, CheckStep>,
     /// A folder in which the log of each trial is kept.
     pub logs: Option<String>,
+    /// A command that the service's documentation prescribes where it does not start on what a crash has left: carried out
+    /// once, and the service is started again. The report counts how often.
+    pub repair: Option<String>,
 }
 
 impl Default for Workload {
@@ -86,6 +89,7 @@ impl Default for Workload {
             settings_from: None,
             checks: BTreeMap::new(),
             logs: None,
+            repair: None,
         }
     }
 }
@@ -166,6 +170,9 @@ pub struct Operation {
     /// Whether it writes; absent: as its first word says.
     #[serde(default)]
     pub writes: Option<bool>,
+    /// How what it writes is read back after a crash; absent: as its command says, where that is known.
+    #[serde(default)]
+    pub leaves: Vec<Leaves>,
 }
 
 /// Data that are loaded.
@@ -183,6 +190,9 @@ pub struct LoadStep {
     /// How often it is sent.
     #[serde(default = "once")]
     pub count: u64,
+    /// How it is read back after a crash, as in an operation.
+    #[serde(default)]
+    pub leaves: Vec<Leaves>,
 }
 
 /// What is asked at the end.
@@ -406,6 +416,10 @@ impl Validated for Workload {
         if let Some(helper) = &self.helper {
             uplift_command::words::split(helper)
                 .map_err(|message| SettingsError::new("workload", "helper", message))?;
+        }
+        if let Some(repair) = &self.repair {
+            uplift_command::words::split(repair)
+                .map_err(|message| SettingsError::new("workload", "repair", message))?;
         }
         for (name, operation) in &self.operations {
             let at = |message: String| {

@@ -9,18 +9,20 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
     Check, Client, Drain, Durability, OpenContext, Sampled, Samples, SettingsError, Target, TargetError, clock,
+    ledger_of,
 };
 
 use crate::{
+    audit::notes::Notes,
     client::{RequestClient, ScriptClient, Shared},
     counters::Counters,
     driver::{self, Address, Options, Request},
     failures::Failures,
-    life::{self, Home, Janitor, Service, snapshot, with_log},
+    life::{self, Data, Home, Janitor, Service, snapshot, with_log},
     loader,
     metrics::{CLIENT_CPU_NS, CLIENT_CPU_S},
     parameters::{Sampler, samplers},
-    pgbench::{Value, Variables, runner::Runner},
+    pgbench::{Pgbench, Value, Variables, runner::Runner},
     plan::Plan,
     read_back::{self, InForce},
     sampling::Sampling,
@@ -40,7 +42,12 @@ pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         let message = format!("{} operations; at most 255 are told apart", plan.kinds().len());
         return Err(reading(SettingsError::new("workload", "operations", message)));
     }
-    let life = life::Plan { workload: workload.clone(), variant: variant.clone(), protocol: plan.protocol };
+    let data = if context.ledger.is_some() { Data::Kept } else { Data::OfTrial };
+    if context.ledger.is_some() && context.load.batch() > 1 {
+        let message = "of operations that are sent together none can be told from the others; leave `load.batch` out";
+        return Err(TargetError::engine("noting what clients are told", message));
+    }
+    let life = life::Plan { workload: workload.clone(), variant: variant.clone(), protocol: plan.protocol, data };
     let janitor = Janitor::start(&context.data_dir)
         .map_err(|error| TargetError::new("starting the shell that cleans up when uplift is killed", error))?;
     let home = Home::create(&context.data_dir, &life, Some(&janitor))?;
@@ -74,7 +81,7 @@ pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
     Ok(Box::new(Running {
         counters: Mutex::new(counters),
         sampling,
-        variables: variables(&workload, context.seed),
+        variables: workload.pgbench.as_ref().map_or_else(Variables::new, |pgbench| variables(pgbench, context.seed)),
         scripts: Arc::new(plan.scripts.clone()),
         service: Some(service),
         shared,
@@ -85,6 +92,7 @@ pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         workload,
         variant,
         label,
+        ledger: context.ledger.clone(),
         home,
         _janitor: janitor,
     }))
@@ -103,7 +111,7 @@ fn start_with_data(
     let ours = life.start_line().is_some() && life.variant.settings.url.is_none();
     // A PostgreSQL whose life is known makes its own cluster.
     let managed = life.start_line().is_none() && life.variant.settings.url.is_none();
-    let kept = match life.workload.snapshot && (ours || managed) {
+    let kept = match life.workload.snapshot && (ours || managed) && life.data == Data::OfTrial {
         true => snapshot::place(&context.data_dir, life, &load_text),
         false => None,
     };
@@ -145,14 +153,16 @@ fn start_with_data(
     if managed { on_a_copy(&kept) } else { Service::start(life, home, options, Some(janitor)) }
 }
 
-fn tls(workload: &Workload, home: &Home) -> crate::settings::Tls {
+/// What encrypted connections trust.
+pub fn tls(workload: &Workload, home: &Home) -> crate::settings::Tls {
     let mut tls = workload.tls.clone();
     let data = home.data.display().to_string();
     tls.ca = tls.ca.map(|ca| ca.replace("{data}", &data));
     tls
 }
 
-fn helper_line(line: &str, address: &Address, home: &Home) -> String {
+/// The line that starts a helper.
+pub fn helper_line(line: &str, address: &Address, home: &Home) -> String {
     let (host, port) = match &address.endpoint {
         driver::address::Endpoint::Tcp(host, port) => (host.clone(), port.to_string()),
         driver::address::Endpoint::Unix(_) => (String::new(), String::new()),
@@ -163,8 +173,8 @@ fn helper_line(line: &str, address: &Address, home: &Home) -> String {
         .replace("{data}", &home.data.display().to_string())
 }
 
-fn variables(workload: &Workload, seed: u64) -> Variables {
-    let Some(pgbench) = &workload.pgbench else { return Variables::new() };
+/// The variables that all scripts of pgbench have.
+pub fn variables(pgbench: &Pgbench, seed: u64) -> Variables {
     let mut variables = Variables::from([
         ("scale".to_owned(), Value::Int(i64::from(pgbench.scale))),
         ("default_seed".to_owned(), Value::Int(seed as i64)),
@@ -189,6 +199,8 @@ struct Running {
     service: Option<Service>,
     /// The name of the trial's folder.
     label: String,
+    /// Where clients note what they are told.
+    ledger: Option<PathBuf>,
     home: Home,
     /// Dismissed after everything else is gone.
     _janitor: Janitor,
@@ -218,21 +230,6 @@ impl Running {
         // A log that cannot be kept is no reason to lose a trial.
         let _ = std::fs::create_dir_all(folder).and_then(|()| std::fs::copy(&self.home.log, kept));
     }
-
-    fn ask_checks(&self) -> Result<u64, String> {
-        for (name, check) in &self.plan.checks {
-            let request = Request { expect: check.expect.clone(), ..Request::plain(&check.send) };
-            let judge = check.expect.judge()?;
-            let driver = driver::open(self.plan.protocol, &[request], &[], &self.options)?;
-            let mut connection = driver.connect(0).map_err(|fault| format!("check `{name}`: {fault}"))?;
-            let answer = connection.ask(0, &Values::new()).map_err(|fault| format!("check `{name}`: {fault}"))?;
-            if judge.of(&answer) != uplift_sdk::OutcomeKind::Ok {
-                let answer = driver::stream::shown(answer.body);
-                return Err(format!("check `{name}`: `{}` was answered by `{answer}`", check.send));
-            }
-        }
-        Ok(self.plan.checks.len() as u64)
-    }
 }
 
 impl Target for Running {
@@ -257,13 +254,14 @@ impl Target for Running {
 
     fn client(&self, index: usize, seed: u64) -> Result<Box<dyn Client + '_>, TargetError> {
         let context = || format!("connecting client {index}");
+        let notes = ledger_of(self.ledger.as_deref(), index)?.map(|ledger| Notes::new(ledger, self.plan.protocol));
         if self.scripts.is_empty() {
-            let client = RequestClient::new(&self.shared, self.samplers.clone(), index, seed);
+            let client = RequestClient::new(&self.shared, self.samplers.clone(), index, seed, notes);
             return Ok(Box::new(client.map_err(|fault| TargetError::engine(context(), fault))?));
         }
         let mut runner = Runner::new(Arc::clone(&self.scripts), self.options.clone(), &self.variables, index, seed);
         runner.connect().map_err(|fault| TargetError::engine(context(), fault))?;
-        Ok(Box::new(ScriptClient { runner, failures: &self.shared.failures }))
+        Ok(Box::new(ScriptClient { runner, failures: &self.shared.failures, notes }))
     }
 
     fn resume(&self) {
@@ -283,7 +281,7 @@ impl Target for Running {
     }
 
     fn check(&self) -> Result<Check, TargetError> {
-        let asked = self.ask_checks();
+        let asked = ask_checks(&self.plan, &self.options);
         let detail = match &asked {
             Ok(0) => "the service answers; the scenario has no `checks`".to_owned(),
             Ok(checks) => format!("the service answers, and {checks} checks passed"),
@@ -337,4 +335,23 @@ impl Drop for Running {
         }
         self.keep_log();
     }
+}
+
+/// Asks what a scenario checks: how many checks passed.
+///
+/// # Errors
+/// The first that did not.
+pub fn ask_checks(plan: &Plan, options: &Options) -> Result<u64, String> {
+    for (name, check) in &plan.checks {
+        let request = Request { expect: check.expect.clone(), ..Request::plain(&check.send) };
+        let judge = check.expect.judge()?;
+        let driver = driver::open(plan.protocol, &[request], &[], options)?;
+        let mut connection = driver.connect(0).map_err(|fault| format!("check `{name}`: {fault}"))?;
+        let answer = connection.ask(0, &Values::new()).map_err(|fault| format!("check `{name}`: {fault}"))?;
+        if judge.of(&answer) != uplift_sdk::OutcomeKind::Ok {
+            let answer = driver::stream::shown(answer.body);
+            return Err(format!("check `{name}`: `{}` was answered by `{answer}`", check.send));
+        }
+    }
+    Ok(plan.checks.len() as u64)
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uplift_sdk::SettingsError;
 
 use crate::{
+    audit::leaves::Leaves,
     driver::Request,
     parameters::{Latest, Parameter, Range, Sequential, Zipf},
     plan::Plan,
@@ -121,6 +122,7 @@ impl Ycsb {
                 headers: BTreeMap::new(),
                 expect: Default::default(),
                 writes: Some(!matches!(name, "read" | "scan")),
+                leaves: Vec::new(),
             };
             plan.add(name, &operation, &alternatives)?;
         }
@@ -161,8 +163,14 @@ impl Ycsb {
             fields(&mut set);
             [set, format!("ZADD _indices {{{key}}} user{{{key}}}")]
         };
+        let loaded: Vec<Leaves> = (0..self.fields)
+            .map(|n| Leaves::value(format!("HGET user{{loaded_key}} field{n}"), format!("{{value{n}}}")))
+            .collect();
         Binding {
-            load: record("loaded_key").into_iter().map(|send| step(send, self.records)).collect(),
+            load: record("loaded_key")
+                .into_iter()
+                .map(|send| LoadStep { leaves: loaded.clone(), ..step(send, self.records) })
+                .collect(),
             read: vec![Request::plain("HGETALL user{key}")],
             update: vec![vec![Request::plain("HSET user{key} {field} {value}")]],
             insert: record("new_key").map(Request::plain).into(),
@@ -179,23 +187,30 @@ impl Ycsb {
             // Parameters of names are texts, whatever stands around them.
             format!("INSERT INTO usertable VALUES ('user' || {{{key}}}::text, {values})")
         };
+        let one = |field: u32, key: &str, value: String| {
+            Leaves::value(
+                format!("SELECT field{field} FROM usertable WHERE ycsb_key = 'user' || {{{key}}}::text"),
+                value,
+            )
+        };
+        let all = |key: &str| (0..self.fields).map(|n| one(n, key, format!("{{value{n}}}"))).collect();
         let update = |field| {
             let send =
                 format!("UPDATE usertable SET field{field} = {{value}} WHERE ycsb_key = 'user' || {{key}}::text");
-            vec![Request::plain(send)]
+            vec![Request { leaves: vec![one(field, "key", "{value}".to_owned())], ..Request::plain(send) }]
         };
         Binding {
             load: vec![
                 step("SET synchronous_commit = off".to_owned(), 1),
                 step("DROP TABLE IF EXISTS usertable".to_owned(), 1),
                 step(format!("CREATE TABLE usertable (ycsb_key varchar(255) PRIMARY KEY, {columns})"), 1),
-                step(insert("loaded_key"), self.records),
+                LoadStep { leaves: all("loaded_key"), ..step(insert("loaded_key"), self.records) },
                 step("VACUUM ANALYZE usertable".to_owned(), 1),
                 step("CHECKPOINT".to_owned(), 1),
             ],
             read: vec![Request::plain("SELECT * FROM usertable WHERE ycsb_key = 'user' || {key}::text")],
             update: (0..self.fields).map(update).collect(),
-            insert: vec![Request::plain(insert("new_key"))],
+            insert: vec![Request { leaves: all("new_key"), ..Request::plain(insert("new_key")) }],
             scan: vec![Request::plain(
                 "SELECT * FROM usertable WHERE ycsb_key >= 'user' || {key}::text ORDER BY ycsb_key LIMIT {scan_records}::bigint",
             )],
@@ -215,6 +230,7 @@ impl Ycsb {
                 body: Some(whole.clone()),
                 headers: json(),
                 count: self.records,
+                leaves: Vec::new(),
             }],
             read: vec![Request::plain(format!("GET {path}/user{{key}}"))],
             update: vec![vec![request(
@@ -248,12 +264,12 @@ impl Binding {
             let send = format!(
                 "EVAL \"redis.call('HSET', KEYS[1], unpack(ARGV, 2)) return redis.call('ZADD', '_indices', ARGV[1], KEYS[1])\" 1 {key} {score} {rest}"
             );
-            self.load = vec![step(send, record.count)];
+            self.load = vec![LoadStep { leaves: record.leaves.clone(), ..step(send, record.count) }];
         }
         self
     }
 }
 
 fn step(send: String, count: u64) -> LoadStep {
-    LoadStep { send, body: None, headers: BTreeMap::new(), count }
+    LoadStep { send, body: None, headers: BTreeMap::new(), count, leaves: Vec::new() }
 }

@@ -47,7 +47,8 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
             "uplift-dataflow",
             "uplift-pipeline",
         ],
-        &["uplift-postgres-service"],
+        // A copy of an engine with bugs, which its tests must find.
+        &["uplift-postgres-service", "docdb-seeded", "engine-disk"],
     ),
     ("targets/command", &["uplift-sdk"], &[]),
     // Words, files and ends of processes are those of any command.
@@ -60,6 +61,7 @@ const ARROWS: &[(&str, &[&str], &[&str])] = &[
     ("engines/disk", &[], &[]),
     ("engines/docdb", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     ("engines/docdb-peers", &["docdb-engine"], &[]),
+    ("engines/docdb-seeded", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),
     // Its own tests want its feature `measurement`.
     ("engines/grouped", &[], &["duroxide-grouped"]),
     ("engines/dataflow", &["engine-disk", "uplift-instrument", "uplift-model"], &[]),

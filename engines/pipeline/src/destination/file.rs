@@ -63,6 +63,10 @@ impl Store for FileStore {
         Ok(BTreeMap::new())
     }
 
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     fn writer(&self, index: u32, _: WriterFault, clock: &mut StageClock) -> Result<Box<dyn Writer>> {
         clock.process(stages::CONNECT);
         let open = |name: String| {
@@ -74,6 +78,9 @@ impl Store for FileStore {
             _ => Some(open(format!("commits-{index}"))?),
         };
         let file = open(format!("{ROWS}{index}"))?;
+        // A file whose name is not durable is not there after a loss of power, whatever of it was synced.
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(failed("syncing the directory of files"))?;
         Ok(Box::new(FileWriter { file, record, syncs_per_commit: self.syncs_per_commit, bytes: BytesMut::new() }))
     }
 

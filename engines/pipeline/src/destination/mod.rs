@@ -42,6 +42,11 @@ pub trait Store: Send + Sync {
     /// When it cannot be read.
     fn positions(&self) -> Result<BTreeMap<u32, u64>>;
 
+    /// Whether a run that was cut goes on from [`Store::positions`]; else it starts again, after [`Store::reset`].
+    fn goes_on(&self) -> bool {
+        true
+    }
+
     /// Connects writer number `index`.
     ///
     /// # Errors

@@ -40,9 +40,10 @@ pub struct Cutting {
     /// What dies: processes, or the disk's power [default: both where possible]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
-    /// The latest cut, counted from the beginning of the load
-    #[arg(long, value_name = "DURATION", default_value = "300ms", value_parser = budget)]
-    pub within: HumanDuration,
+    /// The latest cut, counted from the beginning of the load [default: 300ms, and longer while nothing is acknowledged by
+    /// then]
+    #[arg(long, value_name = "DURATION", value_parser = budget)]
+    pub within: Option<HumanDuration>,
     /// Cut at each of the first N syncs; other cuts are drawn by the seed
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub every_sync: u32,
@@ -56,7 +57,7 @@ pub struct Cutting {
 
 impl Default for Cutting {
     fn default() -> Self {
-        Self { mode: None, within: HumanDuration::from_millis(300), every_sync: 0, fault: None }
+        Self { mode: None, within: None, every_sync: 0, fault: None }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use crate::bench::{Bench, Said};
 
 /// Whether a file system can be mounted here; with the reason printed where not, and a failure where `UPLIFT_REQUIRE` wants it.
-fn has_fuse() -> bool {
+pub fn has_fuse() -> bool {
     let folder = tempfile::tempdir().unwrap();
     let Err(error) = uplift_powerfs::PowerFs::mount(folder.path(), 1 << 20) else { return true };
     let required = std::env::var("UPLIFT_REQUIRE").unwrap_or_default();
@@ -29,7 +29,7 @@ fn crash(bench: &Bench, words: &[&str]) -> Said {
 }
 
 /// The series of the first variant.
-fn series(said: &Said) -> Vec<serde_json::Value> {
+pub fn series(said: &Said) -> Vec<serde_json::Value> {
     said.json()[0]["series"].as_array().unwrap().clone()
 }
 

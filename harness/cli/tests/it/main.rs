@@ -9,6 +9,7 @@ mod bench;
 mod bounds;
 mod command;
 mod crash;
+mod crash_targets;
 mod crossover;
 mod docker;
 mod doctor_fix;

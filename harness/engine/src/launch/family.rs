@@ -123,6 +123,14 @@ impl Family {
             .is_ok_and(|text| text.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes()))
     }
 
+    /// Sends the signal to everything but the leader; who is left is [`Family::end`]'s.
+    pub(super) fn kill_others(&mut self) {
+        for one in self.others().iter().filter(|one| !one.zombie) {
+            // SAFETY: the process was just seen as one of this agent's.
+            unsafe { libc::kill(one.id as libc::pid_t, libc::SIGKILL) };
+        }
+    }
+
     /// Resident memory of all processes but the leader: what each has for itself, and the largest part that is shared.
     pub(super) fn memory_of_others(&mut self) -> Memory {
         self.others().iter().filter_map(|one| memory(one.id)).fold(Memory::default(), Memory::and)

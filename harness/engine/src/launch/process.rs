@@ -279,9 +279,15 @@ impl AgentHandle for ProcessHandle {
     fn kill(&mut self) {
         if self.exit.is_none() {
             self.killed = true;
+            let group = -(self.child.id() as libc::pid_t);
+            // All at once: clients stop, then servers in sessions of their own die, before they lose the parent by whom they
+            // are found and before any goes on with what it still has to write, then the agent.
             // SAFETY: the group is the child's own (process_group(0)), and the child is not reaped yet, so its id is
             // not anybody else's.
-            unsafe { libc::kill(-(self.child.id() as libc::pid_t), libc::SIGKILL) };
+            unsafe { libc::kill(group, libc::SIGSTOP) };
+            self.family.get_mut().family.kill_others();
+            // SAFETY: as above.
+            unsafe { libc::kill(group, libc::SIGKILL) };
         }
     }
 

@@ -88,6 +88,9 @@ fn series_json(series: &Series) -> serde_json::Value {
         "recovery_ns_max": series.recovery_ns.map(|(_, longest)| longest),
         "lost_share_max": series.bound(),
         "bad_cut_share_max": series.cut_bound(),
+        "gave_up": series.gave_up,
+        "repaired": series.repaired.0,
+        "detail": series.detail.as_ref().map(|(_, detail)| detail),
     })
 }
 
@@ -213,6 +216,10 @@ fn sentence(series: &Series) -> String {
             format!("{what}: {} in {} of {cuts}{window}", series.amiss(), count(series.bad_cuts))
         }
     };
+    if let (repaired @ 1.., Some(repair)) = &series.repaired {
+        let _ =
+            write!(text, "; in {} it opened only after the repair that it documents, `{repair}`", cuts_word(*repaired));
+    }
     if let Some(fault) = series.fault {
         let _ = write!(text, "; {}", fault_words(series, fault.kind));
     }
@@ -227,7 +234,7 @@ fn fault_words(series: &Series, kind: FaultKind) -> String {
     match (kind, series.lost + series.wrong + series.twice, series.not_opened) {
         (_, 0, 0) => "it acknowledged nothing that is not there".to_owned(),
         (FaultKind::FlippedBit, 0, refused) => format!("it noticed and did not open {refused} times"),
-        (FaultKind::FlippedBit, ..) => "it opened and held something else than was written".to_owned(),
+        (FaultKind::FlippedBit, ..) => "it opened, and not everything is as it was written".to_owned(),
         (FaultKind::FailedSync, 1.., _) => "it acknowledged what a failed sync had not written".to_owned(),
         _ => "what it had acknowledged is not all there".to_owned(),
     }
@@ -277,6 +284,9 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("Declared: power-loss. Demonstrated: power-loss; what it declares held."), "{text}");
+        let mended = Audit { repaired: Some("mend it".to_owned()), ..clean.clone() };
+        let text = text_of(&[cut(None, clean.clone()), cut(None, mended)]);
+        assert!(text.contains("in 1 cut it opened only after the repair that it documents, `mend it`"), "{text}");
         let lossy = Audit { lost: 2, oldest_lost_ns: Some(5_000_000), detail: Some("id 7".to_owned()), ..clean };
         let text = text_of(&[cut(None, lossy.clone()), cut(Some("eio@sync:7"), lossy)]);
         assert!(text.contains("**it does not hold what it declares**"), "{text}");

@@ -15,6 +15,7 @@ pub mod stream;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    audit::leaves::Leaves,
     expect::{CONNECTION, Expect, TIMEOUT, UNEXPECTED},
     protocol::{Protocol, QueryMode, Tls},
     template::Values,
@@ -36,6 +37,8 @@ pub struct Request {
     pub headers: BTreeMap<String, String>,
     /// When its answer is a success.
     pub expect: Expect,
+    /// What it leaves, where that does not follow from its command.
+    pub leaves: Vec<Leaves>,
 }
 
 impl Request {

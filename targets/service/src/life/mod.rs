@@ -52,12 +52,36 @@ pub struct Plan {
     pub variant: Variant,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What becomes of its data.
+    pub data: Data,
+}
+
+/// What becomes of the data of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// They are the trial's, and go with it.
+    OfTrial,
+    /// They outlive the service, whatever ends it.
+    Kept,
+    /// They are what a service that died has left.
+    Left,
 }
 
 impl Plan {
+    /// Of a workload that says what it speaks.
+    pub fn of(workload: &Workload, variant: &Variant) -> Option<Self> {
+        let protocol = workload.protocol().ok()?;
+        Some(Self { workload: workload.clone(), variant: variant.clone(), protocol, data: Data::OfTrial })
+    }
+
     /// The words that start the service.
     pub fn start_line(&self) -> Option<&str> {
         self.variant.settings.start.as_deref().or(self.workload.service.and_then(Known::start))
+    }
+
+    /// The words that repair what a crash has left of it.
+    pub fn repair_line(&self) -> Option<&str> {
+        self.workload.repair.as_deref().or(self.workload.service.and_then(Known::repair))
     }
 
     fn uses(&self, place: &str) -> bool {
@@ -138,6 +162,15 @@ pub fn make(plan: &Plan, home: &Home) -> Result<(), TargetError> {
     process::run_once(plan, home, init, &filled)
 }
 
+/// Repairs what a crash has left in a home, where there is a way to.
+///
+/// # Errors
+/// The command failed.
+pub fn repair(plan: &Plan, home: &Home) -> Result<(), TargetError> {
+    let Some(line) = plan.repair_line() else { return Ok(()) };
+    process::run_once(plan, home, line, &home.placeholders(plan, 0))
+}
+
 impl Service {
     /// Starts a service on the data in `home`, whatever they are, and returns when it is ready.
     ///
@@ -188,9 +221,11 @@ impl Service {
     pub fn start_postgres(plan: &Plan, home: &Home, kept: Option<&Path>) -> Result<Self, TargetError> {
         let settings: Vec<(&str, &str)> =
             plan.variant.own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let server = match kept {
-            Some(kept) => Server::start_on(&home.data, &settings, &|data| snapshot::copy(kept, data)),
-            None => Server::start(&home.data, &settings),
+        let server = match (kept, plan.data) {
+            (Some(kept), _) => Server::start_on(&home.data, &settings, &|data| snapshot::copy(kept, data)),
+            (None, Data::OfTrial) => Server::start(&home.data, &settings),
+            (None, Data::Kept) => Server::start_kept(&home.data, &settings),
+            (None, Data::Left) => Server::reopen(&home.data, &settings),
         };
         let server = server.map_err(of_postgres)?;
         let address = Address::of_postgres(server.connection())

@@ -4,6 +4,7 @@ pub mod builtin;
 mod expr;
 mod functions;
 mod random;
+pub mod replay;
 pub mod runner;
 pub mod script;
 

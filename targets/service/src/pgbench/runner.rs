@@ -34,12 +34,30 @@ pub struct Runner {
 /// The end of a statement that did not succeed, within its script.
 type Ended = Result<(), Trouble>;
 
+/// The number of a script, by their weights.
+pub(super) fn choose(scripts: &[Script], random: &mut ChaCha8Rng) -> usize {
+    let total: u32 = scripts.iter().map(|script| script.weight).sum();
+    let mut left = if scripts.len() > 1 { random.random_range(0..total) } else { 0 };
+    let mut chosen = 0;
+    while left >= scripts[chosen].weight {
+        left -= scripts[chosen].weight;
+        chosen += 1;
+    }
+    chosen
+}
+
+/// The variables with which client `index` begins.
+pub(super) fn first_variables(given: &Variables, index: usize, seed: u64) -> Variables {
+    let mut variables = given.clone();
+    variables.insert("client_id".to_owned(), Value::Int(index as i64));
+    variables.entry("random_seed".to_owned()).or_insert(Value::Int(seed as i64));
+    variables
+}
+
 impl Runner {
     /// For client `index`.
     pub fn new(scripts: Arc<Vec<Script>>, options: Options, given: &Variables, index: usize, seed: u64) -> Self {
-        let mut variables = given.clone();
-        variables.insert("client_id".to_owned(), Value::Int(index as i64));
-        variables.entry("random_seed".to_owned()).or_insert(Value::Int(seed as i64));
+        let variables = first_variables(given, index, seed);
         Self {
             prepared: scripts.iter().map(|script| vec![false; script.commands.len()]).collect(),
             scripts,
@@ -63,16 +81,15 @@ impl Runner {
         Ok(())
     }
 
+    /// Where the next transaction begins among all random numbers of this client.
+    pub fn position(&self) -> u64 {
+        self.random.get_word_pos() as u64
+    }
+
     /// Chooses a script by its weight and carries it out; its number, and what went wrong.
     pub fn run(&mut self) -> (usize, Ended) {
         let scripts = Arc::clone(&self.scripts);
-        let total: u32 = scripts.iter().map(|script| script.weight).sum();
-        let mut left = if scripts.len() > 1 { self.random.random_range(0..total) } else { 0 };
-        let mut chosen = 0;
-        while left >= scripts[chosen].weight {
-            left -= scripts[chosen].weight;
-            chosen += 1;
-        }
+        let chosen = choose(&scripts, &mut self.random);
         if let Err(fault) = self.connect() {
             return (chosen, Err(Trouble::of_fault(&fault)));
         }
