@@ -78,8 +78,8 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         latency::plot(&scenario.name, &responses, open).map(|plot| plot.without(&left_out)),
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
         meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
-        heat::plot(&scenario.name, &trials, scenario.trial.interleave),
-        pairs,
+        heat::plot(&scenario.name, &trials, scenario.trial.interleave).map(Plot::aside),
+        pairs.map(Plot::aside),
     ]
     .into_iter()
     .flatten()
