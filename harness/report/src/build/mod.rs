@@ -119,8 +119,10 @@ fn scenario(scene: &Scene<'_>, plots: &[Plot]) -> Section {
     if planned.skipped.is_some() {
         return section;
     }
+    let mut aside = Section::new(place(name, "course"), "Over time, and pair by pair").folded();
     for plot in plots {
-        section.blocks.push(Block::Figure(Figure { path: plot.path.clone(), description: plot.description.clone() }));
+        let part = if plot.aside { &mut aside } else { &mut section };
+        part.blocks.push(Block::Figure(Figure { path: plot.path.clone(), description: plot.description.clone() }));
     }
     section.part(special(scene));
     if let Some((verdict, [baseline, candidate])) = scene.compared() {
@@ -144,6 +146,7 @@ fn scenario(scene: &Scene<'_>, plots: &[Plot]) -> Section {
     section.part(operations::operations(scene));
     section.part(operations::groups(scene));
     section.part(operations::syncs(scene));
+    section.part(aside);
     section.part(internals::ratios(scene));
     section.part(internals::distributions(scene));
     section.part(stalls::section(scene));

@@ -53,7 +53,12 @@ pub fn plot(scenario: &str, variants: &[(&str, Vec<&Trial>)], interleave: Interl
     if high <= 0.0 || last <= 0.0 {
         return None;
     }
-    let scale = Scale { last, low: low.ln(), high: (high.max(low * 1.5)).ln() };
+    // A round of its own has a column of its own.
+    let columns = match interleave {
+        Interleave::Turns => COLUMNS.min(last as usize + 1),
+        Interleave::Trials => COLUMNS,
+    };
+    let scale = Scale { columns, last, low: low.ln(), high: (high.max(low * 1.5)).ln() };
     let each = HEAD + CLASS * CLASSES as f64 + 24.0;
     let bottom = TOP + each * maps.len() as f64;
     let svg = sheet(WIDTH, bottom + 26.0, |canvas| {
@@ -95,6 +100,7 @@ pub fn plot(scenario: &str, variants: &[(&str, Vec<&Trial>)], interleave: Interl
 }
 
 struct Scale {
+    columns: usize,
     last: f64,
     low: f64,
     high: f64,
@@ -102,7 +108,7 @@ struct Scale {
 
 impl Scale {
     fn column(&self, at: f64) -> usize {
-        ((at / self.last * COLUMNS as f64) as usize).min(COLUMNS - 1)
+        ((at / self.last * self.columns as f64) as usize).min(self.columns - 1)
     }
 
     fn class(&self, longest: f64) -> usize {
@@ -140,7 +146,7 @@ fn draw(canvas: &Canvas<'_>, moments: &Moments, place: usize, top: f64, scale: &
     }
     let most = counts.values().copied().max().unwrap_or(1);
     let bottom = top + CLASS * CLASSES as f64;
-    let (right, width) = (WIDTH - RIGHT, (WIDTH - RIGHT - LEFT) / COLUMNS as f64);
+    let (right, width) = (WIDTH - RIGHT, (WIDTH - RIGHT - LEFT) / scale.columns as f64);
     for ((column, class), count) in &counts {
         let (x, y) = (LEFT + width * *column as f64, bottom - CLASS * *class as f64);
         // A single one must be seen.
@@ -174,7 +180,7 @@ fn events(canvas: &Canvas<'_>, trials: &[&Trial], place: usize, top: f64, scale:
         .collect();
     columns.dedup();
     for column in columns {
-        let x = Scale::across((column as f64 + 0.5) / COLUMNS as f64);
+        let x = Scale::across((column as f64 + 0.5) / scale.columns as f64);
         canvas.area(&[(x - 4.0, top - 9.0), (x + 4.0, top - 9.0), (x, top - 2.0)], Ink::Series(place), 1.0);
     }
 }

@@ -82,8 +82,8 @@ pub fn of_scenario(input: &ReportInput<'_>, planned: &PlannedScenario, verdict: 
         timeline::plot(&scenario.name, &trials, scenario.trial.interleave).map(|plot| plot.without(&left_out)),
         meanwhile::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
         counters::plot(&scenario.name, &trials).map(|plot| plot.without(&left_out)),
-        heat::plot(&scenario.name, &trials, scenario.trial.interleave),
-        pairs,
+        heat::plot(&scenario.name, &trials, scenario.trial.interleave).map(Plot::aside),
+        pairs.map(Plot::aside),
     ]
     .into_iter()
     .flatten()

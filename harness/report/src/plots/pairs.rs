@@ -4,13 +4,14 @@ use uplift_analysis::{
     metrics,
     pairing::{Pair, kept, pairs},
 };
-use uplift_model::{Trial, run::PlannedScenario, trial::TurnRecord};
+use uplift_model::{Better, MetricClass, Trial, run::PlannedScenario, trial::TurnRecord};
 
 use super::{
     Plot,
     canvas::{Align, Ink, fitting, sheet},
     chart::{TEXT, WIDTH},
 };
+use crate::number::change;
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 18.0;
@@ -21,7 +22,8 @@ const TURNS_MAX: usize = 600;
 /// Fewer pairs show nothing that the interval does not.
 const PAIRS_MIN: usize = 3;
 /// Changes on the axis.
-const TICKS: [f64; 13] = [-0.9, -0.75, -0.5, -0.25, -0.1, -0.05, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0, 9.0];
+const TICKS: [f64; 16] =
+    [-0.9, -0.75, -0.5, -0.25, -0.1, -0.05, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0, 9.0, 99.0, 999.0, 9999.0];
 
 /// A pair: its place in the run, and the logarithm of candidate against baseline.
 struct Dot {
@@ -35,12 +37,13 @@ pub fn plot(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candida
     let pairs = pairs(trials, name, baseline, candidate);
     let turns: Vec<Dot> = pairs.iter().enumerate().flat_map(|(block, pair)| of_turns(block, pair)).collect();
     let by_turn = turns.len() > pairs.len() && turns.len() <= TURNS_MAX;
-    let (dots, metric) = if by_turn {
-        (turns, "throughput")
+    let (dots, metric, better) = if by_turn {
+        (turns, "throughput", Better::Higher)
     } else {
         (
             pairs.iter().enumerate().filter_map(|(block, pair)| of_block(block, pair, planned)).collect(),
             primary(planned),
+            better(planned, trials),
         )
     };
     if dots.len() < PAIRS_MIN {
@@ -55,8 +58,8 @@ pub fn plot(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candida
     let svg = sheet(WIDTH, TOP + HEIGHT + 48.0, |canvas| {
         let title = fitting(&format!("Pair by pair: {name}"), 15.0, WIDTH - 24.0);
         canvas.bold(&title, (12.0, 16.0), 15.0, Align::Left, Ink::Text);
-        let what = if by_turn { "one dot is one pair of turns" } else { "one dot is one pair of blocks" };
-        let label = fitting(&format!("{metric}, {candidate} against {baseline} · {what}"), TEXT, WIDTH - 24.0);
+        let label = format!("{metric} · {} · {candidate} against {baseline}", good(better));
+        let label = fitting(&label, TEXT, WIDTH - 24.0);
         canvas.text(&label, (12.0, 38.0), TEXT, Align::Left, Ink::Text);
         let mut taken = vec![up(0.0)];
         canvas.line(&[(LEFT, up(0.0)), (WIDTH - RIGHT, up(0.0))], Ink::Text, 1.0);
@@ -74,7 +77,11 @@ pub fn plot(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candida
             canvas.disc((across(dot.at), up(dot.ratio)), if by_turn { 2.0 } else { 4.0 }, Ink::Series(1), false);
         }
         canvas.text(
-            &format!("blocks in the order of the run, 1 to {}", pairs.len()),
+            &format!(
+                "blocks in the order of the run, 1 to {} · one dot is one pair of {}",
+                pairs.len(),
+                if by_turn { "turns" } else { "blocks" }
+            ),
             (WIDTH / 2.0, TOP + HEIGHT + 22.0),
             TEXT,
             Align::Center,
@@ -83,10 +90,10 @@ pub fn plot(planned: &PlannedScenario, trials: &[Trial], baseline: &str, candida
     });
     let above = dots.iter().filter(|dot| dot.ratio > 0.0).count();
     let description = format!(
-        "{metric} of {candidate} against {baseline} in each pair: above 0 in {above} of {} pairs, from {:+.1} % to {:+.1} %.",
+        "{metric} of {candidate} against {baseline} in each pair: above 0 in {above} of {} pairs, from {} to {}.",
         dots.len(),
-        ends_of(&dots)[0].exp_m1() * 100.0,
-        ends_of(&dots)[1].exp_m1() * 100.0
+        change(ends_of(&dots)[0].exp_m1(), MetricClass::Time),
+        change(ends_of(&dots)[1].exp_m1(), MetricClass::Time)
     );
     Some(Plot::new(name, "pairs", svg, description))
 }
@@ -97,6 +104,21 @@ fn ends_of(dots: &[Dot]) -> [f64; 2] {
 
 fn word(tick: f64) -> String {
     if tick >= 4.0 { format!("×{:.0}", 1.0 + tick) } else { format!("{:+}\u{2009}%", tick * 100.0) }
+}
+
+const fn good(better: Better) -> &'static str {
+    match better {
+        Better::Higher => "↑ higher is better",
+        Better::Lower => "↓ lower is better",
+        Better::Neither => "neither direction is better",
+    }
+}
+
+/// Which direction of the metric that decides is the good one.
+fn better(planned: &PlannedScenario, trials: &[Trial]) -> Better {
+    let own = trials.iter().filter(|trial| trial.scenario == planned.scenario.name);
+    let found = own.filter_map(|trial| metrics::named(trial, planned, primary(planned))).next();
+    found.map_or(Better::Neither, |value| value.spec.better)
 }
 
 fn primary(planned: &PlannedScenario) -> &str {

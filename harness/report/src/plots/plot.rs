@@ -11,6 +11,8 @@ pub struct Plot {
     pub path: String,
     /// What it shows, in words with figures: for people who do not see it.
     pub description: String,
+    /// Whether it stands aside, for those who ask.
+    pub aside: bool,
     svg: String,
 }
 
@@ -22,7 +24,12 @@ impl Plot {
 
     /// A plot of what the parts of its name tell apart.
     pub fn of_parts(parts: &[&str], svg: String, description: String) -> Self {
-        Self { path: format!("plots/{}.svg", file_name(parts)), description, svg }
+        Self { path: format!("plots/{}.svg", file_name(parts)), description, aside: false, svg }
+    }
+
+    /// The same, aside.
+    pub(super) fn aside(self) -> Self {
+        Self { aside: true, ..self }
     }
 
     /// Says what the plot has no line for.
