@@ -20,7 +20,7 @@ use crate::{
     interrupt::Interrupt,
     launch::{Launch, LaunchOrder},
     plan::{BlockPlan, shape_turns},
-    profile::Sampling,
+    sampling::Sampling,
     sentinel::NoiseProbe,
 };
 

@@ -21,7 +21,8 @@ use crate::{
     interrupt::Interrupt,
     launch::Launch,
     plan::plan_block,
-    profile::{ProfilePlan, Sampling},
+    profile::ProfilePlan,
+    sampling::Sampling,
     sides::Sides,
     store::{RunStore, StoreError},
 };
