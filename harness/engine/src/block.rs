@@ -350,6 +350,7 @@ fn prepare(
                 arm.name
             ),
             stderr_tail: String::new(),
+            problem: None,
         });
     }
     arrived(ready.check(), "set-up", link)

@@ -22,6 +22,7 @@ pub fn missing() -> PipelineError {
     let kind = ErrorKind::Unavailable {
         state: "transform_engine = \"wasm\": the WebAssembly runtime is not in this build".to_owned(),
         remedy: "build it in with `cargo run --features wasm -- …`, which takes minutes the first time".to_owned(),
+        missing: None,
     };
     PipelineError::new("preparing the transform", kind)
 }

@@ -71,7 +71,7 @@ impl Bench {
     pub fn with_postgres(workload: &Workload, settings: &Settings) -> Option<Self> {
         match Self::try_new(workload, settings) {
             Ok(bench) => Some(bench),
-            Err(PipelineError { kind: ErrorKind::Unavailable { state, remedy }, .. }) => {
+            Err(PipelineError { kind: ErrorKind::Unavailable { state, remedy, .. }, .. }) => {
                 let required = env::var("UPLIFT_REQUIRE").unwrap_or_default();
                 assert!(!required.contains("postgres"), "{state}; {remedy}");
                 eprintln!("skipped: {state}; {remedy}");
