@@ -10,13 +10,14 @@ use std::{
 use uplift_model::{
     Scenario, Trial,
     protocol::{Prepare, TurnLength, TurnRequest},
-    scenario::{Interleave, OPERATIONS_PER_TURN_MIN},
+    scenario::{Interleave, Load, OPERATIONS_PER_TURN_MIN},
     trial::{Failure, FailureKind, Measured, Sentinels, TRIAL_SCHEMA, TrialOutcome, TurnRecord},
 };
 
 use crate::{
-    agent_connection::AgentConnection,
+    agent_connection::{AgentConnection, arrived},
     cpu_latency::CpuLatency,
+    crew::{Crew, Started},
     interrupt::Interrupt,
     launch::{Launch, LaunchOrder},
     plan::{BlockPlan, shape_turns},
@@ -65,6 +66,14 @@ pub struct BlockContext<'a> {
     pub progress: &'a mut dyn FnMut(u32, u32),
 }
 
+impl BlockContext<'_> {
+    /// The load of a variant.
+    fn load_of(&self, variant: &str) -> &Load {
+        let work = self.scenario.variant(variant).and_then(|variant| variant.work.as_ref());
+        work.map_or(&self.scenario.load, |work| &work.load)
+    }
+}
+
 /// Runs a block. Every arm yields one trial, in the order in which they were started, whatever happened.
 pub fn run_block(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
     match context.scenario.trial.interleave {
@@ -96,7 +105,7 @@ pub(crate) struct Running {
 }
 
 enum State {
-    Alive(Box<AgentConnection>),
+    Alive(Box<Crew>),
     Failed(Failure),
 }
 
@@ -121,8 +130,8 @@ impl Running {
         Self { index, position, started_unix_ns, data_dir, place, state, cpu_latency, turns: Vec::new() }
     }
 
-    /// Does something with the agent, if it is alive; a failure ends it.
-    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut AgentConnection) -> Result<T, Failure>) -> Option<T> {
+    /// Does something with the agents, if they are alive; a failure ends it.
+    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut Crew) -> Result<T, Failure>) -> Option<T> {
         let State::Alive(link) = &mut self.state else { return None };
         match action(link) {
             Ok(value) => Some(value),
@@ -199,9 +208,13 @@ impl Running {
                 }
             }
         };
-        if let Err(error) = remove(&self.data_dir) {
-            let path = self.data_dir.display();
-            context.left.borrow_mut().push(format!("the data of a trial, `{path}`, cannot be removed: {error}"));
+        let senders = context.load_of(&context.arms[self.index].name).agents();
+        let of_senders = (0..senders).map(|number| sender_dir(&self.data_dir, number));
+        for folder in of_senders.chain([self.data_dir.clone()]) {
+            if let Err(error) = remove(&folder) {
+                let path = folder.display();
+                context.left.borrow_mut().push(format!("the data of a trial, `{path}`, cannot be removed: {error}"));
+            }
         }
         let limit = self.cpu_latency.and_then(|held| held.in_force().ok());
         let cpu_latency_ns = limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
@@ -219,19 +232,6 @@ impl Running {
             measured,
         }
         .masked()
-    }
-}
-
-/// What an agent sent, where its numbers can be; else the failure that they are.
-pub(crate) fn arrived<T>(checked: Result<(), String>, phase: &str, sent: T) -> Result<T, Failure> {
-    match checked {
-        Ok(()) => Ok(sent),
-        Err(message) => Err(Failure {
-            kind: FailureKind::Protocol,
-            phase: phase.to_owned(),
-            message: format!("the agent reported numbers that cannot be: {message}"),
-            stderr_tail: String::new(),
-        }),
     }
 }
 
@@ -261,7 +261,49 @@ fn prepare(
     label: &str,
     data_dir: &Path,
     place: &mut Option<String>,
-) -> Result<AgentConnection, Failure> {
+) -> Result<Crew, Failure> {
+    let keeper = start(context, plan, arm, label, data_dir)?;
+    place.clone_from(&keeper.place);
+    let trial = &context.scenario.trial;
+    let windowed = trial.interleave == Interleave::Trials;
+    let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
+    let order = Prepare {
+        target: context.scenario.target.clone(),
+        workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
+        settings: arm.settings.clone(),
+        load: context.load_of(&arm.name).clone(),
+        data_dir: String::new(),
+        seed: plan.seed,
+        longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
+        slice_ns: if windowed { SLICE_NS } else { 0 },
+        disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
+        ledger: None,
+        role: None,
+    };
+    Crew::assemble(keeper, order, |number| {
+        start(context, plan, arm, &sender_name(label, number), &sender_dir(data_dir, number))
+    })
+}
+
+/// What an agent is called that sends a part of the load of the trial `label`.
+fn sender_name(label: &str, number: u32) -> String {
+    format!("{label}-load-{}", number + 1)
+}
+
+/// Its data directory, beside that of the trial.
+fn sender_dir(data_dir: &Path, number: u32) -> PathBuf {
+    let name = data_dir.file_name().unwrap_or_default().to_string_lossy();
+    data_dir.with_file_name(sender_name(&name, number))
+}
+
+/// Starts an agent on a fresh directory, and says hello.
+fn start(
+    context: &BlockContext<'_>,
+    plan: &BlockPlan,
+    arm: &Arm<'_>,
+    label: &str,
+    data_dir: &Path,
+) -> Result<Started, Failure> {
     let launch_failure = |message: String| Failure {
         kind: FailureKind::Launch,
         phase: "launch".to_owned(),
@@ -288,29 +330,15 @@ fn prepare(
         pair: format!("{}-{}", context.scenario.name, plan.block),
         memory_bytes_max: arm.memory_bytes_max,
     })?;
-    *place = handle.place();
-    let trial = &context.scenario.trial;
-    let mut link = AgentConnection::open(handle, context.interrupt.clone(), arm.memory_bytes_max, trial.timeout.0)?;
+    let place = handle.place();
+    let timeout = context.scenario.trial.timeout.0;
+    let link = AgentConnection::open(handle, context.interrupt.clone(), arm.memory_bytes_max, timeout)?;
     if link.hello.debug_assertions && !context.allow_debug {
         return Err(launch_failure(
             "the agent was built with debug assertions and its numbers mean nothing; build it with the dev or release profile of this project, or pass --allow-debug".to_owned(),
         ));
     }
-    let windowed = trial.interleave == Interleave::Trials;
-    let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
-    let ready = link.prepare(Prepare {
-        target: context.scenario.target.clone(),
-        workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
-        settings: arm.settings.clone(),
-        load: work.map_or(&context.scenario.load, |work| &work.load).clone(),
-        data_dir: String::new(),
-        seed: plan.seed,
-        longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
-        slice_ns: if windowed { SLICE_NS } else { 0 },
-        disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
-        ledger: None,
-    })?;
-    arrived(ready.check(), "set-up", link)
+    Ok(Started { link, place, here: arm.launcher.name() == "process" })
 }
 
 /// Removes a folder that need not be there.

@@ -16,6 +16,7 @@ pub mod duration;
 pub mod file_name;
 pub mod histogram;
 pub mod history;
+pub mod load_agent;
 pub mod metric;
 pub mod metric_names;
 pub mod profile;

@@ -11,7 +11,7 @@ pub mod settings;
 pub mod slowdown;
 
 pub use contract::{
-    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, REASONS_MAX, Recovered, Samples, Target,
+    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, Part, REASONS_MAX, Recovered, Samples, Target,
     TargetError, TargetErrorKind, TargetFactory, ledger_of,
 };
 pub use settings::{SettingsError, Validated, typed};

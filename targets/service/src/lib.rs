@@ -9,6 +9,7 @@ mod describe;
 pub mod driver;
 mod expect;
 mod failures;
+mod joined;
 mod known;
 pub mod life;
 mod loader;
@@ -22,7 +23,7 @@ mod template;
 mod ycsb;
 
 use uplift_sdk::{
-    DerivedMetric, Description, OpenContext, SettingsError, Target, TargetError, TargetFactory, Validated as _,
+    DerivedMetric, Description, OpenContext, Part, SettingsError, Target, TargetError, TargetFactory, Validated as _,
     model::Table, typed,
 };
 
@@ -86,6 +87,14 @@ impl TargetFactory for ServiceFactory {
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
         read(workload, settings).map(drop)
+    }
+
+    fn can_be_shared(&self) -> bool {
+        true
+    }
+
+    fn join(&self, context: OpenContext, part: Part) -> Result<Box<dyn Target>, TargetError> {
+        joined::join(&context, part)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {

@@ -35,7 +35,9 @@ pub struct Workload {
     pub pgbench: Option<Pgbench>,
     /// How statements are sent to PostgreSQL.
     pub query_mode: QueryMode,
-    /// The version of HTTP is 1.1; whether connections are encrypted, and whom they trust.
+    /// The version of HTTP.
+    pub http: HttpVersion,
+    /// Whether connections are encrypted, and whom they trust.
     pub tls: Tls,
     /// The longest that one answer may take.
     pub timeout: HumanDuration,
@@ -65,6 +67,7 @@ impl Default for Workload {
             ycsb: None,
             pgbench: None,
             query_mode: QueryMode::default(),
+            http: HttpVersion::default(),
             tls: Tls::default(),
             timeout: HumanDuration(Duration::from_secs(10)),
             helper: None,
@@ -82,7 +85,7 @@ impl Default for Workload {
 pub enum Protocol {
     /// RESP, as Redis and its relatives speak it.
     Redis,
-    /// HTTP/1.1 with keep-alive.
+    /// HTTP/1.1 with keep-alive, or HTTP/2, as `http` says.
     Http,
     /// PostgreSQL's protocol 3.
     Postgres,
@@ -90,6 +93,18 @@ pub enum Protocol {
     Lines,
     /// A client program in any language, asked by JSON lines on a pipe.
     Helper,
+}
+
+/// Versions of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// One request after the other on each connection.
+    #[default]
+    #[serde(rename = "1.1")]
+    One,
+    /// Streams of one connection: by agreement within TLS (ALPN), without TLS by knowing beforehand (h2c).
+    #[serde(rename = "2")]
+    Two,
 }
 
 /// How statements are sent to PostgreSQL, in pgbench's words.
@@ -419,6 +434,9 @@ impl Validated for Workload {
         let kinds = [!self.operations.is_empty(), self.ycsb.is_some(), self.pgbench.is_some()];
         if kinds.iter().filter(|&&there| there).count() != 1 {
             return wrong("operations", "write exactly one of `operations`, `ycsb` and `pgbench`".to_owned());
+        }
+        if self.http == HttpVersion::Two && protocol != Protocol::Http {
+            return wrong("http", "`http = \"2\"` is for `protocol = \"http\"`; leave it out".to_owned());
         }
         if self.pgbench.is_some() && protocol != Protocol::Postgres {
             return wrong("pgbench", "scripts of pgbench are for `protocol = \"postgres\"`".to_owned());

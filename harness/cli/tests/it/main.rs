@@ -13,6 +13,7 @@ mod doctor_fix;
 mod engines;
 mod faults;
 mod installed;
+mod load_agents;
 mod long_runs;
 mod new_crate;
 mod own_engine;

@@ -55,6 +55,8 @@ pub struct Options {
     pub query_mode: QueryMode,
     /// Of encrypted connections.
     pub tls: Tls,
+    /// Whether HTTP is its version 2.
+    pub http2: bool,
     /// The program of the protocol `helper`, its placeholders filled.
     pub helper: Option<String>,
 }
