@@ -34,7 +34,11 @@ impl Part {
         if !cpus.is_empty() {
             // Before anything is started: threads and processes inherit it.
             hold_to(cpus).map_err(|error| {
-                failure(FailureKind::Target, "set-up", format!("the agent cannot be held to the CPUs {cpus:?}: {error}"))
+                failure(
+                    FailureKind::Target,
+                    "set-up",
+                    format!("the agent cannot be held to the CPUs {cpus:?}: {error}"),
+                )
             })?;
         }
         Ok(Self { held: !cpus.is_empty(), role })
@@ -106,7 +110,9 @@ impl Begin<'_> {
                 link.send(&Reply::Watching)?;
                 match link.receive()? {
                     Some(Request::WatchEnd { at_ns }) => Ok(Some(at_ns)),
-                    Some(_) => Err(failure(FailureKind::Protocol, "trial", "a turn that others send ends by watch-end")),
+                    Some(_) => {
+                        Err(failure(FailureKind::Protocol, "trial", "a turn that others send ends by watch-end"))
+                    }
                     None => Err(failure(FailureKind::Protocol, "trial", "the harness hung up in the middle of a turn")),
                 }
             }

@@ -418,7 +418,12 @@ impl Session<'_> {
         self.external.describe_usage(&mut total);
         let sent = kept.iter().map(|turn| &turn.record);
         Ok(Measured {
-            load_agents: self.part.sends_only().then(|| self.sending.of(self.pool.clients(), sent)).into_iter().collect(),
+            load_agents: self
+                .part
+                .sends_only()
+                .then(|| self.sending.of(self.pool.clients(), sent))
+                .into_iter()
+                .collect(),
             system_cpus: self.part.held_cpus(),
             effective: self.ready.effective.clone(),
             durability: self.ready.durability,

@@ -210,9 +210,13 @@ fn draft(
         stopped: planned.stopped.clone(),
         notes,
     };
-    let compared = || trials.iter().filter(|trial| {
-        trial.scenario == scenario.name && [baseline, candidate].contains(&trial.variant.as_str()) && trial.succeeded()
-    });
+    let compared = || {
+        trials.iter().filter(|trial| {
+            trial.scenario == scenario.name
+                && [baseline, candidate].contains(&trial.variant.as_str())
+                && trial.succeeded()
+        })
+    };
     verdict.notes.extend(load_agents::words(compared()));
     verdict.load_generator = load_agents::saturation(compared());
     conditions::describe(&mut verdict, run, planned, trials, &pairs, [baseline, candidate]);

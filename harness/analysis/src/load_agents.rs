@@ -13,7 +13,10 @@ pub fn words<'a>(trials: impl Iterator<Item = &'a Trial>) -> Option<String> {
         1 => "1 load agent".to_owned(),
         several => format!("{several} load agents"),
     };
-    Some(format!("the load came from {count} {}; what the system used holds none of theirs", place_words(measured, agents)))
+    Some(format!(
+        "the load came from {count} {}; what the system used holds none of theirs",
+        place_words(measured, agents)
+    ))
 }
 
 fn place_words(measured: &Measured, agents: &[LoadAgent]) -> String {

@@ -75,7 +75,10 @@ pub trait TargetFactory: Sync {
     /// As [`TargetFactory::open`].
     fn join(&self, context: OpenContext, part: Part) -> Result<Box<dyn Target>, TargetError> {
         let _ = (context, part);
-        Err(TargetError::engine("joining a system", "this target cannot be driven by several agents; leave `load.agents` out"))
+        Err(TargetError::engine(
+            "joining a system",
+            "this target cannot be driven by several agents; leave `load.agents` out",
+        ))
     }
 
     /// Whether [`TargetFactory::reopen`] can open what is left of a target of this kind that died, for `uplift crash`: or

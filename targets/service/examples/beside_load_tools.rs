@@ -43,7 +43,8 @@ struct Order {
 impl Order {
     fn read() -> Result<Self, String> {
         let mut arguments = env::args().skip(1);
-        let uplift = arguments.next().filter(|first| !first.starts_with('-')).ok_or("the binary `uplift` is not named")?;
+        let uplift =
+            arguments.next().filter(|first| !first.starts_with('-')).ok_or("the binary `uplift` is not named")?;
         let uplift = fs::canonicalize(&uplift).map_err(|error| format!("`{uplift}`: {error}"))?;
         let mut order = Self { uplift, rounds: 8, seconds: 5, clients: 8, only: None };
         while let Some(argument) = arguments.next() {
@@ -76,14 +77,21 @@ fn main() -> ExitCode {
     let order = match Order::read() {
         Ok(order) => order,
         Err(why) => {
-            eprintln!("{why}; usage: beside_load_tools UPLIFT [--rounds N] [--seconds N] [--clients N] [--only redis|http|postgres]");
+            eprintln!(
+                "{why}; usage: beside_load_tools UPLIFT [--rounds N] [--seconds N] [--clients N] [--only redis|http|postgres]"
+            );
             return ExitCode::from(2);
         }
     };
     let folder = env::temp_dir().join(format!("uplift-beside-load-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder for results");
-    println!("{} rounds of {} s, {} connections, each tool and uplift in turn", order.rounds, order.seconds, order.clients);
-    println!("| operation | tool | its throughput | uplift's of that | p50 of that | p99 of that | CPU, tool | CPU, uplift |");
+    println!(
+        "{} rounds of {} s, {} connections, each tool and uplift in turn",
+        order.rounds, order.seconds, order.clients
+    );
+    println!(
+        "| operation | tool | its throughput | uplift's of that | p50 of that | p99 of that | CPU, tool | CPU, uplift |"
+    );
     println!("|---|---|---:|---:|---:|---:|---:|---:|");
     let wanted = |name: &str| order.only.as_deref().is_none_or(|only| only == name);
     if wanted("redis") {
@@ -140,8 +148,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Geometric mean and its 95 % interval by Student's t.
 fn ratio_words(ratios: impl Iterator<Item = f64>) -> String {
-    const T: [f64; 15] =
-        [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13];
+    const T: [f64; 15] = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13];
     let logs: Vec<f64> = ratios.map(f64::ln).collect();
     let n = logs.len() as f64;
     let mean = logs.iter().sum::<f64>() / n;

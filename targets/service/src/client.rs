@@ -359,7 +359,7 @@ mod tests {
                     *counts.entry(&plan.operations[drawn].name).or_insert(0) += 1;
                 }
                 assert_eq!(counts.keys().copied().collect::<Vec<_>>(), mix.iter().map(|one| one.0).collect::<Vec<_>>());
-                mix.into_iter().for_each(|(name, share)| is_share(counts[name], share));
+                mix.iter().for_each(|&(name, share)| is_share(counts[name], share));
             }
         }
     }

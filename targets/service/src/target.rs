@@ -6,7 +6,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use uplift_sdk::{Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, model::Table};
+use uplift_sdk::{
+    Check, Client, Drain, Durability, OpenContext, Samples, SettingsError, Target, TargetError, model::Table,
+};
 
 use crate::{
     client::{self, Clients},

@@ -27,7 +27,8 @@ pub(super) fn turn(keeper: TurnRecord, sent: &[Sent]) -> TurnRecord {
         response_p50_ns: response.quantile(0.5),
         response_max_ns: response.max(),
         busy_ns: all(|turn| turn.busy_ns).map(|busy| busy.into_iter().sum()),
-        clients: all(|turn| turn.clients.map(u64::from)).and_then(|all| u32::try_from(all.into_iter().sum::<u64>()).ok()),
+        clients: all(|turn| turn.clients.map(u64::from))
+            .and_then(|all| u32::try_from(all.into_iter().sum::<u64>()).ok()),
         window_ns: all(|turn| turn.window_ns).and_then(|windows| windows.into_iter().max()),
         ..keeper
     }

@@ -57,13 +57,9 @@ mod tests {
             let placement = Placement::of(&all, senders);
             (placement.system.len(), placement.senders.len())
         };
-        assert_eq!([of(1, 1), of(2, 1), of(2, 4), of(4, 1), of(4, 4), of(9, 4)], [
-            (0, 0),
-            (1, 1),
-            (1, 1),
-            (3, 1),
-            (2, 2),
-            (5, 4)
-        ]);
+        assert_eq!(
+            [of(1, 1), of(2, 1), of(2, 4), of(4, 1), of(4, 4), of(9, 4)],
+            [(0, 0), (1, 1), (1, 1), (3, 1), (2, 2), (5, 4)]
+        );
     }
 }

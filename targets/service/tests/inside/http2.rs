@@ -68,14 +68,12 @@ fn http2_is_agreed_on_within_tls() {
         return;
     }
     let (key, certificate) = (key.display(), certificate.display());
-    let listen = |version: &str| {
-        settings(&format!("ssl{version}; ssl_certificate {certificate}; ssl_certificate_key {key}"))
-    };
+    let listen =
+        |version: &str| settings(&format!("ssl{version}; ssl_certificate {certificate}; ssl_certificate_key {key}"));
     let trusted = json!({ "tls": { "on": true, "ca": certificate.to_string() } });
     let target = opened(&folder.path().join("agreed"), workload(trusted.clone()), listen(" http2"));
     asks(target.as_ref());
     drop(target);
-    // It is ready when it takes connections; that it agrees on nothing is said by whoever asks.
     let said = refused(&folder.path().join("old"), workload(trusted), listen(""));
     assert!(said.contains("does not speak HTTP/2"), "{said}");
     let said = refused(&folder.path().join("untrusted"), workload(json!({ "tls": { "on": true } })), listen(" http2"));
