@@ -62,6 +62,9 @@ impl Order {
     }
 }
 
+/// Asks by the tool once.
+type Ask = dyn Fn(&Order, &Path) -> Told;
+
 /// One service and what is asked of it.
 struct Case {
     name: &'static str,
@@ -70,7 +73,7 @@ struct Case {
     workload: String,
     /// Settings of the one variant.
     settings: String,
-    ask: Box<dyn Fn(&Order, &Path) -> Told>,
+    ask: Box<Ask>,
 }
 
 fn main() -> ExitCode {
