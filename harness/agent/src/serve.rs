@@ -301,7 +301,7 @@ fn serve_trial(
                     setup_ns: clock::now_ns() - setup_start_ns,
                     system: if part.keeps() { target.system() } else { None },
                 };
-                Session::new(target.as_ref(), &pool, &description, &groups, &events, ready, prepare, &part)
+                Session::new(target.as_ref(), &pool, &description, &groups, &events, ready, (prepare, &part))
                     .serve(link, sampler)
             });
         pool.close();

@@ -110,8 +110,7 @@ impl<'a> Session<'a> {
         groups: &'a [String],
         events: &'a EventLog,
         ready: Ready,
-        prepare: &Prepare,
-        part: &'a Part,
+        (prepare, part): (&Prepare, &'a Part),
     ) -> Self {
         let external = ExternalProcesses::watch(target.processes(), target.unobservable_work());
         Self {

@@ -23,7 +23,7 @@ use uplift_model::{
 use crate::{
     interrupt::Interrupt,
     launch::{AgentHandle, Exit, Moment, process::remedy},
-    profile::Sampling,
+    sampling::Sampling,
 };
 
 /// How often a waiting link looks at memory and interruption.

@@ -21,7 +21,7 @@ use crate::{
     interrupt::Interrupt,
     launch::{Launch, LaunchOrder},
     plan::{BlockPlan, shape_turns},
-    profile::Sampling,
+    sampling::Sampling,
     sentinel::NoiseProbe,
 };
 

@@ -18,12 +18,14 @@ pub mod owner;
 pub mod plan;
 pub mod profile;
 pub mod runner;
+pub mod sampling;
 pub mod sentinel;
 pub mod store;
 
 pub use binary::PinnedBinary;
 pub use interrupt::Interrupt;
 pub use launch::{AgentHandle, Launch, LaunchOrder, Moment, process::ProcessLauncher};
-pub use profile::{ProfilePlan, Sampling};
+pub use profile::ProfilePlan;
 pub use runner::{Engine, EngineError, Judge, Look, Observer, Progress};
+pub use sampling::Sampling;
 pub use store::{RunStore, StoreError, StoredRun};

@@ -18,19 +18,9 @@ use crate::{
     block::{BlockContext, Running, warm_up},
     plan::{BlockPlan, plan_block},
     runner::{Engine, EngineError, Progress, ScenarioOrder},
+    sampling::Sampling,
     sentinel::NoiseProbe,
 };
-
-/// How an agent is sampled.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Samples a second and thread.
-    pub frequency_hz: u32,
-    /// Whether waiting threads are wanted as well.
-    pub off_cpu: bool,
-    /// The percentile of service time from which calls are wanted apart from all.
-    pub tail_percentile: Option<f64>,
-}
 
 /// The profile trials of one scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]

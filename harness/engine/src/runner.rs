@@ -20,7 +20,8 @@ use crate::{
     interrupt::Interrupt,
     launch::Launch,
     plan::plan_block,
-    profile::{ProfilePlan, Sampling},
+    profile::ProfilePlan,
+    sampling::Sampling,
     store::{RunStore, StoreError},
 };
 

@@ -14,11 +14,6 @@ const FILES_MAX: usize = 3;
 /// Circles that exist, with one sentence each. A circle may shrink; it may not grow, and one that is gone is removed here.
 const KNOWN: &[(&str, usize, &str)] = &[
     ("engines/grouped: command", 4, "the writer's commands hold what it lends out, and that sends commands back"),
-    (
-        "harness/engine: agent_connection",
-        4,
-        "a block and a profile trial share the connection, which reports into both",
-    ),
     ("targets/orchestration: bundled", 4, "providers are opened by the engine that they are handed to"),
     (
         "targets/service: counters",

@@ -174,7 +174,7 @@ fn a_load_agent_that_dies_fails_the_trial_and_leaves_nothing() {
     // SAFETY: it is a child of the child of this test, which waits for it.
     unsafe { libc::kill(victim as libc::pid_t, libc::SIGKILL) };
     let said = Said(uplift.wait_with_output().unwrap());
-    assert!(began.elapsed() < Duration::from_secs(20), "nobody waits for the end of the window");
+    assert!(began.elapsed() < Duration::from_secs(20), "the end of the window is not waited for");
     said.code(5).says("load agent 2 of 2").says("signal 9");
     let trials = bench.trials();
     assert_eq!(trials[0]["outcome"]["kind"], "crashed", "{}", trials[0]["outcome"]);

@@ -16,7 +16,7 @@ use uplift_model::{
 use crate::{
     agent_connection::{AgentConnection, arrived, phase, sharing::ClockOffset},
     monotonic::monotonic_ns,
-    profile::Sampling,
+    sampling::Sampling,
 };
 use placement::Placement;
 
