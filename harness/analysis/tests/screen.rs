@@ -88,6 +88,7 @@ fn what_failed_or_gave_another_answer_is_not_said_to_be_the_same() {
         phase: "check".to_owned(),
         message: "a document is gone".to_owned(),
         stderr_tail: String::new(),
+        problem: None,
     });
     let wrong = answer(&(run, trials));
     assert_eq!((wrong.answer, wrong.incomparable), (Answer::CannotTell, true));

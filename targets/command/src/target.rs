@@ -265,8 +265,7 @@ impl Commands {
         let found = self.with_placeholders(0, |filled| self.surroundings.find(&self.settings.command, filled))?;
         let Some(path) = found else { return Ok("known to the shell alone".to_owned()) };
         let shown = path.canonicalize().unwrap_or_else(|_| path.clone());
-        let digest = fs::read(&path)
-            .map_or_else(|error| format!("not readable: {error}"), |bytes| digest_of(&bytes));
+        let digest = fs::read(&path).map_or_else(|error| format!("not readable: {error}"), |bytes| digest_of(&bytes));
         Ok(format!("{} ({digest})", shown.display()))
     }
 

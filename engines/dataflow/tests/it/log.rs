@@ -40,7 +40,8 @@ fn append(log: &mut Log, payload: &[u8]) -> Result<(), LogError> {
 
 fn open(disk: &SimulatedDisk) -> Result<(Log, Found, Vec<Vec<u8>>), LogError> {
     let mut payloads = Vec::new();
-    let (log, found) = Log::open(disk, &path(), IDENTITY, &mut |record| payloads.push(record.rows_encoded().into_owned()))?;
+    let (log, found) =
+        Log::open(disk, &path(), IDENTITY, &mut |record| payloads.push(record.rows_encoded().into_owned()))?;
     Ok((log, found, payloads))
 }
 

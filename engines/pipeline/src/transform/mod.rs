@@ -2,11 +2,11 @@
 
 mod loading;
 mod native;
+#[cfg(feature = "sql")]
+mod sql;
 #[cfg(not(feature = "wasm"))]
 #[path = "no_wasm.rs"]
 mod wasm;
-#[cfg(feature = "sql")]
-mod sql;
 #[cfg(feature = "wasm")]
 mod wasm;
 
@@ -20,13 +20,13 @@ use uplift_instrument::stage::StageClock;
 
 #[cfg(feature = "sql")]
 pub use self::sql::Sql;
+#[cfg(not(feature = "wasm"))]
+pub(crate) use self::wasm::missing;
 pub use self::{
     loading::{Loading, MODULE},
     native::Native,
     wasm::{Connector, Wasm},
 };
-#[cfg(not(feature = "wasm"))]
-pub(crate) use self::wasm::missing;
 use crate::{error::Result, profile::timestamp_type, settings::Fault};
 
 /// What happens to rows on their way.

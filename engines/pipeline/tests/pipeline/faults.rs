@@ -3,8 +3,7 @@
 use std::fs;
 
 use pipeline_engine::{
-    Fault, JournalMode, LoadMethod, Settings, error::ErrorKind, profile::Profile,
-    transform::TransformKind,
+    Fault, JournalMode, LoadMethod, Settings, error::ErrorKind, profile::Profile, transform::TransformKind,
 };
 use uplift_model::duration::HumanDuration;
 
@@ -99,8 +98,10 @@ fn a_disk_that_is_full() {
 #[test]
 fn a_transform_that_traps() {
     for partitions in [1, 2] {
-        let settings =
-            Settings { transform_engine: pipeline_engine::TransformEngine::Wasm, ..settings(Fault::TransformTrap, partitions) };
+        let settings = Settings {
+            transform_engine: pipeline_engine::TransformEngine::Wasm,
+            ..settings(Fault::TransformTrap, partitions)
+        };
         let bench = Bench::new(&workload(Profile::Small, ROWS, TransformKind::Filter), &settings);
         let error = survive(&bench, Fault::TransformTrap);
         assert!(matches!(&error, ErrorKind::TransformTrap(message) if message.contains("unreachable")), "{error}");
@@ -110,7 +111,8 @@ fn a_transform_that_traps() {
 #[cfg(feature = "wasm")]
 #[test]
 fn a_transform_that_never_ends() {
-    let settings = Settings { transform_engine: pipeline_engine::TransformEngine::Wasm, ..settings(Fault::TransformLoop, 2) };
+    let settings =
+        Settings { transform_engine: pipeline_engine::TransformEngine::Wasm, ..settings(Fault::TransformLoop, 2) };
     let bench = Bench::new(&workload(Profile::Small, ROWS, TransformKind::Filter), &settings);
     let error = survive(&bench, Fault::TransformLoop);
     assert!(matches!(error, ErrorKind::TransformTimeout { limit_ms: 300 }), "{error}");

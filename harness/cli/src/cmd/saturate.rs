@@ -36,8 +36,6 @@ use crate::{
     session::{Profiling, Session, utc},
 };
 
-/// What a search leaves.
-pub const RECORD_FILE: &str = "saturation.json";
 /// The most rates of one search.
 const STEPS_MAX: u32 = 24;
 /// What set-up, drain and check of a trial are thought to take, for the time that is shown.

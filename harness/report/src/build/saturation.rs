@@ -298,9 +298,12 @@ fn plots(record: &Saturation) -> Vec<Plot> {
     drawn
 }
 
+/// The points of a metric over the rates, through a function that an axis wants.
+type PointsOf<'a> = dyn Fn(&str, fn(f64) -> f64) -> Vec<(f64, f64)> + 'a;
+
 fn response_plot(
     record: &Saturation,
-    points: &dyn Fn(&str, fn(f64) -> f64) -> Vec<(f64, f64)>,
+    points: &PointsOf<'_>,
     x: &Axis,
     marks: &[Mark],
 ) -> Option<Plot> {

@@ -3,11 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    driver::Request,
-    plan::{Plan, writes},
-    settings::Protocol,
-};
+use crate::{driver::Request, plan::Plan, reads::writes, settings::Protocol};
 
 /// One thing that a write leaves. Without `value`, `adds` and `there` it is gone: the request finds nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

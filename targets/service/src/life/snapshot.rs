@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use uplift_command::capture::hash_of;
+use uplift_command::capture::digest_of;
 
 use super::Plan;
 
@@ -27,7 +27,7 @@ pub fn place(trial: &Path, plan: &Plan, load: &str) -> Option<PathBuf> {
         load,
     ))
     .ok()?;
-    Some(trial.parent()?.join(format!("snapshot-{:016x}", hash_of(made_by.as_bytes()))))
+    Some(trial.parent()?.join(format!("snapshot-{}", digest_of(made_by.as_bytes()).trim_start_matches("sha256:"))))
 }
 
 /// What is locked while the data at `place` are made.
