@@ -60,7 +60,8 @@ fn recording(criterion: &mut Criterion) {
 
 fn closed_loop(criterion: &mut Criterion) {
     const OPERATIONS: u64 = 1_000_000;
-    let pool = Pool::new(Load::Closed { clients: 1, think: None, batch: 1 }, 1, Recorder::new(1, 1, 0, 0, false));
+    let pool =
+        Pool::new(Load::Closed { clients: 1, think: None, batch: 1, agents: 0 }, 1, Recorder::new(1, 1, 0, 0, false));
     let mut group = criterion.benchmark_group("closed loop");
     group.throughput(criterion::Throughput::Elements(OPERATIONS));
     thread::scope(|scope| {

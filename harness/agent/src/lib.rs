@@ -3,6 +3,7 @@
 //! This crate does not know which targets exist, how trials are planned, or what a result means.
 
 pub mod load;
+mod part;
 pub mod program;
 pub mod recorder;
 mod serve;

@@ -9,6 +9,7 @@
 //! the lock from one to the next, and a turn would begin later for the last of them.
 
 use std::{
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
@@ -43,6 +44,8 @@ pub struct Pool {
     tickets: AtomicU64,
     notes_calls: AtomicBool,
     load: Load,
+    /// The clients of this pool among those of the load.
+    share: Range<u32>,
     seed: u64,
 }
 
@@ -61,6 +64,8 @@ struct Turn {
     start_ns: u64,
     deadline_ns: u64,
     operations: Option<u64>,
+    /// Whether the start is one that others keep too, and lies ahead.
+    agreed: bool,
 }
 
 impl Pool {
@@ -81,9 +86,21 @@ impl Pool {
             done: Condvar::new(),
             tickets: AtomicU64::new(0),
             notes_calls: AtomicBool::new(false),
+            share: 0..load.clients(),
             load,
             seed,
         }
+    }
+
+    /// The pool with these of the load's clients only: others send the rest.
+    pub fn with_share(mut self, share: Range<u32>) -> Self {
+        self.share = share;
+        self
+    }
+
+    /// How many clients it has.
+    pub fn clients(&self) -> u32 {
+        self.share.len() as u32
     }
 
     /// Starts the client threads within `scope`, each making its own client.
@@ -96,8 +113,8 @@ impl Pool {
         target: &'env dyn Target,
     ) -> Result<(), TargetError> {
         let (made, makings) = std::sync::mpsc::channel();
-        let clients = self.load.clients() as usize;
-        for index in 0..clients {
+        let clients = self.load.clients();
+        for index in self.share.clone().map(|index| index as usize) {
             let made = made.clone();
             thread::Builder::new()
                 .name(format!("client-{index}"))
@@ -135,17 +152,25 @@ impl Pool {
     /// # Errors
     /// A sentence, where a client panicked.
     pub fn run(&self, length: TurnLength) -> Result<TurnRun<'_>, String> {
+        self.run_at(length, None)
+    }
+
+    /// As [`Pool::run`], beginning at a moment that others keep as well.
+    ///
+    /// # Errors
+    /// As [`Pool::run`].
+    pub fn run_at(&self, length: TurnLength, at_ns: Option<u64>) -> Result<TurnRun<'_>, String> {
         let mut gate = self.lock();
-        let start_ns = clock::now_ns();
+        let start_ns = at_ns.unwrap_or_else(clock::now_ns);
         let (deadline_ns, operations) = match length {
             TurnLength::Nanoseconds(ns) => (start_ns.saturating_add(ns), None),
             TurnLength::Operations(n) => (u64::MAX, Some(n)),
         };
         self.tickets.store(0, Ordering::Relaxed);
         gate.merged.begin(start_ns);
-        gate.turn = Some(Turn { start_ns, deadline_ns, operations });
+        gate.turn = Some(Turn { start_ns, deadline_ns, operations, agreed: at_ns.is_some() });
         gate.generation += 1;
-        gate.running = self.load.clients() as usize;
+        gate.running = self.share.len();
         self.start.notify_all();
         while gate.running > 0 {
             gate = self.done.wait(gate).unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +215,11 @@ impl Pool {
             };
             let Some(turn) = turn else { continue };
             recorder.begin(turn.start_ns);
-            calls.begin(self.notes_calls.load(Ordering::Relaxed), self.load.clients());
+            calls.begin(self.notes_calls.load(Ordering::Relaxed), self.clients());
+            if turn.agreed {
+                clock::sleep_until_ns(turn.start_ns);
+                recorder.starts.note(turn.start_ns, clock::now_ns());
+            }
             let panicked = catch_unwind(AssertUnwindSafe(|| match &self.load {
                 Load::Closed { think, batch, .. } => {
                     let think_ns = think.map_or(0, |think| think.as_nanos());
@@ -275,6 +304,7 @@ impl Pool {
             if now_ns < send_ns {
                 clock::sleep_until_ns(send_ns);
                 now_ns = clock::now_ns();
+                recorder.starts.note(send_ns, now_ns);
             }
             let due = arrivals.take_due(now_ns.min(turn.deadline_ns.saturating_sub(1)));
             let sent_ns = clock::now_ns();
@@ -421,7 +451,7 @@ mod tests {
     use super::*;
 
     fn open(rate: f64, clients: u32, arrival: Arrival) -> Load {
-        Load::Open { rate, arrival, clients, batch: 1, batch_window: None, phases: Vec::new() }
+        Load::Open { rate, arrival, clients, batch: 1, batch_window: None, phases: Vec::new(), agents: 0 }
     }
 
     /// All clients together arrive at the load's rate: constant exactly, Poisson within five standard deviations.
@@ -470,6 +500,7 @@ mod tests {
             batch: 8,
             batch_window: None,
             phases: Vec::new(),
+            agents: 0,
         };
         let mut arrivals = Arrivals::new(&load, 0, 3);
         arrivals.begin(0);

@@ -1,6 +1,7 @@
 //! Recording operations without allocation: counters and latencies of one load thread.
 
 use uplift_instrument::latency_counts::LatencyCounts;
+use uplift_model::load_agent::LATE_NS;
 use uplift_sdk::{Outcome, OutcomeKind, REASONS_MAX};
 
 /// What one load thread counted for one kind and group.
@@ -81,6 +82,32 @@ pub struct Recorder {
     pub busy_ns: u64,
     /// When the last arrival of an open load was sent.
     pub last_sent_ns: u64,
+    /// Starts that were waited for, and those of them that came late.
+    pub starts: Starts,
+}
+
+/// Starts that a client waited for with nothing else to do: when it is late, nobody else is to blame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Starts {
+    /// How many.
+    pub waited: u64,
+    /// Late by more than [`LATE_NS`].
+    pub late: u64,
+}
+
+impl Starts {
+    /// A start that was meant for `intended_ns` and came at `now_ns`.
+    #[inline]
+    pub const fn note(&mut self, intended_ns: u64, now_ns: u64) {
+        self.waited += 1;
+        self.late += (now_ns.saturating_sub(intended_ns) > LATE_NS) as u64;
+    }
+
+    /// Adds others.
+    pub const fn absorb(&mut self, other: Self) {
+        self.waited += other.waited;
+        self.late += other.late;
+    }
 }
 
 impl Recorder {
@@ -98,6 +125,7 @@ impl Recorder {
             unsent: 0,
             busy_ns: 0,
             last_sent_ns: 0,
+            starts: Starts::default(),
         }
     }
 
@@ -112,6 +140,7 @@ impl Recorder {
         self.unsent = 0;
         self.busy_ns = 0;
         self.last_sent_ns = turn_start_ns;
+        self.starts = Starts::default();
     }
 
     /// Counts one call's outcome whose operations were all intended for `intended_ns`, sent at `sent_ns` and done at
@@ -167,6 +196,7 @@ impl Recorder {
         self.unsent += other.unsent;
         self.busy_ns += other.busy_ns;
         self.last_sent_ns = self.last_sent_ns.max(other.last_sent_ns);
+        self.starts.absorb(other.starts);
     }
 
     /// The cells, kind-major.

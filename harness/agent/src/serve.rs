@@ -25,7 +25,7 @@ use uplift_instrument::{
 };
 use uplift_sdk::{OpenContext, Target, TargetError, TargetErrorKind, TargetFactory};
 
-use crate::{load::Pool, recorder::Recorder, session::Session};
+use crate::{load::Pool, part::Part, recorder::Recorder, session::Session};
 
 /// Why no disk can be modelled in a build whose sync calls go past the probe.
 const NO_PROBE: &str = "a modelled disk needs the sync probe, which is not in the way of this build's sync calls; run `uplift doctor`, or leave the modelled disk out";
@@ -276,7 +276,8 @@ fn serve_trial(
         // Before the target starts threads: they inherit what precise waiting needs.
         disk_model::activate(disk, prepare.seed).map_err(|message| failure(FailureKind::Target, "set-up", message))?;
     }
-    let target = factory.open(context(prepare, &events)).map_err(|error| target_failure("set-up", &error))?;
+    let part = Part::of(prepare)?;
+    let target = part.open(factory, context(prepare, &events)).map_err(|error| target_failure("set-up", &error))?;
     let out_of_reach = || {
         let serves = !target.processes().is_empty() && !sync_collectors::is_holding();
         serves || target.unobservable_work().is_some()
@@ -294,7 +295,7 @@ fn serve_trial(
         slices,
         !prepare.load.response_is_service(),
     );
-    let pool = Pool::new(prepare.load.clone(), prepare.seed, recorder);
+    let pool = Pool::new(prepare.load.clone(), prepare.seed, recorder).with_share(part.clients(&prepare.load));
 
     let outcome = thread::scope(|scope| {
         let outcome = pool
@@ -311,8 +312,9 @@ fn serve_trial(
                     ceiling: target.ceiling(),
                     setup_ns: clock::now_ns() - setup_start_ns,
                     works_elsewhere: works_elsewhere(target.as_ref()),
+                    system: if part.keeps() { target.system() } else { None },
                 };
-                Session::new(target.as_ref(), &pool, &description, &groups, &events, ready, prepare)
+                Session::new(target.as_ref(), &pool, &description, &groups, &events, ready, (prepare, &part))
                     .serve(link, sampler)
             });
         pool.close();

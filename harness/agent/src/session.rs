@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uplift_model::{
     Histogram,
     metric::{Derivation, DerivedMetric},
-    protocol::{Prepare, Ready, Reply, Request, TurnLength, TurnRequest},
+    protocol::{Prepare, Ready, Reply, Request, Sent, TurnLength, TurnRequest},
     scenario::Load,
     trial::{Failure, FailureKind, Idle, Measured, OperationRecord, Slice, TurnRecord},
 };
@@ -23,6 +23,7 @@ use uplift_sdk::{Description, REASONS_MAX, Samples, Target};
 
 use crate::{
     load::Pool,
+    part::{Begin, Part, Sending},
     recorder::{Cell, Recorder},
     serve::{HarnessConnection, failure, target_failure},
 };
@@ -43,6 +44,8 @@ pub(crate) struct Session<'a> {
     external: ExternalProcesses,
     separate_service: bool,
     load: Load,
+    part: &'a Part,
+    sending: Sending,
 }
 
 /// The moment since which the variant should have been idle.
@@ -107,7 +110,7 @@ impl<'a> Session<'a> {
         groups: &'a [String],
         events: &'a EventLog,
         ready: Ready,
-        prepare: &Prepare,
+        (prepare, part): (&Prepare, &'a Part),
     ) -> Self {
         let external = ExternalProcesses::watch(target.processes(), target.unobservable_work());
         Self {
@@ -125,6 +128,8 @@ impl<'a> Session<'a> {
             quiet_since: None,
             separate_service: !prepare.load.response_is_service(),
             load: prepare.load.clone(),
+            part,
+            sending: Sending::default(),
         }
     }
 }
@@ -142,8 +147,19 @@ impl Session<'_> {
         loop {
             let Some(request) = link.receive()? else { return Ok(None) };
             match request {
-                Request::Turn(turn) => {
-                    let record = self.turn(&turn)?;
+                Request::Clock => link.send(&Reply::Clock { now_ns: clock::now_ns() })?,
+                Request::TurnAt { turn, at_ns } if self.part.sends_only() => {
+                    let (record, response) = self.turn(&turn, Begin::At(at_ns))?;
+                    link.send(&Reply::Sent(Box::new(Sent { record, response })))?;
+                    self.quiet_since = Some(Quiet::now(self.target, &self.external));
+                }
+                Request::Watch(turn) if self.part.keeps() => {
+                    let (record, _) = self.turn(&turn, Begin::WithOthers(link))?;
+                    link.send(&Reply::Turn(record))?;
+                    self.quiet_since = Some(Quiet::now(self.target, &self.external));
+                }
+                Request::Turn(turn) if self.part.does_all() => {
+                    let (record, _) = self.turn(&turn, Begin::Now)?;
                     operations += record.ok;
                     link.send(&Reply::Turn(record))?;
                     self.quiet_since = Some(Quiet::now(self.target, &self.external));
@@ -202,11 +218,15 @@ impl Session<'_> {
                         "hello, describe, validate, prepare and audit come at the beginning",
                     ));
                 }
+                Request::Turn(_) | Request::TurnAt { .. } | Request::Watch(_) | Request::WatchEnd { .. } => {
+                    return Err(failure(FailureKind::Protocol, "trial", "this turn is not for an agent of this role"));
+                }
             }
         }
     }
 
-    fn turn(&mut self, request: &TurnRequest) -> Result<TurnRecord, Failure> {
+    /// One turn, and the response times of it.
+    fn turn(&mut self, request: &TurnRequest, begin: Begin<'_>) -> Result<(TurnRecord, Histogram), Failure> {
         let phase = || if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
         if request.measured {
             self.count_idle();
@@ -225,15 +245,20 @@ impl Session<'_> {
             stages.resume();
         }
 
+        let at_ns = begin.agree()?;
+        let queued_before_ns = self.part.queued_ns();
         let allocated = allocations::of_children();
         let count_allocated = |active| allocated.iter().for_each(|log| log.count(active));
         count_allocated(true);
-        let mut run =
-            self.pool.run(request.length).map_err(|message| failure(FailureKind::Target, phase(), message))?;
+        let mut run = self
+            .pool
+            .run_at(request.length, at_ns)
+            .map_err(|message| failure(FailureKind::Target, phase(), message))?;
         // What is taken down of the turn is not the target's.
         count_allocated(false);
         let start_ns = run.start_ns;
         let recorder = run.recorder();
+        let starts = recorder.starts;
         let (last_done_ns, unsent) = (recorder.last_done_ns, recorder.unsent);
         let (busy_ns, last_sent_ns) = (recorder.busy_ns, recorder.last_sent_ns);
         let cells: Vec<KeptCell> = recorder.cells_mut().iter_mut().map(KeptCell::take).collect();
@@ -286,7 +311,7 @@ impl Session<'_> {
             sync_calls: syncs_after.0.calls() - syncs_before.0.calls() + syncs_after.1.calls() - syncs_before.1.calls(),
             quiesce_ns,
             busy_ns: self.never_pauses().then_some(busy_ns),
-            clients: self.never_pauses().then(|| self.load.clients()),
+            clients: self.never_pauses().then(|| self.pool.clients()),
             window_ns: match (&self.load, request.length) {
                 (Load::Open { .. }, TurnLength::Nanoseconds(window_ns)) => {
                     Some(window_ns.max(last_sent_ns.saturating_sub(start_ns)))
@@ -297,6 +322,7 @@ impl Session<'_> {
             ratios: self.ratios(&counters),
         };
         if request.measured {
+            self.sending.note(starts, queued_before_ns, self.part.queued_ns());
             self.turns.push(KeptTurn {
                 record: record.clone(),
                 cells,
@@ -307,7 +333,7 @@ impl Session<'_> {
                 counters,
             });
         }
-        Ok(record)
+        Ok((record, response))
     }
 
     /// Adds what the target used since it was quiet.
@@ -402,7 +428,15 @@ impl Session<'_> {
         self.external.describe_syncs(&mut syncs);
         let syncs = counted_syncs.unwrap_or(syncs);
         self.external.describe_usage(&mut total);
+        let sent = kept.iter().map(|turn| &turn.record);
         Ok(Measured {
+            load_agents: self
+                .part
+                .sends_only()
+                .then(|| self.sending.of(self.pool.clients(), sent))
+                .into_iter()
+                .collect(),
+            system_cpus: self.part.held_cpus(),
             effective: self.ready.effective.clone(),
             durability: self.ready.durability,
             ceiling: self.ready.ceiling.clone(),

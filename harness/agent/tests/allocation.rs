@@ -93,8 +93,9 @@ fn operations_do_not_allocate() {
         batch: 1,
         batch_window: None,
         phases: Vec::new(),
+        agents: 0,
     };
-    for load in [Load::Closed { clients: 2, think: None, batch: 1 }, open] {
+    for load in [Load::Closed { clients: 2, think: None, batch: 1, agents: 0 }, open] {
         let separate = !load.response_is_service();
         let pool = Pool::new(load, 1, Recorder::new(1, 1, 100_000_000, 10, separate));
         thread::scope(|scope| {

@@ -20,6 +20,7 @@ use crate::{
     disturbance,
     evidence::FEW_BLOCKS,
     ledger::ledger,
+    load_agents,
     pairing::pairs,
     spending::{is_look, share_at},
 };
@@ -201,6 +202,7 @@ fn draft(
         durability_reason: None,
         settings: Vec::new(),
         disk: None,
+        load_generator: None,
         ceiling: None,
         metrics: Vec::new(),
         claims: Vec::new(),
@@ -209,6 +211,15 @@ fn draft(
         stopped: planned.stopped.clone(),
         notes,
     };
+    let compared = || {
+        trials.iter().filter(|trial| {
+            trial.scenario == scenario.name
+                && [baseline, candidate].contains(&trial.variant.as_str())
+                && trial.succeeded()
+        })
+    };
+    verdict.notes.extend(load_agents::words(compared()));
+    verdict.load_generator = load_agents::saturation(compared());
     conditions::describe(&mut verdict, run, planned, trials, &pairs, [baseline, candidate]);
     let share = look.share(comparisons);
     Draft {

@@ -20,6 +20,7 @@ pub mod history;
 pub mod insight;
 pub mod judge;
 pub mod ledger;
+pub mod load_agents;
 pub mod metrics;
 pub mod modelled_disk;
 pub mod objective_search;

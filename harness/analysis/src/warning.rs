@@ -11,6 +11,8 @@ use uplift_model::{
 pub enum Warning {
     /// The figures hold on a modelled disk.
     ModelledDisk(String),
+    /// What was measured may be the load generator.
+    LoadGenerator(String),
     /// The candidate's acknowledged writes survive less.
     WeakerDurability(Option<String>),
     /// A metric that does not decide got worse.
@@ -35,6 +37,7 @@ impl Warning {
     pub fn text(&self) -> String {
         match self {
             Self::ModelledDisk(words) => words.clone(),
+            Self::LoadGenerator(why) => format!("the load generator may be what was measured, not the system: {why}"),
             Self::WeakerDurability(reason) => format!(
                 "durability is weaker: {}; a gain bought with durability is not an improvement",
                 reason.as_deref().unwrap_or("the candidate's acknowledged writes survive less")
@@ -57,6 +60,9 @@ impl Warning {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::ModelledDisk(_) => "measure on the disk that it is meant for before relying on the size",
+            Self::LoadGenerator(_) => {
+                "give the load more CPUs or machines (`agents` in [load], `--launch swarm`), or ask for less"
+            }
             Self::WeakerDurability(_) => "give both variants the same durability and compare again",
             Self::Regressed(_) => "decide whether the change is worth it; its row says how sure that is",
             Self::SettingIgnored { .. } => "ask for a value that the target accepts, or leave the setting out",
@@ -70,6 +76,7 @@ impl Warning {
 /// What must be said loudly about a scenario, most important first.
 pub fn of_scenario(scenario: &ScenarioVerdict) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = scenario.disk.iter().cloned().map(Warning::ModelledDisk).collect();
+    warnings.extend(scenario.load_generator.iter().cloned().map(Warning::LoadGenerator));
     if scenario.durability == Parity::Weaker {
         warnings.push(Warning::WeakerDurability(scenario.durability_reason.clone()));
     }

@@ -196,6 +196,11 @@ pub fn parse(
             ScenarioError::at(path, text, &["target"], message, "move the file, or name the folder's target").into()
         );
     }
+    let loads = scenario.variants.iter().filter_map(|variant| variant.work.as_ref()).map(|work| &work.load);
+    if loads.chain([&scenario.load]).any(|load| load.agents() > 0) && !factory.can_be_shared() {
+        let message = format!("the target `{}` cannot be driven by several agents", scenario.target);
+        return Err(ScenarioError::at(path, text, &["load", "agents"], message, "leave `agents` out").into());
+    }
     for variant in &scenario.variants {
         factory
             .validate(&scenario.workload, &variant.settings)

@@ -149,6 +149,11 @@ impl TargetFactory for External {
         }
     }
 
+    fn can_be_shared(&self) -> bool {
+        // Its keeper says so when it is set up.
+        true
+    }
+
     fn open(&self, _: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         let path = self.ask.path.display();
         Err(TargetError::engine("opening a target of another program", format!("`{path}` serves it")))

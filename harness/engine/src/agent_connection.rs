@@ -1,6 +1,7 @@
 //! The harness's end of the conversation with one agent: requests, replies, timeouts, and how it ended.
 
 mod cutting;
+pub(crate) mod sharing;
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write},
@@ -44,6 +45,8 @@ pub struct AgentConnection {
     memory_bytes_max: u64,
     timeout: Duration,
     measuring: bool,
+    /// How often its reply was looked for since it ended.
+    looks_after_end: u32,
     /// Who the agent is.
     pub hello: AgentHello,
 }
@@ -95,6 +98,7 @@ impl AgentConnection {
             memory_bytes_max,
             timeout,
             measuring: false,
+            looks_after_end: 0,
             hello,
         };
         match link.ask("hello", &Request::Hello { protocol: PROTOCOL_VERSION }, HELLO_TIMEOUT)? {
@@ -157,11 +161,8 @@ impl AgentConnection {
     /// # Errors
     /// Where the request cannot be written.
     pub fn begin_turn(&mut self, request: &TurnRequest) -> Result<(), Failure> {
-        if request.measured && !self.measuring {
-            self.measuring = true;
-            self.handle.mark(Moment::FirstTurn);
-        }
-        self.tell(&phase_of(request), &Request::Turn(request.clone()))
+        self.mark_first(request);
+        self.post(&phase(request), &Request::Turn(request.clone()))
     }
 
     /// Waits for the end of the turn that was begun.
@@ -169,16 +170,28 @@ impl AgentConnection {
     /// # Errors
     /// What the target or the agent said.
     pub fn end_turn(&mut self, request: &TurnRequest) -> Result<TurnRecord, Failure> {
-        let phase = phase_of(request);
-        let length = match request.length {
+        let phase = phase(request);
+        match self.wait(&phase, self.turn_timeout(request.length))? {
+            Reply::Turn(record) => Ok(record),
+            other => Err(self.unexpected(&phase, &other)),
+        }
+    }
+
+    fn mark_first(&mut self, request: &TurnRequest) {
+        if request.measured && !self.measuring {
+            self.measuring = true;
+            self.handle.mark(Moment::FirstTurn);
+        }
+    }
+
+    /// How long a turn may take.
+    fn turn_timeout(&self, length: TurnLength) -> Duration {
+        let length = match length {
             // An open loop may go on for as long again to send what was due.
             TurnLength::Nanoseconds(ns) => Duration::from_nanos(ns.saturating_mul(2)),
             TurnLength::Operations(_) => Duration::ZERO,
         };
-        match self.hear(&phase, length.saturating_add(self.timeout))? {
-            Reply::Turn(record) => Ok(record),
-            other => Err(self.unexpected(&phase, &other)),
-        }
+        length.saturating_add(self.timeout)
     }
 
     /// Keeps the agent and what it started on these CPUs.
@@ -263,66 +276,79 @@ impl AgentConnection {
 
     /// Sends a request and waits for the reply.
     fn ask(&mut self, phase: &str, request: &Request, timeout: Duration) -> Result<Reply, Failure> {
-        self.tell(phase, request)?;
-        self.hear(phase, timeout)
+        self.post(phase, request)?;
+        self.wait(phase, timeout)
+    }
+
+    /// Waits for the reply to the request before.
+    fn wait(&mut self, phase: &str, timeout: Duration) -> Result<Reply, Failure> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if let Some(reply) = self.look(phase, WATCH_EVERY)? {
+                return Ok(reply);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(self.too_slow(phase, timeout));
+            }
+        }
     }
 
     /// Sends a request.
-    fn tell(&mut self, phase: &str, request: &Request) -> Result<(), Failure> {
+    fn post(&mut self, phase: &str, request: &Request) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(request)
             .map_err(|error| self.fail(FailureKind::Protocol, phase, format!("could not write a request: {error}")))?;
         line.push(b'\n');
-        // An agent that died takes nothing any more; why it died is found out below.
+        // An agent that died takes nothing any more; why it died is found out when its reply is looked for.
         let _ = self.requests.as_ref().map(|requests| requests.send(line));
+        self.looks_after_end = 0;
         Ok(())
     }
 
-    /// Waits for the reply to the request before, watching time, memory and interruption.
-    fn hear(&mut self, phase: &str, timeout: Duration) -> Result<Reply, Failure> {
-        let deadline = Instant::now().checked_add(timeout);
-        let mut looks_after_end = 0;
-        loop {
-            match self.replies.recv_timeout(WATCH_EVERY) {
-                Ok(Ok(Reply::Failed(mut failure))) => {
-                    self.handle.kill();
-                    self.handle.wait();
-                    failure.stderr_tail = self.handle.stderr_tail();
-                    if failure.kind == FailureKind::Unavailable
-                        && let Some(remedy) = self.handle.remedy()
-                    {
-                        failure.message = format!("{}; {remedy}", failure.message);
-                        failure.problem = failure.problem.map(|problem| Box::new(problem.fix(remedy)));
-                    }
-                    return Err(failure);
+    /// Looks for the reply for so long, and at memory and interruption.
+    fn look(&mut self, phase: &str, wait: Duration) -> Result<Option<Reply>, Failure> {
+        match self.replies.recv_timeout(wait) {
+            Ok(Ok(Reply::Failed(mut failure))) => {
+                self.handle.kill();
+                self.handle.wait();
+                failure.stderr_tail = self.handle.stderr_tail();
+                if failure.kind == FailureKind::Unavailable
+                    && let Some(remedy) = self.handle.remedy()
+                {
+                    failure.message = format!("{}; {remedy}", failure.message);
+                    failure.problem = failure.problem.map(|problem| Box::new(problem.fix(remedy)));
                 }
-                Ok(Ok(reply)) => {
-                    // However short the turn was: memory is looked at after each.
-                    self.check_memory(phase)?;
-                    return Ok(reply);
-                }
-                Ok(Err(message)) => return Err(self.fail(FailureKind::Protocol, phase, message)),
-                Err(RecvTimeoutError::Disconnected) => return Err(self.crashed(phase)),
-                Err(RecvTimeoutError::Timeout) => {}
+                return Err(failure);
             }
-            if self.handle.has_ended() {
-                looks_after_end += 1;
-                if looks_after_end > LAST_WORDS_LOOKS {
-                    return Err(self.crashed(phase));
-                }
-                continue;
+            Ok(Ok(reply)) => {
+                // However short the turn was: memory is looked at after each.
+                self.check_memory(phase)?;
+                return Ok(Some(reply));
             }
-            if self.interrupt.is_set() {
-                return Err(self.fail(FailureKind::Interrupted, phase, "the run was interrupted".to_owned()));
-            }
-            self.check_memory(phase)?;
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                let message = format!(
-                    "no answer within {:.1} s, the agent and its process group were killed; `timeout` in [trial] is the limit",
-                    timeout.as_secs_f64()
-                );
-                return Err(self.fail(FailureKind::TimedOut, phase, message));
-            }
+            Ok(Err(message)) => return Err(self.fail(FailureKind::Protocol, phase, message)),
+            Err(RecvTimeoutError::Disconnected) => return Err(self.crashed(phase)),
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        if self.handle.has_ended() {
+            self.looks_after_end += 1;
+            if self.looks_after_end > LAST_WORDS_LOOKS {
+                return Err(self.crashed(phase));
+            }
+            return Ok(None);
+        }
+        if self.interrupt.is_set() {
+            return Err(self.fail(FailureKind::Interrupted, phase, "the run was interrupted".to_owned()));
+        }
+        self.check_memory(phase)?;
+        Ok(None)
+    }
+
+    /// Ends an agent that has not answered in time.
+    fn too_slow(&mut self, phase: &str, timeout: Duration) -> Failure {
+        let message = format!(
+            "no answer within {:.1} s, the agent and its process group were killed; `timeout` in [trial] is the limit",
+            timeout.as_secs_f64()
+        );
+        self.fail(FailureKind::TimedOut, phase, message)
     }
 
     fn check_memory(&mut self, phase: &str) -> Result<(), Failure> {
@@ -365,7 +391,22 @@ impl AgentConnection {
     }
 }
 
-fn phase_of(request: &TurnRequest) -> String {
+/// What an agent sent, where its numbers can be; else the failure that they are.
+pub(crate) fn arrived<T>(checked: Result<(), String>, phase: &str, sent: T) -> Result<T, Failure> {
+    match checked {
+        Ok(()) => Ok(sent),
+        Err(message) => Err(Failure {
+            kind: FailureKind::Protocol,
+            phase: phase.to_owned(),
+            message: format!("the agent reported numbers that cannot be: {message}"),
+            stderr_tail: String::new(),
+            problem: None,
+        }),
+    }
+}
+
+/// What a turn is called in a failure.
+pub(crate) fn phase(request: &TurnRequest) -> String {
     if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() }
 }
 

@@ -10,13 +10,14 @@ use std::{
 use uplift_model::{
     Scenario, Trial,
     protocol::{Prepare, TurnLength, TurnRequest},
-    scenario::{Interleave, OPERATIONS_PER_TURN_MIN, TrialSpec},
+    scenario::{Interleave, Load, OPERATIONS_PER_TURN_MIN, TrialSpec},
     trial::{Failure, FailureKind, Measured, Sentinels, TRIAL_SCHEMA, TrialOutcome, TurnRecord},
 };
 
 use crate::{
-    agent_connection::AgentConnection,
+    agent_connection::{AgentConnection, arrived, phase},
     cpu_latency::CpuLatency,
+    crew::{Crew, Started},
     interrupt::Interrupt,
     launch::{Launch, LaunchOrder},
     plan::{BlockPlan, shape_turns},
@@ -67,6 +68,14 @@ pub struct BlockContext<'a> {
     pub progress: &'a mut dyn FnMut(u32, u32),
 }
 
+impl BlockContext<'_> {
+    /// The load of a variant.
+    fn load_of(&self, variant: &str) -> &Load {
+        let work = self.scenario.variant(variant).and_then(|variant| variant.work.as_ref());
+        work.map_or(&self.scenario.load, |work| &work.load)
+    }
+}
+
 /// Runs a block. Every arm yields one trial, in the order in which they were started, whatever happened.
 pub fn run_block(context: &mut BlockContext<'_>, plan: &BlockPlan) -> Vec<Trial> {
     match context.scenario.trial.interleave {
@@ -98,7 +107,7 @@ pub(crate) struct Running {
 }
 
 enum State {
-    Alive(Box<AgentConnection>),
+    Alive(Box<Crew>),
     Failed(Failure),
 }
 
@@ -130,8 +139,8 @@ impl Running {
         Self { index, position, started_unix_ns, data_dir, place, state, cpu_latency, turns: Vec::new() }
     }
 
-    /// Does something with the agent, if it is alive; a failure ends it.
-    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut AgentConnection) -> Result<T, Failure>) -> Option<T> {
+    /// Does something with the agents, if they are alive; a failure ends it.
+    pub(crate) fn with<T>(&mut self, action: impl FnOnce(&mut Crew) -> Result<T, Failure>) -> Option<T> {
         let State::Alive(link) = &mut self.state else { return None };
         match action(link) {
             Ok(value) => Some(value),
@@ -143,14 +152,12 @@ impl Running {
     }
 
     pub(crate) fn turn(&mut self, request: TurnRequest) -> Option<TurnRecord> {
-        self.with(|link| link.begin_turn(&request))?;
-        self.end_turn(&request)
+        self.with(|crew| crew.turn(&request).and_then(|record| arrived(record.check(), &phase(&request), record)))
     }
 
     /// Waits for the end of a turn that was begun.
     pub(crate) fn end_turn(&mut self, request: &TurnRequest) -> Option<TurnRecord> {
-        let phase = if request.measured { format!("turn {}", request.index) } else { "warm-up".to_owned() };
-        self.with(|link| link.end_turn(request).and_then(|record| arrived(record.check(), &phase, record)))
+        self.with(|crew| crew.end_turn(request).and_then(|record| arrived(record.check(), &phase(request), record)))
     }
 
     /// Which of the arms it is of.
@@ -222,9 +229,13 @@ impl Running {
                 }
             }
         };
-        if let Err(error) = remove(&self.data_dir) {
-            let path = self.data_dir.display();
-            context.left.borrow_mut().push(format!("the data of a trial, `{path}`, cannot be removed: {error}"));
+        let senders = context.load_of(&context.arms[self.index].name).agents();
+        let of_senders = (0..senders).map(|number| sender_dir(&self.data_dir, number));
+        for folder in of_senders.chain([self.data_dir.clone()]) {
+            if let Err(error) = remove(&folder) {
+                let path = folder.display();
+                context.left.borrow_mut().push(format!("the data of a trial, `{path}`, cannot be removed: {error}"));
+            }
         }
         let limit = self.cpu_latency.and_then(|held| held.in_force().ok());
         let cpu_latency_ns = limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
@@ -242,20 +253,6 @@ impl Running {
             measured,
         }
         .masked()
-    }
-}
-
-/// What an agent sent, where its numbers can be; else the failure that they are.
-pub(crate) fn arrived<T>(checked: Result<(), String>, phase: &str, sent: T) -> Result<T, Failure> {
-    match checked {
-        Ok(()) => Ok(sent),
-        Err(message) => Err(Failure {
-            kind: FailureKind::Protocol,
-            phase: phase.to_owned(),
-            message: format!("the agent reported numbers that cannot be: {message}"),
-            stderr_tail: String::new(),
-            problem: None,
-        }),
     }
 }
 
@@ -286,7 +283,74 @@ fn prepare(
     data_dir: &Path,
     place: &mut Option<String>,
     cpus: Option<&[u32]>,
-) -> Result<AgentConnection, Failure> {
+) -> Result<Crew, Failure> {
+    let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
+    let load = context.load_of(&arm.name).clone();
+    let no_screen = |message: String| Failure {
+        kind: FailureKind::Unavailable,
+        phase: "set-up".to_owned(),
+        message,
+        stderr_tail: String::new(),
+        problem: None,
+    };
+    if cpus.is_some() && load.agents() > 0 {
+        return Err(no_screen(format!(
+            "a screen runs both variants at once, each on CPUs of its own, and the load agents of `{}` begin each turn together, on CPUs apart from the system's; leave `agents` in [load] out, or compare in turns, without --screen",
+            arm.name
+        )));
+    }
+    let mut keeper = start(context, plan, arm, label, data_dir)?;
+    place.clone_from(&keeper.place);
+    // Before it is set up: a target asks then how many CPUs there are.
+    if let Some(cpus) = cpus {
+        keeper.link.keep_on(cpus)?;
+    }
+    let trial = &context.scenario.trial;
+    let windowed = trial.interleave == Interleave::Trials;
+    let order = Prepare {
+        target: context.scenario.target.clone(),
+        workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
+        settings: arm.settings.clone(),
+        load,
+        data_dir: String::new(),
+        seed: plan.seed,
+        longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
+        slice_ns: if windowed { SLICE_NS } else { 0 },
+        disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
+        ledger: None,
+        role: None,
+    };
+    let crew = Crew::assemble(keeper, order, |number| {
+        start(context, plan, arm, &sender_name(label, number), &sender_dir(data_dir, number))
+    })?;
+    match (cpus, crew.works_elsewhere()) {
+        (Some(_), Some(elsewhere)) => Err(no_screen(format!(
+            "a screen keeps each variant on CPUs of its own, and part of the work of `{}` is done elsewhere: {elsewhere}; compare it in turns, without --screen",
+            arm.name
+        ))),
+        _ => Ok(crew),
+    }
+}
+
+/// What an agent is called that sends a part of the load of the trial `label`.
+fn sender_name(label: &str, number: u32) -> String {
+    format!("{label}-load-{}", number + 1)
+}
+
+/// Its data directory, beside that of the trial.
+fn sender_dir(data_dir: &Path, number: u32) -> PathBuf {
+    let name = data_dir.file_name().unwrap_or_default().to_string_lossy();
+    data_dir.with_file_name(sender_name(&name, number))
+}
+
+/// Starts an agent on a fresh directory, and says hello.
+fn start(
+    context: &BlockContext<'_>,
+    plan: &BlockPlan,
+    arm: &Arm<'_>,
+    label: &str,
+    data_dir: &Path,
+) -> Result<Started, Failure> {
     let launch_failure = |message: String| Failure {
         kind: FailureKind::Launch,
         phase: "launch".to_owned(),
@@ -315,45 +379,15 @@ fn prepare(
         memory_bytes_max: arm.memory_bytes_max,
         counts_allocations: arm.counts_allocations,
     })?;
-    *place = handle.place();
-    let trial = &context.scenario.trial;
-    let mut link = AgentConnection::open(handle, context.interrupt.clone(), arm.memory_bytes_max, trial.timeout.0)?;
+    let place = handle.place();
+    let timeout = context.scenario.trial.timeout.0;
+    let link = AgentConnection::open(handle, context.interrupt.clone(), arm.memory_bytes_max, timeout)?;
     if link.hello.debug_assertions && !context.allow_debug {
         return Err(launch_failure(
             "the agent was built with debug assertions and its numbers mean nothing; build it with the dev or release profile of this project, or pass --allow-debug".to_owned(),
         ));
     }
-    // Before it is set up: a target asks then how many CPUs there are.
-    if let Some(cpus) = cpus {
-        link.keep_on(cpus)?;
-    }
-    let windowed = trial.interleave == Interleave::Trials;
-    let work = context.scenario.variant(&arm.name).and_then(|variant| variant.work.as_ref());
-    let ready = link.prepare(Prepare {
-        target: context.scenario.target.clone(),
-        workload: work.map_or(&context.scenario.workload, |work| &work.workload).clone(),
-        settings: arm.settings.clone(),
-        load: work.map_or(&context.scenario.load, |work| &work.load).clone(),
-        data_dir: String::new(),
-        seed: plan.seed,
-        longest_turn_ns: if windowed { trial.window.as_nanos() } else { LONGEST_TURN_NS },
-        slice_ns: if windowed { SLICE_NS } else { 0 },
-        disk: work.map_or(&context.scenario.disk, |work| &work.disk).clone(),
-        ledger: None,
-    })?;
-    if let (Some(_), Some(elsewhere)) = (cpus, &ready.works_elsewhere) {
-        return Err(Failure {
-            kind: FailureKind::Unavailable,
-            phase: "set-up".to_owned(),
-            message: format!(
-                "a screen keeps each variant on CPUs of its own, and part of the work of `{}` is done elsewhere: {elsewhere}; compare it in turns, without --screen",
-                arm.name
-            ),
-            stderr_tail: String::new(),
-            problem: None,
-        });
-    }
-    arrived(ready.check(), "set-up", link)
+    Ok(Started { link, place, here: arm.launcher.name() == "process" })
 }
 
 /// Removes a folder that need not be there.

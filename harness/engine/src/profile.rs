@@ -14,7 +14,8 @@ use uplift_model::{
 };
 
 use crate::{
-    block::{BlockContext, Running, arrived, warm_up},
+    agent_connection::arrived,
+    block::{BlockContext, Running, warm_up},
     plan::{BlockPlan, plan_block},
     runner::{Engine, EngineError, Progress, ScenarioOrder},
     sampling::Sampling,

@@ -68,6 +68,7 @@ fn prepare(connection: &mut AgentConnection, settings_bytes: usize) -> Failure {
         longest_turn_ns: 1,
         slice_ns: 0,
         ledger: None,
+        role: None,
     });
     answer.expect_err("these agents are never ready")
 }

@@ -17,6 +17,7 @@ pub mod file_name;
 mod fnv;
 pub mod histogram;
 pub mod history;
+pub mod load_agent;
 pub mod metric;
 pub mod metric_names;
 pub mod objective;

@@ -9,7 +9,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Durability, Table,
+    Durability, Histogram, Table,
     crash::Audit,
     description::DescribedTarget,
     disk::DiskModel,
@@ -60,6 +60,24 @@ pub enum Request {
     Prepare(Box<Prepare>),
     /// Take a turn.
     Turn(TurnRequest),
+    /// Take a turn that begins at an agreed moment; to an agent that sends a part of the load, and answered by
+    /// [`Reply::Sent`].
+    TurnAt {
+        /// The turn.
+        turn: TurnRequest,
+        /// When it begins, by the agent's own monotonic clock.
+        at_ns: u64,
+    },
+    /// Keep the system through a turn whose load others send, until [`Request::WatchEnd`]; to the agent that keeps it, and
+    /// answered by [`Reply::Watching`] when everything has been read that is read before a turn.
+    Watch(TurnRequest),
+    /// The others have sent everything; answered by [`Reply::Turn`].
+    WatchEnd {
+        /// When the turn began, by the agent's own monotonic clock.
+        at_ns: u64,
+    },
+    /// What does your monotonic clock say? Answered by [`Reply::Clock`].
+    Clock,
     /// Start sampling stacks; answered by [`Reply::Profiling`].
     ProfileStart {
         /// Samples a second and thread.
@@ -111,6 +129,33 @@ pub struct Prepare {
     /// The folder of a ledger in which every client notes what it was told; absent: none is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<String>,
+    /// The agent's part where several drive one system; absent: it does everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// The part of an agent where several drive one system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Role {
+    /// It sets the system up, watches and checks it, and sends nothing.
+    Keeper {
+        /// The CPUs that it and what it starts are held to; empty: not held.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cpus: Vec<u32>,
+    },
+    /// It sends a part of the load to a system that another keeps.
+    Sender {
+        /// Its number among the senders, from 0.
+        number: u32,
+        /// How many senders there are.
+        of: u32,
+        /// What [`Ready::system`] of the keeper says.
+        system: Table,
+        /// The CPUs that it is held to; empty: not held.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        cpus: Vec<u32>,
+    },
 }
 
 /// What died and is to be opened again.
@@ -180,6 +225,15 @@ pub enum Reply {
     Ready(Ready),
     /// The turn is over and the variant is quiet.
     Turn(TurnRecord),
+    /// A turn with a part of the load is over.
+    Sent(Box<Sent>),
+    /// The system is being watched: others may begin.
+    Watching,
+    /// The monotonic clock of the agent.
+    Clock {
+        /// What it says.
+        now_ns: u64,
+    },
     /// Sampling runs.
     Profiling {
         /// What samples: "perf cpu-clock", "pprof".
@@ -195,6 +249,16 @@ pub enum Reply {
     Finished(Box<Measured>),
     /// The request failed; the trial is over.
     Failed(Failure),
+}
+
+/// A turn of an agent that sends a part of the load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// The turn as this agent saw it.
+    pub record: TurnRecord,
+    /// Response times of everything that did not fail: those of several agents add up exactly.
+    pub response: Histogram,
 }
 
 /// Who the agent is.
@@ -273,6 +337,9 @@ pub struct Ready {
     /// they like, wherever the agent is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub works_elsewhere: Option<String>,
+    /// Of a keeper: what a sender needs to find the system, where the target can be driven by several agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Table>,
 }
 
 /// The stacks of one profiled stretch.

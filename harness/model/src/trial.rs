@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, Histogram, Problem, disk::DiskInForce, duration::HumanDuration, sampled::Sampled};
+use crate::{
+    Durability, Histogram, Problem, disk::DiskInForce, duration::HumanDuration, load_agent::LoadAgent, sampled::Sampled,
+};
 
 /// The version of the line's shape. A reader refuses a newer one.
 pub const TRIAL_SCHEMA: u32 = 1;
@@ -172,6 +174,13 @@ pub struct Measured {
     /// where nothing of the kind is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
+    /// The agents that sent the load, where they were others than the one that kept the system. Of a sender's own report:
+    /// itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load_agents: Vec<LoadAgent>,
+    /// The CPUs that the system was held to, apart from those of the load; empty: it was not held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub system_cpus: Vec<u32>,
 }
 
 /// The limit that the workload itself sets, whatever the system does.

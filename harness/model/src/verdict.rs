@@ -59,6 +59,9 @@ pub struct ScenarioVerdict {
     /// The modelled disk and how well it was kept to, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<String>,
+    /// Why its figures may be those of the load generator, where something says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_generator: Option<String>,
     /// The workload's own limit.
     pub ceiling: Option<Ceiling>,
     /// Every metric.

@@ -64,6 +64,25 @@ pub trait TargetFactory: Sync {
     /// remedy); any other kind fails the trial.
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError>;
 
+    /// Whether several agents can drive one system of this kind: then [`Target::system`] says where it is, and
+    /// [`TargetFactory::join`] finds it.
+    fn can_be_shared(&self) -> bool {
+        false
+    }
+
+    /// Joins a system that another agent keeps, to send a part of the load. What comes of it makes clients; what the keeper
+    /// does (checking, watching processes) it leaves alone.
+    ///
+    /// # Errors
+    /// As [`TargetFactory::open`].
+    fn join(&self, context: OpenContext, part: Part) -> Result<Box<dyn Target>, TargetError> {
+        let _ = (context, part);
+        Err(TargetError::engine(
+            "joining a system",
+            "this target cannot be driven by several agents; leave `load.agents` out",
+        ))
+    }
+
     /// Whether [`TargetFactory::reopen`] can open what is left of a target of this kind that died, for `uplift crash`: or
     /// why it cannot.
     ///
@@ -90,6 +109,17 @@ pub(crate) fn not_reopenable(can: Result<(), String>) -> TargetError {
     let state = can.err().unwrap_or_default();
     let remedy = "implement `reopen` of its factory, as docs/CRASH.md shows".to_owned();
     TargetError::new("opening what is left", TargetErrorKind::Unavailable { state, remedy })
+}
+
+/// The part of an agent that joins a system.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What [`Target::system`] said in the agent that keeps it.
+    pub system: Table,
+    /// The number of this agent among those that send, from 0: sequences that all clients share are divided by it.
+    pub number: u32,
+    /// How many send.
+    pub of: u32,
 }
 
 /// What is left of a target that died, opened.
@@ -150,6 +180,11 @@ pub trait Target: Send + Sync {
 
     /// What an acknowledged write survives under these settings.
     fn durability(&self) -> Durability;
+
+    /// What other agents need to find the system, where the target can be driven by several.
+    fn system(&self) -> Option<Table> {
+        None
+    }
 
     /// The limit that the workload itself sets, where it sets one.
     fn ceiling(&self) -> Option<Ceiling> {

@@ -13,7 +13,7 @@ pub mod slowdown;
 pub mod typed_factory;
 
 pub use contract::{
-    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, REASONS_MAX, Recovered, Samples, Target,
+    Batch, Client, Description, OpenContext, Outcome, OutcomeKind, Part, REASONS_MAX, Recovered, Samples, Target,
     TargetError, TargetErrorKind, TargetFactory, ledger_of,
 };
 pub use metric::metric;

@@ -25,7 +25,7 @@ fn context(settings: Value, directory: &Path) -> OpenContext {
     OpenContext {
         workload: table(json!({ "databases": 3, "ids": 60, "document_bytes": 128 })),
         settings: table(settings),
-        load: Load::Closed { clients: CLIENTS, think: None, batch: 1 },
+        load: Load::Closed { clients: CLIENTS, think: None, batch: 1, agents: 0 },
         data_dir: directory.to_owned(),
         seed: 5,
         events: EventLog::default(),

@@ -1,18 +1,20 @@
 //! Clients: they draw an operation, send its requests, and judge the answers.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use uplift_sdk::{Batch, Client, Outcome, OutcomeKind};
+use uplift_sdk::{Batch, Client, OpenContext, Outcome, OutcomeKind, Samples, TargetError, clock, ledger_of};
 
 use crate::{
     audit::notes::Notes,
     draws::{Drawn, Draws},
-    driver::{Connection, Driver, Fault},
+    driver::{self, Connection, Driver, Fault, Options},
     expect::{CONNECTION, Judge},
     failures::{Failures, Trouble},
-    parameters::Sampler,
-    pgbench::runner::Runner,
-    plan::PlannedOperation,
+    metrics::{CLIENT_CPU_NS, CLIENT_CPU_S},
+    parameters::{Sampler, Share, samplers_of},
+    pgbench::{Pgbench, Variables, runner::Runner, script::Script},
+    plan::{Plan, PlannedOperation},
+    settings::{Protocol, Workload},
 };
 
 /// How long a client waits where nothing can succeed any more, instead of failing as fast as it can.
@@ -28,6 +30,76 @@ pub struct Shared {
     pub judges: Vec<Judge>,
     /// What went wrong.
     pub failures: Arc<Failures>,
+}
+
+/// Everything from which the clients of an agent are made.
+pub struct Clients {
+    /// What they share.
+    pub shared: Shared,
+    samplers: Vec<Sampler>,
+    scripts: Arc<Vec<Script>>,
+    variables: Variables,
+    options: Options,
+    protocol: Protocol,
+    /// Where they note what they are told.
+    ledger: Option<PathBuf>,
+}
+
+impl Clients {
+    /// For a service that is reached by `options`.
+    ///
+    /// # Errors
+    /// Requests or parameters that make no sense.
+    pub fn new(
+        workload: &Workload,
+        plan: &Plan,
+        options: &Options,
+        context: &OpenContext,
+        share: Share,
+    ) -> Result<Self, TargetError> {
+        let opening = |why: String| TargetError::engine("compiling requests", why);
+        let judges =
+            plan.requests.iter().map(|request| request.expect.judge()).collect::<Result<_, _>>().map_err(opening)?;
+        let shared = Shared {
+            driver: driver::open(plan.protocol, &plan.requests, &plan.names(), options).map_err(opening)?,
+            operations: plan.operations.clone(),
+            judges,
+            failures: Arc::new(Failures::default()),
+        };
+        let given = |pgbench: &Pgbench| pgbench.given_variables(context.seed);
+        Ok(Self {
+            shared,
+            samplers: samplers_of(&plan.parameters, share).map_err(|(name, why)| TargetError::engine(name, why))?,
+            scripts: Arc::new(plan.scripts.clone()),
+            variables: workload.pgbench.as_ref().map_or_else(Variables::new, given),
+            options: options.clone(),
+            protocol: plan.protocol,
+            ledger: context.ledger.clone(),
+        })
+    }
+
+    /// Client `index` of the whole load, connected.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn client(&self, index: usize, seed: u64) -> Result<Box<dyn Client + '_>, TargetError> {
+        let context = || format!("connecting client {index}");
+        let notes = ledger_of(self.ledger.as_deref(), index)?.map(|ledger| Notes::new(ledger, self.protocol));
+        if self.scripts.is_empty() {
+            let client = RequestClient::new(&self.shared, self.samplers.clone(), index, seed, notes);
+            return Ok(Box::new(client.map_err(|fault| TargetError::engine(context(), fault))?));
+        }
+        let mut runner = Runner::new(Arc::clone(&self.scripts), self.options.clone(), &self.variables, index, seed);
+        runner.connect().map_err(|fault| TargetError::engine(context(), fault))?;
+        Ok(Box::new(ScriptClient { runner, failures: &self.shared.failures, notes }))
+    }
+}
+
+/// The CPU time of this process, which sends.
+pub fn sample_cpu(samples: &mut Samples) {
+    let client_ns = clock::process_cpu_ns() as f64;
+    samples.counter(CLIENT_CPU_NS, client_ns);
+    samples.counter(CLIENT_CPU_S, client_ns / 1e9);
 }
 
 /// A client that sends operations of a scenario.
@@ -134,7 +206,7 @@ impl<'a> RequestClient<'a> {
 
 fn note(failures: &Failures, category: u8, operation: &str, answer: &[u8]) {
     if !failures.knows(category) {
-        let answer = crate::driver::stream::shown(answer);
+        let answer = driver::stream::shown(answer);
         let message = if answer.is_empty() { format!("`{operation}`") } else { format!("`{operation}`: {answer}") };
         failures.note(&Trouble { category, message, fatal: false });
     }

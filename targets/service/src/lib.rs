@@ -14,6 +14,7 @@ mod draws;
 pub mod driver;
 mod expect;
 mod failures;
+mod joined;
 mod known;
 pub mod life;
 mod loader;
@@ -33,7 +34,7 @@ mod template;
 mod ycsb;
 
 use uplift_sdk::{
-    DerivedMetric, Description, OpenContext, Recovered, SettingsError, Target, TargetError, TargetFactory,
+    DerivedMetric, Description, OpenContext, Part, Recovered, SettingsError, Target, TargetError, TargetFactory,
     Validated as _, model::Table, typed,
 };
 
@@ -113,6 +114,14 @@ impl TargetFactory for Factory {
 
     fn validate(&self, workload: &Table, settings: &Table) -> Result<(), SettingsError> {
         read(workload, settings).map(drop)
+    }
+
+    fn can_be_shared(&self) -> bool {
+        true
+    }
+
+    fn join(&self, context: OpenContext, part: Part) -> Result<Box<dyn Target>, TargetError> {
+        joined::join(&context, part)
     }
 
     fn open(&self, context: OpenContext) -> Result<Box<dyn Target>, TargetError> {

@@ -142,30 +142,53 @@ impl Parameter {
     }
 }
 
-/// A sequence that all clients share: what was handed out, and up to where all of it succeeded.
+/// A sequence that all clients share: what was handed out, and up to where all of it succeeded. Where several agents send,
+/// each hands out its share: every so many-th number.
 #[derive(Debug)]
 pub struct Sequence {
+    from: u64,
+    share: Share,
     next: AtomicU64,
-    /// Everything below was acknowledged.
+    /// Every place below was acknowledged.
     acknowledged: AtomicU64,
     /// Acknowledged beyond that.
     beyond: Mutex<BTreeSet<u64>>,
 }
 
 impl Sequence {
-    fn new(from: u64) -> Self {
-        Self { next: AtomicU64::new(from), acknowledged: AtomicU64::new(from), beyond: Mutex::default() }
+    fn new(from: u64, share: Share) -> Self {
+        let (next, acknowledged) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { from, share, next, acknowledged, beyond: Mutex::default() }
+    }
+
+    /// The next number.
+    fn take(&self) -> u64 {
+        self.number(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number that this agent hands out at `place`.
+    fn number(&self, place: u64) -> u64 {
+        self.from + place * self.share.of + self.share.number
+    }
+
+    /// The newest number that is known to be there. What other agents have added is not known: with several of them it is
+    /// the newest of this one.
+    fn newest(&self) -> u64 {
+        match self.acknowledged.load(Ordering::Relaxed) {
+            0 => self.from.saturating_sub(1),
+            places => self.number(places - 1),
+        }
     }
 
     /// The next number is this one.
     pub fn resume_at(&self, number: u64) {
-        self.next.store(number, Ordering::Relaxed);
+        self.next.store(number.saturating_sub(self.from) / self.share.of, Ordering::Relaxed);
     }
 
     /// The operation with this number is over.
     pub fn settle(&self, number: u64) {
         let mut beyond = self.beyond.lock();
-        beyond.insert(number);
+        beyond.insert((number - self.from) / self.share.of);
         let mut up_to = self.acknowledged.load(Ordering::Relaxed);
         while beyond.remove(&up_to) {
             up_to += 1;
@@ -196,10 +219,33 @@ pub enum Sampler {
 /// # Errors
 /// The name of a parameter and what is wrong with it.
 pub fn samplers(parameters: &[(String, Parameter)]) -> Result<Vec<Sampler>, (String, String)> {
+    samplers_of(parameters, Share::default())
+}
+
+/// The part of one agent of several that send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Its number, from 0.
+    pub number: u64,
+    /// How many send.
+    pub of: u64,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { number: 0, of: 1 }
+    }
+}
+
+/// As [`samplers`], for one agent of several.
+///
+/// # Errors
+/// As [`samplers`].
+pub fn samplers_of(parameters: &[(String, Parameter)], share: Share) -> Result<Vec<Sampler>, (String, String)> {
     let sequences: Vec<Option<(Arc<Sequence>, Sequential)>> = parameters
         .iter()
         .map(|(_, parameter)| match parameter {
-            Parameter::Sequential(of) => Some((Arc::new(Sequence::new(of.from)), of.clone())),
+            Parameter::Sequential(of) => Some((Arc::new(Sequence::new(of.from, share)), of.clone())),
             _ => None,
         })
         .collect();
@@ -244,13 +290,18 @@ impl Sampler {
                 number(if written.hashed { fnv_hash(drawn) } else { drawn }, written.pad, into);
             }
             Self::Latest(sequence, written, law) => {
-                let newest = sequence.acknowledged.load(Ordering::Relaxed).saturating_sub(1);
+                let newest = sequence.newest();
                 law.grow_to(newest + 1);
-                let drawn = newest - law.draw(random).min(newest);
+                let mut drawn = newest - law.draw(random).min(newest);
+                if drawn >= sequence.from {
+                    // Among those that this agent has added, whose every number it knows to be there.
+                    let Share { number, of } = sequence.share;
+                    drawn = drawn.saturating_sub((drawn - sequence.from + of - number) % of);
+                }
                 number(if written.hashed { fnv_hash(drawn) } else { drawn }, written.pad, into);
             }
             Self::Sequential(sequence, written) => {
-                let drawn = sequence.next.fetch_add(1, Ordering::Relaxed);
+                let drawn = sequence.take();
                 number(if written.hashed { fnv_hash(drawn) } else { drawn }, written.pad, into);
                 return Some(drawn);
             }
@@ -395,6 +446,31 @@ mod tests {
         assert!(newest > 10, "{newest}");
         let unknown = [("key".to_owned(), Parameter::Latest(Latest { of: "x".to_owned(), theta: 0.99 }))];
         assert!(super::samplers(&unknown).is_err());
+    }
+
+    #[test]
+    fn agents_divide_a_sequence_and_know_their_own() {
+        let parameters = [
+            ("new".to_owned(), Parameter::Sequential(Sequential { from: 10, ..Sequential::default() })),
+            ("key".to_owned(), Parameter::Latest(Latest { of: "new".to_owned(), theta: 0.99 })),
+        ];
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut all = BTreeSet::new();
+        for number in 0..3 {
+            let mut samplers = samplers_of(&parameters, Share { number, of: 3 }).unwrap();
+            let sequence = Arc::clone(samplers[0].sequence().unwrap());
+            for _ in 0..40 {
+                assert!(text(&mut samplers[1], &mut random).parse::<u64>().unwrap() < 10, "nothing is settled yet");
+            }
+            let own: BTreeSet<u64> = (0..20).map(|_| text(&mut samplers[0], &mut random).parse().unwrap()).collect();
+            own.iter().for_each(|&drawn| sequence.settle(drawn));
+            for _ in 0..200 {
+                let drawn = text(&mut samplers[1], &mut random).parse::<u64>().unwrap();
+                assert!(drawn < 10 || own.contains(&drawn), "{drawn} is another agent's");
+            }
+            all.extend(own);
+        }
+        assert_eq!(all, (10..70).collect::<BTreeSet<u64>>(), "every number once");
     }
 
     /// `Utils.fnvhash64` of YCSB.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Protocol {
     /// RESP, as Redis and its relatives speak it.
     Redis,
-    /// HTTP/1.1 with keep-alive.
+    /// HTTP/1.1 with keep-alive, or HTTP/2, as `http` says.
     Http,
     /// PostgreSQL's protocol 3.
     Postgres,
@@ -17,6 +17,18 @@ pub enum Protocol {
     Lines,
     /// A client program in any language, asked by JSON lines on a pipe.
     Helper,
+}
+
+/// Versions of HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HttpVersion {
+    /// One request after the other on each connection.
+    #[default]
+    #[serde(rename = "1.1")]
+    One,
+    /// Streams of one connection: by agreement within TLS (ALPN), without TLS by knowing beforehand (h2c).
+    #[serde(rename = "2")]
+    Two,
 }
 
 /// How statements are sent to PostgreSQL, in pgbench's words.

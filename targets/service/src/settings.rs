@@ -14,7 +14,7 @@ use crate::{
 
 pub use crate::{
     names::is_name,
-    protocol::{Protocol, QueryMode, Tls},
+    protocol::{HttpVersion, Protocol, QueryMode, Tls},
 };
 
 /// What all variants share.
@@ -43,7 +43,9 @@ pub struct Workload {
     pub pgbench: Option<Pgbench>,
     /// How statements are sent to PostgreSQL.
     pub query_mode: QueryMode,
-    /// The version of HTTP is 1.1; whether connections are encrypted, and whom they trust.
+    /// The version of HTTP.
+    pub http: HttpVersion,
+    /// Whether connections are encrypted, and whom they trust.
     pub tls: Tls,
     /// The longest that one answer may take.
     pub timeout: HumanDuration,
@@ -80,6 +82,7 @@ impl Default for Workload {
             ycsb: None,
             pgbench: None,
             query_mode: QueryMode::default(),
+            http: HttpVersion::default(),
             tls: Tls::default(),
             timeout: HumanDuration(Duration::from_secs(10)),
             helper: None,
@@ -406,6 +409,9 @@ impl Validated for Workload {
         let kinds = [!self.operations.is_empty(), self.ycsb.is_some(), self.pgbench.is_some()];
         if kinds.iter().filter(|&&there| there).count() != 1 {
             return wrong("operations", "write exactly one of `operations`, `ycsb` and `pgbench`".to_owned());
+        }
+        if self.http == HttpVersion::Two && protocol != Protocol::Http {
+            return wrong("http", "`http = \"2\"` is for `protocol = \"http\"`; leave it out".to_owned());
         }
         if self.pgbench.is_some() && protocol != Protocol::Postgres {
             return wrong("pgbench", "scripts of pgbench are for `protocol = \"postgres\"`".to_owned());

@@ -3,30 +3,25 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use parking_lot::{Mutex, MutexGuard};
 use uplift_sdk::{
-    Check, Client, Drain, Durability, OpenContext, Sampled, Samples, SettingsError, Target, TargetError, clock,
-    ledger_of,
+    Check, Client, Drain, Durability, OpenContext, Sampled, Samples, SettingsError, Target, TargetError, model::Table,
 };
 
 use crate::{
-    audit::notes::Notes,
-    client::{RequestClient, ScriptClient, Shared},
+    client::{self, Clients},
     counters::Counters,
     driver::{self, Address, Options, Request},
-    failures::Failures,
+    joined,
     life::{self, Data, Home, Janitor, Service, snapshot, with_log},
     loader,
-    metrics::{CLIENT_CPU_NS, CLIENT_CPU_S},
-    parameters::{Sampler, samplers},
-    pgbench::{Pgbench, Value, Variables, runner::Runner},
+    parameters::Share,
     plan::Plan,
     read_back::{self, InForce},
     sampling::Sampling,
-    settings::{Variant, Workload},
+    settings::{HttpVersion, Variant, Workload},
     template::Values,
 };
 
@@ -56,43 +51,30 @@ pub fn open(context: OpenContext) -> Result<Box<dyn Target>, TargetError> {
         timeout: workload.timeout.0,
         query_mode: workload.query_mode,
         tls: tls(&workload, &home),
+        http2: workload.http == HttpVersion::Two,
         helper: None,
     };
     let service = start_with_data(&context, &plan, &life, &home, &options, &janitor)?;
     let mut options = service.options(&options);
     options.helper = workload.helper.as_ref().map(|line| helper_line(line, &options.address, &home));
-    let failures = Arc::new(Failures::default());
-    let opening = |why: String| TargetError::engine("compiling requests", why);
-    let judges =
-        plan.requests.iter().map(|request| request.expect.judge()).collect::<Result<_, _>>().map_err(opening)?;
-    let shared = Shared {
-        driver: driver::open(plan.protocol, &plan.requests, &plan.names(), &options).map_err(opening)?,
-        operations: plan.operations.clone(),
-        judges,
-        failures,
-    };
+    let clients = Clients::new(&workload, &plan, &options, &context, Share::default())?;
     let in_force = read_back::read(&workload, &variant, plan.protocol, &options);
     let counters = Counters::open(workload.counters.clone().into_iter(), &options);
     let (every, origin_ns) = (workload.counters_every.0, context.events.origin_ns());
     let sampling = Sampling::start(&workload.counters, every, origin_ns, &options)
         .map_err(|error| TargetError::new("starting the thread that reads counters", error))?;
-    let samplers = samplers(&plan.parameters).map_err(|(name, why)| TargetError::engine(name, why))?;
     let label = context.data_dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Box::new(Running {
         counters: Mutex::new(counters),
         sampling,
-        variables: workload.pgbench.as_ref().map_or_else(Variables::new, |pgbench| variables(pgbench, context.seed)),
-        scripts: Arc::new(plan.scripts.clone()),
         service: Some(service),
-        shared,
-        samplers,
+        clients,
         in_force,
         options,
         plan,
         workload,
         variant,
         label,
-        ledger: context.ledger.clone(),
         home,
         _janitor: janitor,
     }))
@@ -173,25 +155,12 @@ pub fn helper_line(line: &str, address: &Address, home: &Home) -> String {
         .replace("{data}", &home.data.display().to_string())
 }
 
-/// The variables that all scripts of pgbench have.
-pub fn variables(pgbench: &Pgbench, seed: u64) -> Variables {
-    let mut variables = Variables::from([
-        ("scale".to_owned(), Value::Int(i64::from(pgbench.scale))),
-        ("default_seed".to_owned(), Value::Int(seed as i64)),
-    ]);
-    variables.extend(pgbench.variables.iter().map(|(name, text)| (name.clone(), Value::of_text(text))));
-    variables
-}
-
 struct Running {
     workload: Workload,
     variant: Variant,
     plan: Plan,
     options: Options,
-    shared: Shared,
-    samplers: Vec<Sampler>,
-    scripts: Arc<Vec<crate::pgbench::script::Script>>,
-    variables: Variables,
+    clients: Clients,
     in_force: InForce,
     counters: Mutex<Counters>,
     /// Ends before the service does.
@@ -199,8 +168,6 @@ struct Running {
     service: Option<Service>,
     /// The name of the trial's folder.
     label: String,
-    /// Where clients note what they are told.
-    ledger: Option<PathBuf>,
     home: Home,
     /// Dismissed after everything else is gone.
     _janitor: Janitor,
@@ -218,7 +185,7 @@ impl Running {
         if let Some(how) = service.has_ended() {
             return Some(with_log(&how, &log()));
         }
-        self.shared.failures.fatal().map(|why| match log() {
+        self.clients.shared.failures.fatal().map(|why| match log() {
             log if log.is_empty() => why,
             log => with_log(&why, &log),
         })
@@ -248,20 +215,16 @@ impl Target for Running {
         effective
     }
 
+    fn system(&self) -> Option<Table> {
+        joined::system(&self.options)
+    }
+
     fn durability(&self) -> Durability {
         self.in_force.durability.or(self.variant.settings.durability).unwrap_or(Durability::None)
     }
 
     fn client(&self, index: usize, seed: u64) -> Result<Box<dyn Client + '_>, TargetError> {
-        let context = || format!("connecting client {index}");
-        let notes = ledger_of(self.ledger.as_deref(), index)?.map(|ledger| Notes::new(ledger, self.plan.protocol));
-        if self.scripts.is_empty() {
-            let client = RequestClient::new(&self.shared, self.samplers.clone(), index, seed, notes);
-            return Ok(Box::new(client.map_err(|fault| TargetError::engine(context(), fault))?));
-        }
-        let mut runner = Runner::new(Arc::clone(&self.scripts), self.options.clone(), &self.variables, index, seed);
-        runner.connect().map_err(|fault| TargetError::engine(context(), fault))?;
-        Ok(Box::new(ScriptClient { runner, failures: &self.shared.failures, notes }))
+        self.clients.client(index, seed)
     }
 
     fn resume(&self) {
@@ -276,7 +239,7 @@ impl Target for Running {
     fn drain(&self) -> Result<Drain, TargetError> {
         match self.trouble() {
             Some(why) => Err(TargetError::engine("after the load", why)),
-            None => Ok(Drain { owed: Some(0), detail: self.shared.failures.summary(), ..Drain::default() }),
+            None => Ok(Drain { owed: Some(0), detail: self.clients.shared.failures.summary(), ..Drain::default() }),
         }
     }
 
@@ -288,7 +251,7 @@ impl Target for Running {
             Err(why) => why.clone(),
         };
         // Whoever answers a new connection is alive, whatever the scenario checks.
-        let alive = self.shared.driver.connect(0).map(drop);
+        let alive = self.clients.shared.driver.connect(0).map(drop);
         Ok(match (asked, alive) {
             (Ok(checks), Ok(())) => Check { passed: true, checked: checks + 1, detail },
             (Err(why), _) => Check { passed: false, checked: 1, detail: why },
@@ -301,9 +264,7 @@ impl Target for Running {
     fn sample(&self, samples: &mut Samples) {
         lock(&self.counters).sample(samples);
         self.sampling.iter().for_each(|sampling| sampling.note(samples));
-        let client_ns = clock::process_cpu_ns() as f64;
-        samples.counter(CLIENT_CPU_NS, client_ns);
-        samples.counter(CLIENT_CPU_S, client_ns / 1e9);
+        client::sample_cpu(samples);
         samples.absent("rss_peak_bytes", "that of the load generator is not the service's");
     }
 

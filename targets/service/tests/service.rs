@@ -3,10 +3,13 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
+
+#[path = "inside/http2.rs"]
+mod http2;
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -370,10 +373,9 @@ fn settings_that_fit_nowhere_are_refused() {
     }
 }
 
-#[test]
-fn certificates_must_be_trusted() {
-    let folder = TempDir::new().unwrap();
-    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("certificate.pem"));
+/// A key and a certificate for 127.0.0.1, where there is an `openssl` to make them.
+fn certificate(folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext"])
         .arg("subjectAltName=IP:127.0.0.1")
@@ -385,8 +387,15 @@ fn certificates_must_be_trusted() {
         .status();
     if !made.is_ok_and(|status| status.success()) {
         eprintln!("skipped: there is no `openssl`");
-        return;
+        return None;
     }
+    Some((key, certificate))
+}
+
+#[test]
+fn certificates_must_be_trusted() {
+    let folder = TempDir::new().unwrap();
+    let Some((_, certificate)) = certificate(folder.path()) else { return };
     let start = format!("{} --certificate {}", http_server(folder.path()), certificate.display());
     let workload = |tls: serde_json::Value| json!({ "protocol": "http", "tls": tls, "operations": { "get": { "send": "GET /health" } } });
     let said = refused(&folder.path().join("untrusted"), workload(json!({ "on": true })), json!({ "start": start }));

@@ -219,6 +219,8 @@ fn trial(scenario: &str, variant: &str, command: &str, sample: &Sample, index: u
             drain: Drain { owed: Some(0), ..Drain::default() },
             check: Check { passed: true, checked: 0, detail: absent.to_owned() },
             result: None,
+            load_agents: Vec::new(),
+            system_cpus: Vec::new(),
         }),
     }
 }

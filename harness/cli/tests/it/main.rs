@@ -18,6 +18,7 @@ mod faults;
 mod gate_anywhere;
 mod gates;
 mod installed;
+mod load_agents;
 mod long_runs;
 mod new_crate;
 mod open_loads;

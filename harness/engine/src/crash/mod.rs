@@ -17,7 +17,9 @@ use uplift_model::{
     trial::{Failure, FailureKind},
 };
 
-use crate::{agent_connection::AgentConnection, block::Arm, interrupt::Interrupt, launch::LaunchOrder};
+use crate::{
+    agent_connection::AgentConnection, block::Arm, interrupt::Interrupt, launch::LaunchOrder, monotonic::monotonic_ns,
+};
 
 pub use plan::{CutPlan, Planning, plan_cut};
 
@@ -282,6 +284,7 @@ fn prepare(context: &CutContext<'_>, seed: u64, ledger: &str) -> Prepare {
         slice_ns: 0,
         disk: None,
         ledger: Some(ledger.to_owned()),
+        role: None,
     }
 }
 
@@ -305,12 +308,4 @@ fn remove(folder: &Path) -> io::Result<()> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The clock of the ledger.
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid timespec, and CLOCK_MONOTONIC exists on every Linux.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

@@ -12,6 +12,8 @@ use crate::{Table, duration::HumanDuration};
 
 /// The most clients that a scenario may ask for: each is a thread.
 const CLIENTS_MAX: u32 = 4096;
+/// The most agents of one load: each is a process.
+const AGENTS_MAX: u32 = 64;
 /// The most operations of one call: agents make room for all of them.
 const BATCH_MAX: u32 = 1_000_000;
 /// Operations a second that an open load may ask for: from one in a thousand seconds to one in each nanosecond, the step of
@@ -33,6 +35,10 @@ pub enum Load {
         /// Operations that a client hands over in one call.
         #[serde(default = "one")]
         batch: u32,
+        /// Processes that share the clients and do nothing but ask, apart from the one that keeps the system; absent: that
+        /// one asks.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        agents: u32,
     },
     /// Operations arrive at a rate, whether or not the last ones are done.
     Open {
@@ -53,6 +59,10 @@ pub enum Load {
         /// Rates that change in the course of a turn; their mean is `rate`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         phases: Vec<Phase>,
+        /// Processes that share clients and rate and do nothing but ask, apart from the one that keeps the system; absent:
+        /// that one asks.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        agents: u32,
     },
 }
 
@@ -79,6 +89,7 @@ pub(super) struct LoadFile {
     arrival: Option<Arrival>,
     batch_window: Option<HumanDuration>,
     phases: Option<Vec<Phase>>,
+    agents: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -109,6 +120,7 @@ impl LoadFile {
                 batch: self.batch.unwrap_or(one()),
                 batch_window: self.batch_window,
                 phases: self.phases.unwrap_or_default(),
+                agents: self.agents.unwrap_or_default(),
             }),
             None | Some(Mode::Closed) => {
                 let of_open = [
@@ -124,6 +136,7 @@ impl LoadFile {
                     clients: self.clients.unwrap_or(one()),
                     think: self.think,
                     batch: self.batch.unwrap_or(one()),
+                    agents: self.agents.unwrap_or_default(),
                 })
             }
         }
@@ -134,13 +147,18 @@ const fn one() -> u32 {
     1
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
 const fn sixteen() -> u32 {
     16
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self::Closed { clients: 1, think: None, batch: 1 }
+        Self::Closed { clients: 1, think: None, batch: 1, agents: 0 }
     }
 }
 
@@ -157,6 +175,24 @@ impl Load {
         match self {
             Self::Closed { batch, .. } | Self::Open { batch, .. } => *batch,
         }
+    }
+
+    /// Processes that do nothing but ask; 0: the one that keeps the system asks as well.
+    pub const fn agents(&self) -> u32 {
+        match self {
+            Self::Closed { agents, .. } | Self::Open { agents, .. } => *agents,
+        }
+    }
+
+    /// The clients of agent `number` (from 0) of [`Self::agents`]: all have as many, or one more.
+    pub const fn clients_of_agent(&self, number: u32) -> std::ops::Range<u32> {
+        let (clients, agents) = (self.clients(), self.agents());
+        if agents == 0 {
+            return 0..clients;
+        }
+        let (each, over) = (clients / agents, clients % agents);
+        let first = each * number + if number < over { number } else { over };
+        first..first + each + if number < over { 1 } else { 0 }
     }
 
     /// Whether response and service time are the same by construction: a closed loop that never pauses.
@@ -194,6 +230,13 @@ impl Load {
                 "clients",
                 format!("clients must be 1–4096, got {}", self.clients()),
                 "write a number between 1 and 4096: each client is a thread",
+            ));
+        }
+        if self.agents() > AGENTS_MAX || self.agents() > self.clients() {
+            return Err((
+                "agents",
+                format!("{} agents cannot share {} clients", self.agents(), self.clients()),
+                "write a number between 1 and 64, and not above `clients`; leave it out where one process is to do everything",
             ));
         }
         if self.batch() == 0 {
@@ -250,4 +293,24 @@ fn validate_phases(phases: &[Phase]) -> Result<(), Complaint> {
         return Err(("phases", "no phase sends anything".to_owned(), help));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_share_all_clients_and_no_client_twice() {
+        for (clients, agents) in [(8, 4), (7, 3), (5, 5), (64, 1), (3, 0)] {
+            let load = Load::Closed { clients, think: None, batch: 1, agents };
+            let all: Vec<u32> = (0..agents.max(1)).flat_map(|number| load.clients_of_agent(number)).collect();
+            assert_eq!(all, (0..clients).collect::<Vec<u32>>(), "{clients} over {agents}");
+        }
+        let table = |agents: u32| serde_json::json!({ "clients": 4, "agents": agents }).as_object().unwrap().clone();
+        assert_eq!(Load::default().with(&table(4)).unwrap().agents(), 4);
+        let (key, message, _) = Load::default().with(&table(5)).unwrap_err();
+        assert_eq!((key.as_str(), message.as_str()), ("agents", "5 agents cannot share 4 clients"));
+        let text = serde_json::to_string(&Load::default()).unwrap();
+        assert!(!text.contains("agents"), "what is not asked for is not said to older agents: {text}");
+    }
 }

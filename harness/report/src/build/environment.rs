@@ -149,7 +149,12 @@ fn table_words(table: &Settings) -> String {
 
 fn load_words(load: &Load) -> String {
     let batch = |batch: u32| if batch > 1 { format!(", up to {batch} operations a call") } else { String::new() };
-    match load {
+    let agents = match load.agents() {
+        0 => String::new(),
+        1 => ", in an agent of its own".to_owned(),
+        several => format!(", in {several} agents"),
+    };
+    let words = match load {
         Load::Closed { clients, think, batch: size, .. } => {
             let pause = think.map_or_else(String::new, |think| format!(", {} of thinking between operations", think));
             format!("closed loop: {clients} clients, each waiting for its answer{}{pause}", batch(*size))
@@ -168,5 +173,6 @@ fn load_words(load: &Load) -> String {
                 batch(*size)
             )
         }
-    }
+    };
+    words + &agents
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uplift_analysis::{estimate::median, pairing::kept};
+use uplift_analysis::{estimate::median, load_agents, pairing::kept, warning::Warning};
 use uplift_model::{Trial, Unit, trial::TrialOutcome, verdict::Status};
 
 use super::{operations::tally, place, scene::Scene};
@@ -70,6 +70,14 @@ pub fn section(scene: &Scene<'_>) -> Section {
 
 fn verdict(scene: &Scene<'_>, section: &mut Section) {
     let Some(verdict) = scene.verdict else {
+        let measured = || scene.trials.iter().copied().filter(|trial| trial.succeeded());
+        if let Some(words) = load_agents::words(measured()) {
+            section.note(NoteKind::Remark, words);
+        }
+        if let Some(why) = load_agents::saturation(measured()) {
+            let warning = Warning::LoadGenerator(why);
+            section.note(NoteKind::Warning, warning.text()).remedy(warning.remedy());
+        }
         if let Some(stopped) = &scene.planned.stopped {
             section.item(format!("measuring stopped: {stopped}")).brief();
         }

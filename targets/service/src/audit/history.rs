@@ -54,7 +54,7 @@ pub fn audit(
     // Of each row: when it was acknowledged, for each time that it was; and how often it may be there besides.
     let mut told: BTreeMap<Row, (Vec<u64>, u64)> = BTreeMap::new();
     let scripts = Arc::new(plan.scripts.clone());
-    let variables = crate::target::variables(pgbench, seed);
+    let variables = pgbench.given_variables(seed);
     let (mut acknowledged, mut in_flight) = (0, 0);
     for (index, entries) in ledger.clients.iter().enumerate() {
         let mut replay = Replay::new(Arc::clone(&scripts), &variables, index, client_seed(seed, index));

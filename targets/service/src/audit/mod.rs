@@ -22,7 +22,7 @@ use crate::{
     loader::LoadDraws,
     parameters::samplers,
     plan::{Plan, load_request},
-    settings::{Protocol, Variant, Workload},
+    settings::{HttpVersion, Protocol, Variant, Workload},
     target::{ask_checks, helper_line, tls},
     template::{Template, Values},
 };
@@ -80,6 +80,7 @@ impl Reopened {
             timeout: workload.timeout.0,
             query_mode: workload.query_mode,
             tls: tls(&workload, &home),
+            http2: workload.http == HttpVersion::Two,
             helper: None,
         };
         let start = || Service::start(&life, &home, &options, Some(&janitor));

@@ -55,29 +55,42 @@ pub struct Http {
 
 impl Http {
     pub(super) fn new(requests: &[Request], names: &[String], options: &Options) -> Result<Self, String> {
-        let address = &options.address;
-        let host = match &address.endpoint {
-            // Ports that go without saying are not said.
-            Endpoint::Tcp(host, 80 | 443) => host.clone(),
-            Endpoint::Tcp(..) => address.to_string(),
-            Endpoint::Unix(_) => "localhost".to_owned(),
-        };
-        let login = address.user.as_ref().map(|user| {
-            let login = format!("{user}:{}", address.password.as_deref().unwrap_or_default());
-            format!("Basic {}", openssl::base64::encode_block(login.as_bytes()))
-        });
-        let compiled = requests.iter().map(|request| {
-            let mut request = request.clone();
-            if !address.base.is_empty() {
-                request.send = request.send.trim().replacen(" /", &format!(" {}/", address.base), 1);
-            }
-            if let Some(login) = &login {
-                request.headers.entry("Authorization".to_owned()).or_insert_with(|| login.clone());
-            }
-            compile(&request, names, &host)
-        });
+        let host = host(options);
+        let compiled = with_login_and_base(requests, options).map(|request| compile(&request, names, &host));
         Ok(Self { requests: Arc::new(compiled.collect::<Result<_, _>>()?), options: options.clone() })
     }
+}
+
+/// Whom requests ask.
+pub(super) fn host(options: &Options) -> String {
+    match &options.address.endpoint {
+        // Ports that go without saying are not said.
+        Endpoint::Tcp(host, 80 | 443) => host.clone(),
+        Endpoint::Tcp(..) => options.address.to_string(),
+        Endpoint::Unix(_) => "localhost".to_owned(),
+    }
+}
+
+/// The requests with what the address says besides: who asks, and what stands before every path.
+pub(super) fn with_login_and_base<'r>(
+    requests: &'r [Request],
+    options: &'r Options,
+) -> impl Iterator<Item = Request> + 'r {
+    let address = &options.address;
+    let login = address.user.as_ref().map(|user| {
+        let login = format!("{user}:{}", address.password.as_deref().unwrap_or_default());
+        format!("Basic {}", openssl::base64::encode_block(login.as_bytes()))
+    });
+    requests.iter().map(move |request| {
+        let mut request = request.clone();
+        if !address.base.is_empty() {
+            request.send = request.send.trim().replacen(" /", &format!(" {}/", address.base), 1);
+        }
+        if let Some(login) = &login {
+            request.headers.entry("Authorization".to_owned()).or_insert_with(|| login.clone());
+        }
+        request
+    })
 }
 
 impl Driver for Http {
@@ -316,6 +329,7 @@ mod tests {
             timeout: Duration::from_secs(10),
             query_mode: Default::default(),
             tls: Tls::default(),
+            http2: false,
             helper: None,
         };
         (options, serving)

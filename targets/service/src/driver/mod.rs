@@ -7,6 +7,7 @@
 pub mod address;
 pub mod helper;
 pub mod http;
+pub mod http2;
 pub mod lines;
 pub mod postgres;
 pub mod redis;
@@ -59,6 +60,8 @@ pub struct Options {
     pub query_mode: QueryMode,
     /// Of encrypted connections.
     pub tls: Tls,
+    /// Whether HTTP is its version 2.
+    pub http2: bool,
     /// The program of the protocol `helper`, its placeholders filled.
     pub helper: Option<String>,
 }
@@ -170,6 +173,7 @@ pub fn open(
 ) -> Result<Box<dyn Driver>, String> {
     Ok(match protocol {
         Protocol::Redis => Box::new(redis::Redis::new(requests, names, options)?),
+        Protocol::Http if options.http2 => Box::new(http2::Http2::new(requests, names, options)?),
         Protocol::Http => Box::new(http::Http::new(requests, names, options)?),
         Protocol::Postgres => Box::new(postgres::Postgres::new(requests, names, options)?),
         Protocol::Lines => Box::new(lines::Lines::new(requests, names, options)?),

@@ -189,6 +189,7 @@ mod tests {
             timeout: Duration::from_secs(10),
             query_mode: Default::default(),
             tls: Tls::default(),
+            http2: false,
             helper: None,
         };
         RedisConnection {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{ConnectConfiguration, HandshakeError, SslConnector, SslMethod, SslRef, SslStream, SslVerifyMode};
 
 use super::{Fault, Options, address::Endpoint};
 
@@ -44,19 +44,7 @@ impl Stream {
         let timeout = Some(options.timeout);
         let socket = match &options.address.endpoint {
             Endpoint::Tcp(host, port) => {
-                let mut last = io::Error::other("the name has no address");
-                let mut found = None;
-                for address in (host.as_str(), *port).to_socket_addrs().map_err(failed)? {
-                    match TcpStream::connect_timeout(&address, options.timeout) {
-                        Ok(stream) => {
-                            found = Some(stream);
-                            break;
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                let Some(stream) = found else { return Err(failed(last)) };
-                stream.set_nodelay(true).map_err(failed)?;
+                let stream = tcp(host, *port, options)?;
                 stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)).map_err(failed)?;
                 Socket::Tcp(stream)
             }
@@ -86,32 +74,10 @@ impl Stream {
         let Socket::Tcp(socket) = self.socket else {
             return Err(Fault::Denied("a Unix socket is not encrypted; leave `tls` out".to_owned()));
         };
-        let denied = |what: &str, error: &dyn std::fmt::Display| {
-            Fault::Denied(format!("TLS with {}: {what}: {error}", options.address))
-        };
-        let mut builder =
-            SslConnector::builder(SslMethod::tls_client()).map_err(|error| denied("could not be set up", &error))?;
-        if let Some(ca) = &options.tls.ca {
-            builder
-                .set_ca_file(ca)
-                .map_err(|error| denied(&format!("could not read the certificates of `{ca}`"), &error))?;
-        }
-        if options.tls.insecure {
-            builder.set_verify(SslVerifyMode::NONE);
-        }
-        let mut configuration = builder.build().configure().map_err(|error| denied("could not be set up", &error))?;
-        configuration.set_verify_hostname(!options.tls.insecure);
-        let name = options.tls.name.as_deref().unwrap_or(options.address.host());
-        let stream = configuration.connect(name, socket).map_err(|error| match &error {
-            HandshakeError::Failure(failed) if failed.ssl().verify_result() != openssl::x509::X509VerifyResult::OK => {
-                let why = failed.ssl().verify_result().error_string();
-                denied(
-                    &format!("the certificate is not trusted for `{name}`: {why}"),
-                    &"name the authority with `tls.ca`, the right name with `tls.name`, or write `tls.insecure = true`",
-                )
-            }
-            HandshakeError::Failure(failed) => denied("the handshake failed", failed.error()),
-            _ => denied("the handshake failed", &error),
+        let name = tls_name(options);
+        let stream = tls_configuration(options, &[])?.connect(name, socket).map_err(|error| match &error {
+            HandshakeError::Failure(failed) => handshake_failed(options, failed.ssl(), failed.error()),
+            _ => tls_denied(options, "the handshake failed", &error),
         })?;
         Ok(Self {
             socket: Socket::Tls(Box::new(stream)),
@@ -229,6 +195,70 @@ impl Stream {
             _ => error.into(),
         }
     }
+}
+
+/// A connected socket to host and port.
+///
+/// # Errors
+/// Why there is none.
+pub fn tcp(host: &str, port: u16, options: &Options) -> Result<TcpStream, Fault> {
+    let failed = |error: io::Error| Fault::Closed(format!("could not connect to {}: {error}", options.address));
+    let mut last = io::Error::other("the name has no address");
+    for address in (host, port).to_socket_addrs().map_err(failed)? {
+        match TcpStream::connect_timeout(&address, options.timeout) {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(failed)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+/// The name that a certificate must have.
+pub fn tls_name(options: &Options) -> &str {
+    options.tls.name.as_deref().unwrap_or(options.address.host())
+}
+
+/// How connections are encrypted; `protocols` are offered (ALPN) where there are some.
+///
+/// # Errors
+/// Certificates that cannot be read.
+pub fn tls_configuration(options: &Options, protocols: &[u8]) -> Result<ConnectConfiguration, Fault> {
+    let set_up = |error| tls_denied(options, "could not be set up", &error);
+    let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(set_up)?;
+    if let Some(ca) = &options.tls.ca {
+        builder
+            .set_ca_file(ca)
+            .map_err(|error| tls_denied(options, &format!("could not read the certificates of `{ca}`"), &error))?;
+    }
+    if options.tls.insecure {
+        builder.set_verify(SslVerifyMode::NONE);
+    }
+    if !protocols.is_empty() {
+        builder.set_alpn_protos(protocols).map_err(set_up)?;
+    }
+    let mut configuration = builder.build().configure().map_err(set_up)?;
+    configuration.set_verify_hostname(!options.tls.insecure);
+    Ok(configuration)
+}
+
+/// Why both did not agree: a certificate that is not trusted, or whatever else.
+pub fn handshake_failed(options: &Options, ssl: &SslRef, error: &dyn std::fmt::Display) -> Fault {
+    if ssl.verify_result() == openssl::x509::X509VerifyResult::OK {
+        return tls_denied(options, "the handshake failed", error);
+    }
+    let (name, why) = (tls_name(options), ssl.verify_result().error_string());
+    tls_denied(
+        options,
+        &format!("the certificate is not trusted for `{name}`: {why}"),
+        &"name the authority with `tls.ca`, the right name with `tls.name`, or write `tls.insecure = true`",
+    )
+}
+
+fn tls_denied(options: &Options, what: &str, error: &dyn std::fmt::Display) -> Fault {
+    Fault::Denied(format!("TLS with {}: {what}: {error}", options.address))
 }
 
 /// The end of what a service said, fit for a sentence.

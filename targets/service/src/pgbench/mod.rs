@@ -40,6 +40,18 @@ impl Default for Pgbench {
     }
 }
 
+impl Pgbench {
+    /// The variables that all scripts have before the first transaction.
+    pub fn given_variables(&self, seed: u64) -> Variables {
+        let mut variables = Variables::from([
+            ("scale".to_owned(), Value::Int(i64::from(self.scale))),
+            ("default_seed".to_owned(), Value::Int(seed as i64)),
+        ]);
+        variables.extend(self.variables.iter().map(|(name, text)| (name.clone(), Value::of_text(text))));
+        variables
+    }
+}
+
 /// Where a script is: exactly one of `builtin`, `file` and `text`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -191,13 +191,14 @@ impl Subject<'_> {
             target: target.to_owned(),
             workload: self.workload.clone(),
             settings: settings.clone(),
-            load: Load::Closed { clients: 2, think: None, batch: 1 },
+            load: Load::Closed { clients: 2, think: None, batch: 1, agents: 0 },
             data_dir,
             seed: 7,
             longest_turn_ns: TURN.as_nanos() as u64,
             slice_ns: 0,
             disk: None,
             ledger: None,
+            role: None,
         }))
     }
 }
