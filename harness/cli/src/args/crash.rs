@@ -40,8 +40,9 @@ pub struct Cutting {
     /// What dies: processes, or the disk's power [default: both where possible]
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
-    /// The latest cut, counted from the beginning of the load [default: 300ms, and longer while nothing is acknowledged by
-    /// then]
+    /// The latest cut after the load begins [default: 300ms]
+    ///
+    /// While nothing is acknowledged before a cut, later cuts wait longer.
     #[arg(long, value_name = "DURATION", value_parser = budget)]
     pub within: Option<HumanDuration>,
     /// Cut at each of the first N syncs; other cuts are drawn by the seed
