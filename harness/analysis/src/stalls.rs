@@ -183,10 +183,10 @@ mod tests {
     use super::*;
 
     /// A trial of 20 s with 100 operations in each slice, but in the spans that stall.
-    fn measured(stalled: &[std::ops::Range<u64>], numbers: Vec<NumberSeries>) -> Measured {
+    fn measured(stalled: &[(u64, u64)], numbers: Vec<NumberSeries>) -> Measured {
         let slices: Vec<serde_json::Value> = (0..200)
             .map(|index: u64| {
-                let ok = if stalled.iter().any(|span| span.contains(&index)) { 3 } else { 90 + index % 20 };
+                let ok = if stalled.iter().any(|&(from, to)| (from..to).contains(&index)) { 3 } else { 90 + index % 20 };
                 serde_json::json!({ "start_ns": 5_000_000_000 + index * 100_000_000, "duration_ns": 100_000_000, "ok": ok,
                     "response_max_ns": if ok == 3 { 900_000_000 } else { 5_000_000 } })
             })
@@ -224,7 +224,7 @@ mod tests {
             series("saving", false, Some("a snapshot was saved"), |second| f64::from(second == 8)),
             series("memory", false, None, |second| 1e6 + 1e3 * (second % 3) as f64),
         ];
-        let found = stalls(&measured(&[74..86, 152..158], numbers));
+        let found = stalls(&measured(&[(74, 86), (152, 158)], numbers));
         assert_eq!(found.len(), 2, "{found:#?}");
         assert_eq!((found[0].start_ns, found[0].duration_ns), (12_400_000_000, 1_200_000_000));
         assert_eq!(found[1].duration_ns, 600_000_000);
@@ -244,14 +244,14 @@ mod tests {
     fn an_even_load_has_no_stall_and_a_short_one_says_nothing() {
         assert!(stalls(&measured(&[], Vec::new())).is_empty());
         // A single slow slice is no slow second.
-        assert!(stalls(&measured(&[40..42], Vec::new())).is_empty());
-        let mut short = measured(&[10..25], Vec::new());
+        assert!(stalls(&measured(&[(40, 42)], Vec::new())).is_empty());
+        let mut short = measured(&[(10, 25)], Vec::new());
         short.slices.truncate(40);
         assert!(stalls(&short).is_empty());
-        let mut dead = measured(&[0..200], Vec::new());
+        let mut dead = measured(&[(0, 200)], Vec::new());
         dead.slices.iter_mut().for_each(|slice| slice.ok = 0);
         assert!(stalls(&dead).is_empty());
         // Without numbers a stall is still a stall.
-        assert_eq!(stalls(&measured(&[0..15], Vec::new()))[0].moved, []);
+        assert_eq!(stalls(&measured(&[(0, 15)], Vec::new()))[0].moved, []);
     }
 }

@@ -52,9 +52,9 @@ impl Finished {
         let screens = uplift_analysis::screens(&self.run, &self.trials);
         if missing || failed {
             exit::FAILED
-        } else if screens.is_some_and(|screens| screens.scenarios.iter().any(|screen| screen.incomparable)) {
-            exit::INCOMPARABLE
-        } else if statuses.contains(&Status::Incomparable) {
+        } else if statuses.contains(&Status::Incomparable)
+            || screens.is_some_and(|screens| screens.scenarios.iter().any(|screen| screen.incomparable))
+        {
             exit::INCOMPARABLE
         } else {
             exit::OK

@@ -357,7 +357,7 @@ fn a_search_for_an_objective_has_its_curve() {
 fn scalability(kappa: f64) -> Scalability {
     let point = |clients: u32| {
         let n = f64::from(clients);
-        let wobble = if clients.is_power_of_two() && clients.trailing_zeros() % 2 == 0 { 1.01 } else { 0.99 };
+        let wobble = if clients.is_power_of_two() && clients.trailing_zeros().is_multiple_of(2) { 1.01 } else { 0.99 };
         let throughput = wobble * 1000.0 * n / (1.0 + 0.05 * (n - 1.0) + kappa * n * (n - 1.0));
         let medians = BTreeMap::from([("response_p50".to_owned(), n / throughput * 1e9)]);
         ClientsPoint { clients, throughput: vec![throughput * 0.98, throughput, throughput * 1.02], medians }

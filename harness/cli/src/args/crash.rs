@@ -35,7 +35,7 @@ pub struct CrashArgs {
 }
 
 /// How cuts are made.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Args, Default)]
 pub struct Cutting {
     /// What dies: processes, or the disk's power [default: both where possible]
     #[arg(long, value_enum)]
@@ -53,12 +53,6 @@ pub struct Cutting {
     /// `flip@open` turns one bit of what the disk holds before it is opened again.
     #[arg(long, value_name = "FAULT")]
     pub fault: Option<Fault>,
-}
-
-impl Default for Cutting {
-    fn default() -> Self {
-        Self { mode: None, within: None, every_sync: 0, fault: None }
-    }
 }
 
 /// What dies.

@@ -72,7 +72,7 @@ pub fn run(args: &SaturateArgs, targets: &[&'static dyn TargetFactory], terminal
                 Some(objective) => objective::search(&searching, start, objective)?,
                 None => searching.search(start)?,
             };
-            (SearchRecord::Rates(record), ended)
+            (SearchRecord::Rates(Box::new(record)), ended)
         }
         (None, Load::Closed { .. }) => {
             return Err(CliError::usage(

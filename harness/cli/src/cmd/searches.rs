@@ -17,7 +17,7 @@ use crate::{args::Format, error::CliError, output::Terminal};
 /// A record of a search.
 pub enum SearchRecord {
     /// For the highest rate.
-    Rates(Saturation),
+    Rates(Box<Saturation>),
     /// Over clients.
     Clients(Scalability),
 }
@@ -82,7 +82,7 @@ pub fn write_documents(folder: &Path, record: &SearchRecord) -> Result<(), CliEr
     }
     write_file(&folder.join("report.md"), &markdown::document(&report.document))?;
     let about = match record {
-        SearchRecord::Rates(Saturation { objective: Some(_), .. }) => {
+        SearchRecord::Rates(record) if record.objective.is_some() => {
             "a search for the highest rate that holds an objective"
         }
         SearchRecord::Rates(_) => "a search for the highest rate that is sustained",
@@ -157,7 +157,9 @@ pub fn load(folder: &Path) -> Result<SearchRecord, CliError> {
         ));
     }
     if path.ends_with(SATURATION_FILE) {
-        serde_json::from_value(value).map(SearchRecord::Rates).map_err(|error| broken(&error))
+        serde_json::from_value(value)
+            .map(|record| SearchRecord::Rates(Box::new(record)))
+            .map_err(|error| broken(&error))
     } else {
         serde_json::from_value(value).map(SearchRecord::Clients).map_err(|error| broken(&error))
     }

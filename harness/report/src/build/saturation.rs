@@ -301,12 +301,7 @@ fn plots(record: &Saturation) -> Vec<Plot> {
 /// The points of a metric over the rates, through a function that an axis wants.
 type PointsOf<'a> = dyn Fn(&str, fn(f64) -> f64) -> Vec<(f64, f64)> + 'a;
 
-fn response_plot(
-    record: &Saturation,
-    points: &PointsOf<'_>,
-    x: &Axis,
-    marks: &[Mark],
-) -> Option<Plot> {
+fn response_plot(record: &Saturation, points: &PointsOf<'_>, x: &Axis, marks: &[Mark]) -> Option<Plot> {
     let mut series = Vec::new();
     for (place, metric) in ["response_p50", "response_p99", "response_max"].into_iter().enumerate() {
         let points = points(metric, f64::log10);
