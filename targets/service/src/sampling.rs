@@ -2,12 +2,7 @@
 //!
 //! It asks nothing while the variant must be quiet, and how long the answers took is in the record.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use uplift_sdk::{NumberSeries, Sampled, Samples, clock};
