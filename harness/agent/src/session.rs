@@ -103,8 +103,11 @@ impl KeptCell {
 
 /// By how much each counter has grown.
 fn growth(before: &Samples, after: &Samples) -> BTreeMap<String, f64> {
-    let before = |name| before.counters().get(name).copied().unwrap_or(0.0);
-    after.counters().iter().map(|(name, after)| (name.to_string(), after - before(name))).collect()
+    let grown = after.counters().iter().map(|(name, after)| {
+        let before = before.counters().get(name).copied().unwrap_or(0.0);
+        (name.to_string(), after - before)
+    });
+    grown.collect()
 }
 
 impl<'a> Session<'a> {
