@@ -101,6 +101,15 @@ impl KeptCell {
     }
 }
 
+/// By how much each counter has grown.
+fn growth(before: &Samples, after: &Samples) -> BTreeMap<String, f64> {
+    let grown = after.counters().iter().map(|(name, after)| {
+        let before = before.counters().get(name).copied().unwrap_or(0.0);
+        (name.to_string(), after - before)
+    });
+    grown.collect()
+}
+
 impl<'a> Session<'a> {
     /// Of a target that is set up as `prepare` asks, with the clients of `pool`.
     pub(crate) fn new(
@@ -245,11 +254,12 @@ impl Session<'_> {
             stages.resume();
         }
 
-        let at_ns = begin.agree()?;
         let queued_before_ns = self.part.queued_ns();
         let allocated = allocations::of_children();
         let count_allocated = |active| allocated.iter().for_each(|log| log.count(active));
         count_allocated(true);
+        // Where others send, the system works until this returns.
+        let at_ns = begin.agree()?;
         let mut run = self
             .pool
             .run_at(request.length, at_ns)
@@ -288,14 +298,7 @@ impl Session<'_> {
         let sum = |of: fn(&KeptCell) -> u64| cells.iter().map(of).sum::<u64>();
         let (ok, nothing, failed) =
             (sum(|cell| cell.ok), sum(|cell| cell.nothing.iter().sum()), sum(|cell| cell.failed.iter().sum()));
-        let counters: BTreeMap<String, f64> = samples_after
-            .counters()
-            .iter()
-            .map(|(name, after)| {
-                let before = samples_before.counters().get(name).copied().unwrap_or(0.0);
-                (name.to_string(), after - before)
-            })
-            .collect();
+        let counters = growth(&samples_before, &samples_after);
         let record = TurnRecord {
             index: request.index,
             start_ns: start_ns.saturating_sub(self.origin_ns),
@@ -312,12 +315,7 @@ impl Session<'_> {
             quiesce_ns,
             busy_ns: self.never_pauses().then_some(busy_ns),
             clients: self.never_pauses().then(|| self.pool.clients()),
-            window_ns: match (&self.load, request.length) {
-                (Load::Open { .. }, TurnLength::Nanoseconds(window_ns)) => {
-                    Some(window_ns.max(last_sent_ns.saturating_sub(start_ns)))
-                }
-                _ => None,
-            },
+            window_ns: self.window_ns(request.length, last_sent_ns.saturating_sub(start_ns)),
             steal_ns,
             ratios: self.ratios(&counters),
         };
@@ -345,6 +343,14 @@ impl Session<'_> {
             if let Some(calls) = &mut self.idle.sync_calls {
                 *calls += now.sync_calls - quiet.sync_calls;
             }
+        }
+    }
+
+    /// Of an open load: how long operations were due, which were all sent so long after its start.
+    fn window_ns(&self, length: TurnLength, sent_ns: u64) -> Option<u64> {
+        match (&self.load, length) {
+            (Load::Open { .. }, TurnLength::Nanoseconds(window_ns)) => Some(window_ns.max(sent_ns)),
+            _ => None,
         }
     }
 

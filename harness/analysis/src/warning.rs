@@ -60,9 +60,7 @@ impl Warning {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::ModelledDisk(_) => "measure on the disk that it is meant for before relying on the size",
-            Self::LoadGenerator(_) => {
-                "give the load more CPUs or machines (`agents` in [load], `--launch swarm`), or ask for less"
-            }
+            Self::LoadGenerator(_) => "give the load more CPUs (more `agents` in [load]), or ask for less",
             Self::WeakerDurability(_) => "give both variants the same durability and compare again",
             Self::Regressed(_) => "decide whether the change is worth it; its row says how sure that is",
             Self::SettingIgnored { .. } => "ask for a value that the target accepts, or leave the setting out",

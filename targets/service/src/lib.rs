@@ -16,6 +16,7 @@ mod expect;
 mod failures;
 mod joined;
 mod known;
+mod leaves;
 pub mod life;
 mod loader;
 mod metrics;

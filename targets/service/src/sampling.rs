@@ -2,13 +2,9 @@
 //!
 //! It asks nothing while the variant must be quiet, and how long the answers took is in the record.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use uplift_sdk::{NumberSeries, Sampled, Samples, clock};
 
 use crate::{
@@ -66,7 +62,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Asks whenever `every` has gone by since the last answer, while there is load.
@@ -76,7 +72,7 @@ impl Shared {
             let since = Duration::from_nanos(clock::now_ns().saturating_sub(state.last_ns));
             let left = if state.under_load { every.saturating_sub(since) } else { Duration::MAX };
             if !left.is_zero() {
-                state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                self.moved.wait_for(&mut state, left);
                 continue;
             }
             state.is_asking = true;
@@ -129,7 +125,7 @@ impl Sampling {
         let mut state = self.shared.lock();
         state.under_load = false;
         while state.is_asking {
-            state = self.shared.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.shared.moved.wait(&mut state);
         }
     }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use uplift_sdk::{Durability, SettingsError, Validated, model::Table, model::duration::HumanDuration, typed};
 
 use crate::{
-    audit::leaves::Leaves, counters::CounterRule, expect::Expect, known::Known, parameters::Parameter,
-    pgbench::Pgbench, standard_counters, ycsb::Ycsb,
+    counters::CounterRule, expect::Expect, known::Known, leaves::Leaves, parameters::Parameter, pgbench::Pgbench,
+    standard_counters, ycsb::Ycsb,
 };
 
 pub use crate::{

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use uplift_sdk::SettingsError;
 
 use crate::{
-    audit::leaves::Leaves,
     driver::Request,
+    leaves::Leaves,
     parameters::{Latest, Parameter, Range, Sequential, Zipf},
     plan::Plan,
     settings::{LoadStep, Operation, Protocol},

@@ -116,6 +116,15 @@ fn refusal(scenario: &Scenario, variants: &[String], default: LaunchKind) -> Opt
             "`{name}` runs in a container, and a screen keeps processes on CPUs of their own, not containers"
         ));
     }
+    let load = |name: &String| {
+        let work = scenario.variant(name).and_then(|variant| variant.work.as_ref());
+        work.map_or(&scenario.load, |work| &work.load)
+    };
+    if let Some(name) = variants.iter().find(|name| load(name).agents() > 0) {
+        return Some(format!(
+            "the load of `{name}` comes from agents of its own (`agents` in [load]), which need CPUs apart from those of the system"
+        ));
+    }
     scenario.trial.turn_operations.is_some().then(|| {
         "its turns are numbers of operations (`turn_operations` in [trial]), which two variants do not end at the same time".to_owned()
     })

@@ -202,3 +202,15 @@ fn what_cannot_be_shared_is_said_before_anything_starts() {
     let said = Said(command(&bench, &["list"]).output().unwrap());
     said.says("3 agents cannot share 2 clients");
 }
+
+#[test]
+fn a_screen_of_several_agents_is_refused_before_anything_starts() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        eprintln!("skipped: a screen needs two CPUs");
+        return;
+    }
+    let text = scenario("clients = 2\nagents = 2", "") + "[variants.other]\nappendonly = \"yes\"\n";
+    let bench = bench_with(&text);
+    let said = Said(command(&bench, &["compare", "only", "other", "service/shared", "--screen"]).output().unwrap());
+    said.code(2).says("`agents` in [load]");
+}

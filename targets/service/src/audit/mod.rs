@@ -1,10 +1,10 @@
-//! A service that died under load, started again on what it left, and held against what its clients were told.
+//! A service that died under load, started again on what it left, and checked against what its clients were told.
 //!
 //! The ledger of a client says where each write was among the client's random numbers, so every write is known with all of
 //! its values once the numbers are drawn again. [`leaves`] knows how a write is read back.
 
 mod history;
-pub mod leaves;
+mod leaves;
 pub mod notes;
 mod registers;
 
@@ -18,6 +18,7 @@ use uplift_sdk::{Audit, OpenContext, Recovered, TargetError, crash_ledger::Ledge
 use crate::{
     draws::Draws,
     driver::{self, Address, AnswerKind, Options, Request},
+    leaves::Leaves,
     life::{self, Data, Home, Janitor, Service, with_log},
     loader::LoadDraws,
     parameters::samplers,
@@ -26,13 +27,13 @@ use crate::{
     target::{ask_checks, helper_line, tls},
     template::{Template, Values},
 };
-use leaves::{Leaves, of_plan, of_request};
+use leaves::{of_plan, of_request};
 use registers::{Content, Fates, Register, Write};
 
 /// Reads that are asked for together.
 const PIPELINED: usize = 100;
 
-/// Whether what is left of this service can be opened and held against a ledger.
+/// Whether what is left of this service can be opened and checked against a ledger.
 ///
 /// # Errors
 /// Why it cannot.

@@ -1,4 +1,4 @@
-//! What each place holds, held against all writes to it.
+//! What each place holds, checked against all writes to it.
 //!
 //! Clients write to the same places at the same time. Of two writes it is known which came first where one client wrote both,
 //! or where the second was begun after the first had been answered: a client begins one after its last answer.

@@ -16,8 +16,8 @@ pub mod stream;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    audit::leaves::Leaves,
     expect::{CONNECTION, Expect, TIMEOUT, UNEXPECTED},
+    leaves::Leaves,
     protocol::{Protocol, QueryMode, Tls},
     template::Values,
 };
