@@ -115,7 +115,7 @@ pub fn read_record(folder: &Path, file: &str) -> Result<serde_json::Value, CliEr
 /// That a record lacks something.
 pub fn lacking(folder: &Path, file: &str, what: &str) -> CliError {
     CliError::environment(
-        format!("`{}` lacks {what}: its pages cannot be made again", folder.join(file).display()),
+        format!("`{}` lacks {what}, which its pages need", folder.join(file).display()),
         "measure again; the runs of the search that are beside it stay readable",
     )
 }

@@ -13,10 +13,33 @@ fn info(
     metric(name, unit, better, MetricClass::Info, about, source, derivation)
 }
 
+/// How much longer things take towards the end of a trial.
+fn growth() -> [DerivedMetric; 2] {
+    [
+        info(
+            "checkpoint_growth",
+            Unit::Count,
+            Better::Lower,
+            "how many times as long the last quarter of a trial's checkpoints took as the first quarter did",
+            "checkpoint_growth",
+            Derivation::Gauge,
+        ),
+        info(
+            "persist_growth",
+            Unit::Count,
+            Better::Lower,
+            "how many times as long the last quarter of a trial's merged packets took to persist as the first quarter did",
+            "persist_growth",
+            Derivation::Gauge,
+        ),
+    ]
+}
+
 /// All of them.
 pub fn all() -> Vec<DerivedMetric> {
     use Better::{Lower, Neither};
-    vec![
+    let mut metrics = growth().to_vec();
+    metrics.extend([
         info(
             "rows_per_merged_packet",
             Unit::Count,
@@ -57,22 +80,6 @@ pub fn all() -> Vec<DerivedMetric> {
             "mean duration of a checkpoint; an automatic one is timed with the commit that holds it",
             "checkpoint_ns",
             Derivation::Per("checkpoints".into()),
-        ),
-        info(
-            "checkpoint_growth",
-            Unit::Count,
-            Lower,
-            "how many times as long the last quarter of a trial's checkpoints took as the first quarter did",
-            "checkpoint_growth",
-            Derivation::Gauge,
-        ),
-        info(
-            "persist_growth",
-            Unit::Count,
-            Lower,
-            "how many times as long the last quarter of a trial's merged packets took to persist as the first quarter did",
-            "persist_growth",
-            Derivation::Gauge,
         ),
         info("log_bytes", Unit::Bytes, Lower, "size of the log at the end", "log_bytes", Derivation::Gauge),
         info(
@@ -115,5 +122,6 @@ pub fn all() -> Vec<DerivedMetric> {
             "recovery_ns",
             Derivation::Per("recovered_millions".into()),
         ),
-    ]
+    ]);
+    metrics
 }
