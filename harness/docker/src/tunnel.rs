@@ -236,8 +236,9 @@ mod tests {
     #[test]
     fn certificates_that_are_not_there_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Transport::tls("there:2376", folder.path()).unwrap_err().to_string();
-        assert!(error.contains("ca.pem") && error.contains("DOCKER_CERT_PATH"), "{error}");
+        let error = Transport::tls("there:2376", folder.path()).unwrap_err();
+        let remedy = error.remedy().unwrap_or_default();
+        assert!(error.to_string().contains("ca.pem") && remedy.contains("DOCKER_CERT_PATH"), "{error}; {remedy}");
         let error = Transport::tls("there:many", folder.path()).unwrap_err().to_string();
         assert!(error.contains("`many` is not a port"), "{error}");
     }

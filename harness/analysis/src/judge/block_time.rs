@@ -29,7 +29,7 @@ pub(super) fn note(planned: &PlannedScenario, pairs: &[Pair<'_>]) -> Option<Stri
     let rest = 1.0 - turns;
     (rest > SET_UP_MAX).then(|| {
         format!(
-            "{:.0} % of a block's {:.1} s is not measured: {:.0} % prepares the data, {:.0} % is the warm-up that is asked for, {:.0} % drains, the rest starts, checks and removes; more rounds or a longer window make that less",
+            "{:.0} % of a block's {:.1} s is not measured: {:.0} % prepares the data, {:.0} % warms up, {:.0} % drains, the rest starts, checks and removes; more rounds or a longer window make that less",
             rest * 100.0,
             block_ns / 1e9,
             prepared * 100.0,

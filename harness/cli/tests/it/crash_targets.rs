@@ -159,18 +159,23 @@ fn bugs_in_a_copy_of_an_engine_are_found_in_under_200_cuts() {
         return;
     }
     let (binary, folder) = seeded();
-    for bug in ["none", "early-acknowledgement", "no-directory-sync", "no-checksum"] {
+    let cut = |bug: &str, seed: u64| {
         let output = Command::new(&binary)
             .args(["crash", "seeded/bugs", "--variant", bug, "--mode", "power", "--cuts", "40"])
-            .args(["--every-sync", "20", "--within", "60ms", "--seed", "3", "--format", "json", "-q"])
+            .args(["--every-sync", "20", "--within", "60ms", "--format", "json", "-q", "--seed", &seed.to_string()])
             .current_dir(folder.path())
             .output()
             .unwrap();
         let said = Said(output);
-        said.code(if bug == "none" { 0 } else { 5 });
         let bad = number(&series(&said)[0], "bad_cuts");
         println!("{bug}: found in {bad} of 40 cuts");
-        assert_eq!(bad > 0, bug != "none", "{bug}: {:?}", series(&said));
+        said.code(if bad == 0 { 0 } else { 5 });
+        bad
+    };
+    assert_eq!(cut("none", 3), 0);
+    for bug in ["early-acknowledgement", "no-directory-sync", "no-checksum"] {
+        // Where a cut tears a page is drawn, and when it comes is up to the machine: at most 160 cuts.
+        assert!((3..7).any(|seed| cut(bug, seed) > 0), "{bug} was not found in 160 cuts");
     }
 }
 

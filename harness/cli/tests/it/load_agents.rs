@@ -205,7 +205,7 @@ fn what_cannot_be_shared_is_said_before_anything_starts() {
 
 #[test]
 fn a_screen_of_several_agents_is_refused_before_anything_starts() {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+    if thread::available_parallelism().map_or(1, usize::from) < 2 {
         eprintln!("skipped: a screen needs two CPUs");
         return;
     }

@@ -7,6 +7,8 @@ use std::{
     mem::MaybeUninit,
     path::Path,
     process::Stdio,
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -44,6 +46,16 @@ fn write_run(folder: &Path, source: &str, trials: usize) {
 #[expect(clippy::zombie_processes, reason = "it is waited for by a call that tells what it used")]
 fn cost(bench: &Bench, arguments: &[&str]) -> (u64, f64) {
     let child = bench.command(arguments).stdout(Stdio::null()).spawn().unwrap();
+    // The peak that the kernel hands over with the end of a process counts what its parent held when it was started.
+    let own_status = format!("/proc/{}/status", child.id());
+    let watching = thread::spawn(move || {
+        let mut peak = 0;
+        while let Some(now) = fs::read_to_string(&own_status).ok().as_deref().and_then(peak_of) {
+            peak = now;
+            thread::sleep(Duration::from_millis(2));
+        }
+        peak
+    });
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: the child is ours and nobody else waits for it; both results are ours to write.
     let waited = unsafe { libc::wait4(child.id().cast_signed(), &mut status, 0, usage.as_mut_ptr()) };
@@ -51,7 +63,13 @@ fn cost(bench: &Bench, arguments: &[&str]) -> (u64, f64) {
     // SAFETY: the call succeeded, and all zeroes are valid besides.
     let usage = unsafe { usage.assume_init() };
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
-    (usage.ru_maxrss as u64 * 1024, seconds(usage.ru_utime) + seconds(usage.ru_stime))
+    (watching.join().unwrap(), seconds(usage.ru_utime) + seconds(usage.ru_stime))
+}
+
+/// The peak of resident memory in a `status`, in bytes; absent for a process that has ended.
+fn peak_of(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
+    kib.parse().ok().map(|kib: u64| kib << 10)
 }
 
 #[test]

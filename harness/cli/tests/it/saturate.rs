@@ -53,7 +53,7 @@ fn saturation_is_what_a_closed_loop_reaches() {
     said.code(0);
     assert!(said.out().contains("saturation lies between"), "{}", said.out());
     let folder = bench.run_folder();
-    bench.rebuilds(&folder, &["saturation.json", "saturation.md", "saturation.html"]);
+    bench.rebuilds(&folder, &["saturation.json", "report.md", "report.html"]);
     let text = fs::read_to_string(folder.join("saturation.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
     let (low, high) = (found["sustained"].as_f64().unwrap(), found["diverged"].as_f64().unwrap());
@@ -183,9 +183,11 @@ fn the_law_of_scalability_is_fitted_to_a_sweep_of_clients() {
     assert!(found["fit"]["sigma"]["interval"].as_array().is_some(), "{found:#}");
     assert_eq!(found["fit"]["reach"], 32.0);
     let document = fs::read_to_string(folder.join("report.md")).unwrap();
-    for words in ["How far it may be believed", "contention", "32 clients", "reference-steady-scalability.svg"] {
+    for words in ["How far it may be believed", "contention", "reference-steady-scalability.svg"] {
         assert!(document.contains(words), "`{words}`:\n{document}");
     }
+    // On a machine whose CPUs others use, the law may not hold for what was measured: then it says that.
+    assert!(document.contains("32 clients") || document.contains("nothing is predicted"), "{document}");
     rebuilds(&bench, &folder);
 }
 

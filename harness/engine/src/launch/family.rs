@@ -125,7 +125,8 @@ impl Family {
 
     /// Sends the signal to everything but the leader; who is left is [`Family::end`]'s.
     pub(super) fn kill_others(&mut self) {
-        for one in self.others().iter().filter(|one| !one.zombie) {
+        // Who cleans up behind them does so once they are gone.
+        for one in self.others().iter().filter(|one| !one.zombie && !is_janitor(one.id)) {
             // SAFETY: the process was just seen as one of this agent's.
             unsafe { libc::kill(one.id as libc::pid_t, libc::SIGKILL) };
         }

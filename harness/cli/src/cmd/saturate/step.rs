@@ -33,12 +33,12 @@ pub fn of_rate(rate: f64, finished: &Finished, objective: Option<&Objective>) ->
     for trial in &finished.trials {
         let Some(measured) = &trial.measured else { continue };
         let Some(turn) = measured.turns.get(measured.dropped_turns as usize) else { continue };
-        let why = match examine(turn, &measured.slices, window_ns)? {
-            Finding::Diverged(why) => Some(why),
-            Finding::Sustained => match objective {
-                None => None,
-                Some(objective) => missed(objective, trial, planned)?,
-            },
+        let unmet = objective.map_or(Ok(None), |objective| missed(objective, trial, planned));
+        // What was asked for comes first.
+        let why = match (examine(turn, &measured.slices, window_ns)?, unmet) {
+            (_, Ok(Some(unmet))) => Some(unmet),
+            (Finding::Diverged(why), _) => Some(why),
+            (Finding::Sustained, unmet) => unmet?,
         };
         trials_diverged.push(why);
     }
