@@ -131,7 +131,7 @@ mod tests {
             assert!(Command::new("sh").args(["-c", script]).status().unwrap().success());
             counter.read().unwrap().since(before)
         };
-        let of = |script: &str| (0..5).find_map(|_| once(script)).expect("one of five runs is counted");
+        let of = |script: &str| (0..50).find_map(|_| once(script)).expect("one of fifty runs is counted");
         let (own, both) = (of(busy), of(&format!("sh -c '{busy}'; {busy}")));
         assert!(both > 1.3 * own, "{both} ns with a child against {own} ns");
     }

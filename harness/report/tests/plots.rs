@@ -343,7 +343,7 @@ fn a_search_for_an_objective_has_its_curve() {
         "750 op/s is the highest rate that holds `response_p99 < 20ms, success_rate > 99.9%`; 770 op/s does not; every \
          trial held it up to 750 op/s, and none from 800 op/s on",
         "The knee is near 500 op/s, 67 % of the highest",
-        "Up to 7.00 % of the operations failed",
+        "Up to 7.00 % of the operations failed at the rates",
     ] {
         assert!(text.contains(words), "`{words}` is not in\n{text}");
     }
@@ -387,7 +387,7 @@ fn the_law_of_scalability_has_its_curve_and_its_limits() {
     let mut noisy = scalability(0.002);
     noisy.points[1].throughput = vec![9_000.0];
     let noisy = markdown::document(&build::scalability::report(&noisy).document);
-    assert!(noisy.contains("so nothing is predicted") && !noisy.contains("it predicts"), "{noisy}");
+    assert!(noisy.contains("so nothing is predicted") && !noisy.contains("clients it predicts"), "{noisy}");
     let mut few = scalability(0.002);
     few.points.truncate(3);
     let report = build::scalability::report(&few);

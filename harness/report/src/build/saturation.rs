@@ -292,7 +292,7 @@ fn plots(record: &Saturation) -> Vec<Plot> {
             lanes: Vec::new(),
             marks,
         };
-        let description = format!("Up to {most:.2} % of the operations failed.");
+        let description = format!("Up to {most:.2} % of the operations failed at the rates that were tried.");
         drawn.push(Plot::new(&record.scenario, "failures", chart.draw(), description));
     }
     drawn

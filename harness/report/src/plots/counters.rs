@@ -49,7 +49,7 @@ pub fn plot(scenario: &str, variants: &[(&str, Vec<&Trial>)]) -> Option<Plot> {
         strips.push(strip(&words, unit, lines.collect()));
     }
     let names: Vec<&str> = variants.iter().map(|(name, _)| *name).collect();
-    let label = "seconds since the window began, each strip from 0";
+    let label = "seconds since the window began, each strip from 0 · neither direction is better";
     let svg = draw_strips(&format!("What it counted meanwhile: {scenario}"), &names, &strips, last_s, label);
     let words: Vec<&str> = strips.iter().map(|strip| strip.words.as_str()).collect();
     let description = format!(

@@ -188,5 +188,13 @@ fn inline(text: &Text) -> String {
 
 /// Text that must not end a table cell or start markup.
 fn escaped(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ").replace('<', "&lt;")
+    let text = text.replace('|', "\\|").replace('\n', " ");
+    let parts: Vec<&str> = text.split('`').collect();
+    // Within backticks nothing starts markup, and an entity would be read as it is written.
+    let has_code = parts.len() % 2 == 1 && !text.contains("``");
+    let part = |(index, part): (usize, &&str)| match has_code && index % 2 == 1 {
+        true => (*part).to_owned(),
+        false => part.replace('<', "&lt;"),
+    };
+    parts.iter().enumerate().map(part).collect::<Vec<_>>().join("`")
 }
