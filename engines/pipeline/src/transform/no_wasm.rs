@@ -3,7 +3,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -44,6 +43,11 @@ impl Connector {
     /// Always: there is no compiler.
     pub fn precompile(_: &Path) -> Result<PathBuf> {
         Err(missing())
+    }
+
+    /// Does not return, as there is nothing to advance.
+    pub fn tick_until(&self, _: impl Fn(Duration) -> bool) {
+        match *self {}
     }
 }
 
