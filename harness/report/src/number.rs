@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use uplift_model::{MetricClass, Unit};
+use uplift_model::{MetricClass, Unit, verdict::Estimate};
 
 /// Four significant digits without an exponent, with thin grouping of thousands.
 pub fn significant(value: f64) -> String {
@@ -115,6 +115,15 @@ impl Scale {
             step -= 1;
         }
         Self { divisor: base.powi(step), name: names[step as usize] }
+    }
+
+    /// The unit for estimates: that of their medians, or of their intervals where no median has a size.
+    pub fn of_estimates<'a>(estimates: impl IntoIterator<Item = &'a Estimate>, unit: Unit) -> Self {
+        let estimates: Vec<&Estimate> = estimates.into_iter().collect();
+        if estimates.iter().any(|one| one.median != 0.0) {
+            return Self::of(estimates.iter().map(|one| one.median), unit);
+        }
+        Self::of(estimates.iter().filter_map(|one| one.ci).flatten(), unit)
     }
 
     /// `1.23 ms`
@@ -252,6 +261,9 @@ mod tests {
         assert_eq!((scale.show(15.94e6), scale.show(345.9e3)), ("15.94 ms".to_owned(), "0.3459 ms".to_owned()));
         let scale = Scale::of([15e9, 160.0], Unit::Nanoseconds);
         assert_eq!((scale.show(15e9), scale.show(160.0)), ("15,000,000 µs".to_owned(), "0.16 µs".to_owned()));
+        let rough = [0.0, 3.22e6].map(|end| Estimate { median: 0.0, ci: Some([0.0, end]), n: 6 });
+        let scale = Scale::of_estimates(&rough, Unit::Nanoseconds);
+        assert_eq!(scale.with_range(0.0, rough[1].ci), "0 ms (0 … 3.22 ms)");
         let scale = Scale::of([0.0, 2e6], Unit::Nanoseconds);
         assert_eq!((scale.show(0.0), scale.show(2e6)), ("0 ms".to_owned(), "2 ms".to_owned()));
     }

@@ -18,8 +18,7 @@ pub fn of(scene: &Scene<'_>, verdict: &ScenarioVerdict) -> Headline {
     let primary = verdict.primary().filter(|_| verdict.status == Status::Compared);
     let names = scene.compared().map_or(["baseline", "candidate"], |(_, names)| names);
     let bars = primary.map_or_else(Vec::new, |metric| {
-        let scale =
-            Scale::of([&metric.baseline, &metric.candidate].into_iter().flatten().map(|one| one.median), metric.unit);
+        let scale = Scale::of_estimates([&metric.baseline, &metric.candidate].into_iter().flatten(), metric.unit);
         names
             .iter()
             .zip([&metric.baseline, &metric.candidate])

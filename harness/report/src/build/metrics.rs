@@ -54,8 +54,7 @@ fn columns(baseline: &str, candidate: &str) -> Vec<Column> {
 }
 
 fn row(table: &mut Table, metric: &MetricVerdict, scenario: &str, extent: Extent) {
-    let medians = [&metric.baseline, &metric.candidate].into_iter().flatten().map(|one| one.median);
-    let scale = Scale::of(medians, metric.unit);
+    let scale = Scale::of_estimates([&metric.baseline, &metric.candidate].into_iter().flatten(), metric.unit);
     let change = Change::of(metric);
     let p = match metric.p {
         Some(p) if metric.class != MetricClass::Info => Cell::Figure(p_value(p)),
